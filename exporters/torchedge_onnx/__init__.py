@@ -1,0 +1,1 @@
+"""ONNX: the exchange format, and ONNX Runtime as the runtime that proves it."""

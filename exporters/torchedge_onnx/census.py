@@ -1,0 +1,108 @@
+"""Which share of a network's arithmetic ONNX Runtime does on integers."""
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import onnx
+
+from torchedge.bench.census import Census, LayerCount
+from torchedge.errors import ArtifactError, VerificationError
+from torchedge_onnx.graph import (
+    WEIGHTED_OPERATIONS,
+    producers,
+    tensor_shapes,
+    weight_chain,
+    weighted_macs,
+)
+from torchedge_onnx.runner import open_model, session_options
+
+__all__ = ["read_model", "runtime_census"]
+
+_WEIGHT_INPUT = {
+    "ConvInteger": 1,
+    "MatMulInteger": 1,
+    "MatMulIntegerToFloat": 1,
+    "QGemm": 3,
+    "QLinearConv": 3,
+    "QLinearMatMul": 3,
+}
+_TO_UNSIGNED = "_s8_2_u8"  # what ONNX Runtime appends to weights that it makes unsigned
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """Parse an ONNX file.
+
+    Raises:
+        ArtifactError: It is cut short or no ONNX file.
+    """
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf's and onnx's exceptions have no common base
+        raise ArtifactError(
+            f"'{path}' ({path.stat().st_size:,} bytes) is no intact ONNX file: "
+            f"{str(error).splitlines()[0]} Copy or export it again."
+        ) from error
+    return model
+
+
+def runtime_census(path: Path) -> Census:
+    """Count the integer multiply-accumulates in ONNX Runtime's own optimised graph.
+
+    Each weighted node of the file is looked for there by its weight, whatever it was fused into.
+
+    Args:
+        path: The ONNX file.
+
+    Raises:
+        ArtifactError: The file cannot be read.
+        VerificationError: The optimised graph holds integer arithmetic that no node of the file
+            accounts for.
+    """
+    model = read_model(path)
+    optimised = _optimised_graph(path)
+    operations = _integer_operations(optimised)
+    made_by, shapes = producers(model), tensor_shapes(model)
+    layers = []
+    for node in model.graph.node:
+        if node.op_type not in WEIGHTED_OPERATIONS:
+            continue
+        found = _take(operations, weight_chain(node, made_by))
+        layers.append(
+            LayerCount(
+                name=node.name,
+                operation=found or node.op_type,
+                macs=weighted_macs(node, shapes),
+                integer=found is not None,
+                reason="" if found else "ONNX Runtime runs it in float",
+            )
+        )
+    if unaccounted := sorted(operations.elements()):
+        raise VerificationError(f"ONNX Runtime runs {unaccounted}, which '{path}' does not hold.")
+    return Census(layers=tuple(layers), evidence="ONNX Runtime's optimised graph on this CPU")
+
+
+def _optimised_graph(path: Path) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "optimised.onnx"
+        options = session_options()
+        options.optimized_model_filepath = str(written)
+        open_model(path, options)
+        return onnx.load(written)
+
+
+def _integer_operations(model: onnx.ModelProto) -> Counter[tuple[str, str]]:
+    return Counter(
+        (node.input[_WEIGHT_INPUT[node.op_type]].removesuffix(_TO_UNSIGNED), node.op_type)
+        for node in model.graph.node
+        if node.op_type in _WEIGHT_INPUT
+    )
+
+
+def _take(operations: Counter[tuple[str, str]], names: tuple[str, ...]) -> str | None:
+    for weight, operation in operations:
+        if weight in names and operations[weight, operation] > 0:
+            operations[weight, operation] -= 1
+            return operation
+    return None

@@ -1,0 +1,220 @@
+"""Rewrites of an ONNX graph that leave what it computes as it is; each returns a new model."""
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from torchedge.errors import ExportError
+from torchedge_onnx.graph import (
+    attribute,
+    constants,
+    copied,
+    producers,
+    remove_unused,
+    replace_input,
+    tensor_shapes,
+)
+
+__all__ = [
+    "fold_weight_quantizers",
+    "lower_opset",
+    "mean_to_global_pool",
+    "with_own_zero_points",
+    "without_metadata",
+    "without_quantizers",
+]
+
+# Operators whose opset-18 form is valid at 13 as it stands, for float32 and int8.
+_SAME_SINCE_13 = frozenset(
+    ["Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "DequantizeLinear", "Div", "Exp", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "Identity", "LeakyRelu", "MatMul", "MaxPool", "Mul", "PRelu", "QuantizeLinear", "Relu", "Sigmoid", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"]
+)
+_IR_VERSIONS = {13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8}
+
+
+def without_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop stack traces and other notes that name files of the machine that exported."""
+    copy = copied(model)
+    del copy.metadata_props[:]
+    del copy.graph.metadata_props[:]
+    for item in (*copy.graph.node, *copy.graph.initializer, *copy.graph.value_info):
+        item.ClearField("doc_string")
+        del item.metadata_props[:]
+    for info in (*copy.graph.input, *copy.graph.output):
+        info.ClearField("doc_string")
+        del info.metadata_props[:]
+    return copy
+
+
+def mean_to_global_pool(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Write a mean over all spatial axes as ``GlobalAveragePool``, which has integer kernels."""
+    copy = copied(model)
+    values, shapes = constants(copy), tensor_shapes(copy)
+    for node in [n for n in copy.graph.node if n.op_type == "ReduceMean"]:
+        rank = len(shapes.get(node.input[0], ()))
+        axes = values.get(node.input[1]) if len(node.input) > 1 else None
+        if axes is None or sorted(int(a) % rank for a in axes.ravel()) != list(range(2, rank)):
+            continue
+        index = list(copy.graph.node).index(node)
+        copy.graph.node.remove(node)
+        for offset, new in enumerate(_pool_nodes(node)):
+            copy.graph.node.insert(index + offset, new)
+    remove_unused(copy)
+    return copy
+
+
+def _pool_nodes(mean: onnx.NodeProto) -> list[onnx.NodeProto]:
+    source, result = mean.input[0], mean.output[0]
+    if attribute(mean, "keepdims", 1):
+        return [helper.make_node("GlobalAveragePool", [source], [result], name=mean.name)]
+    pooled = f"{result}_pooled"
+    return [
+        helper.make_node("GlobalAveragePool", [source], [pooled], name=mean.name),
+        helper.make_node("Flatten", [pooled], [result], name=f"{mean.name}_flatten", axis=1),
+    ]
+
+
+def fold_weight_quantizers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store weights as the integers that ``QuantizeLinear`` makes of them: a quarter of the bytes."""
+    copy = copied(model)
+    values = constants(copy)
+    for node in [n for n in copy.graph.node if n.op_type == "QuantizeLinear"]:
+        if node.input[0] not in values:
+            continue
+        weight, scale, zero = (values[name] for name in node.input)
+        integers = _quantized(weight, scale, zero, int(str(attribute(node, "axis", 1))))
+        copy.graph.initializer.append(numpy_helper.from_array(integers, node.output[0]))
+        copy.graph.node.remove(node)
+    remove_unused(copy)
+    return copy
+
+
+def with_own_zero_points(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give each weight a zero point of its own.
+
+    ONNX Runtime fails to load a graph whose weights share one when it is told to avoid saturating
+    kernels (``session.x64quantprecision``).
+    """
+    copy = copied(model)
+    values = constants(copy)
+    for node in copy.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in values:
+            own = f"{node.output[0]}_zero_point"
+            copy.graph.initializer.append(numpy_helper.from_array(values[node.input[2]], own))
+            node.input[2] = own
+    remove_unused(copy)
+    return copy
+
+
+def _along(values: np.ndarray, rank: int, axis: int) -> np.ndarray:  # type: ignore[type-arg]
+    return values.reshape([-1 if d == axis else 1 for d in range(rank)]) if values.ndim else values
+
+
+def _quantized(
+    weight: np.ndarray,  # type: ignore[type-arg]
+    scale: np.ndarray,  # type: ignore[type-arg]
+    zero: np.ndarray,  # type: ignore[type-arg]
+    axis: int,
+) -> np.ndarray:  # type: ignore[type-arg]
+    limits = np.iinfo(zero.dtype)
+    steps = np.rint(weight / _along(scale, weight.ndim, axis))
+    shifted = steps + _along(zero, weight.ndim, axis)
+    return np.asarray(np.clip(shifted, limits.min, limits.max).astype(zero.dtype))
+
+
+def without_quantizers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The float network inside a Q/DQ graph: same tensor names, weights as the integers mean them."""
+    copy = copied(model)
+    made_by, values = producers(copy), constants(copy)
+    outputs = {output.name for output in copy.graph.output}
+    for node in [n for n in copy.graph.node if n.op_type == "DequantizeLinear"]:
+        quantizer = made_by.get(node.input[0])
+        if quantizer is not None and quantizer.op_type == "QuantizeLinear":
+            source = quantizer.input[0]
+            if node.output[0] in outputs:
+                _rename_output_of(copy, source, node.output[0])
+            else:
+                replace_input(copy, node.output[0], source)
+        elif node.input[0] in values:
+            replacement = _dequantized(node, values)
+            copy.graph.initializer.append(numpy_helper.from_array(replacement, node.output[0]))
+        else:
+            raise ExportError(
+                f"'{node.name}' dequantises '{node.input[0]}', which nothing quantised."
+            )
+        copy.graph.node.remove(node)
+    remove_unused(copy)
+    return copy
+
+
+def _rename_output_of(model: onnx.ModelProto, old: str, new: str) -> None:
+    replace_input(model, old, new)
+    for node in model.graph.node:
+        for index, name in enumerate(node.output):
+            if name == old:
+                node.output[index] = new
+            elif name == new and node.op_type == "DequantizeLinear":
+                node.output[index] = f"{new}_dropped"
+
+
+def _dequantized(
+    node: onnx.NodeProto,
+    values: dict[str, "np.ndarray"],  # type: ignore[type-arg]
+) -> np.ndarray:  # type: ignore[type-arg]
+    integers, scale, zero = (values[name] for name in node.input)
+    axis = int(str(attribute(node, "axis", 1)))
+    real = integers.astype(np.float32) - _along(zero, integers.ndim, axis).astype(np.float32)
+    return np.asarray((real * _along(scale, integers.ndim, axis)).astype(np.float32))
+
+
+def lower_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """Write an opset-18 graph of a plain CNN in an older opset, for older parsers.
+
+    Raises:
+        ExportError: An operator has no form at that opset, or none that is known here.
+    """
+    copy = copied(model)
+    if opset not in _IR_VERSIONS:
+        raise ExportError(f"opset {opset} is outside {min(_IR_VERSIONS)}…{max(_IR_VERSIONS)}.")
+    if opset < 18:
+        for node in copy.graph.node:
+            _lower_node(copy, node, opset)
+    del copy.opset_import[:]
+    copy.opset_import.append(helper.make_opsetid("", opset))
+    copy.ir_version = _IR_VERSIONS[opset]
+    remove_unused(copy)
+    return copy
+
+
+def _lower_node(model: onnx.ModelProto, node: onnx.NodeProto, opset: int) -> None:
+    if node.op_type == "Reshape":
+        _drop_allowzero(model, node)
+    elif node.op_type == "ReduceMean":
+        _axes_to_attribute(model, node)
+    elif node.op_type == "BatchNormalization" and not attribute(node, "training_mode", 0):
+        _drop_attribute(node, "training_mode")
+    elif node.op_type not in _SAME_SINCE_13:
+        raise ExportError(
+            f"'{node.name}' is {node.op_type}, which cannot be written at opset {opset} here; "
+            "use a layer from the list in docs/how-to/jetson.md, or a target with a newer opset."
+        )
+
+
+def _drop_attribute(node: onnx.NodeProto, name: str) -> None:
+    for found in [a for a in node.attribute if a.name == name]:
+        node.attribute.remove(found)
+
+
+def _drop_allowzero(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
+    shape = constants(model).get(node.input[1])
+    if attribute(node, "allowzero", 0) and (shape is None or 0 in shape):
+        raise ExportError(f"'{node.name}' reshapes to a size of zero, which opset 13 cannot say.")
+    _drop_attribute(node, "allowzero")
+
+
+def _axes_to_attribute(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
+    axes = constants(model).get(node.input[1]) if len(node.input) > 1 else None
+    if axes is None:
+        raise ExportError(f"'{node.name}' averages over axes that are not constant.")
+    del node.input[1:]
+    _drop_attribute(node, "noop_with_empty_axes")
+    node.attribute.append(helper.make_attribute("axes", [int(a) for a in axes.ravel()]))

@@ -1,0 +1,144 @@
+"""From a ``torch.export`` program to ONNX with explicit quantisation."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from torchedge.errors import ExportError, SchemeError
+from torchedge.export.artifact import Artifact, Format, write_artifact
+from torchedge.export.samples import SAMPLES_FILE
+from torchedge.scheme import QuantScheme
+
+if TYPE_CHECKING:
+    import onnx
+    from torch.export import ExportedProgram
+
+__all__ = ["FLOAT_FILE", "MODEL_FILE", "TorchToOnnx"]
+
+MODEL_FILE = "model.onnx"
+FLOAT_FILE = "model_fp32.onnx"
+_EXPORTER_OPSET = 18
+_INT32_MIN = -(2**31)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TorchToOnnx:
+    """Writes ``model.onnx`` with Q/DQ and, from the same numbers, ``model_fp32.onnx`` without.
+
+    Args:
+        opset: ONNX opset of both files, 13 to 18.
+        integer_weights: Store weights as int8 before their ``DequantizeLinear``; otherwise as float
+            before a Q/DQ pair, which every TensorRT reads.
+    """
+
+    opset: int = _EXPORTER_OPSET
+    integer_weights: bool = True
+
+    consumes = Format("torch")
+    produces = Format("onnx")
+
+    def export(self, source: Artifact, folder: Path) -> Artifact:
+        """Translate the program; fake quantisers become ``QuantizeLinear``/``DequantizeLinear``.
+
+        Raises:
+            SchemeError: The activations are not full int8 or uint8, which ONNX at these opsets
+                cannot say.
+            ArtifactError: The program is damaged.
+            ExportError: An operator cannot be translated.
+        """
+        from torchedge.compressed import PROGRAM_FILE
+        from torchedge.program import load_program
+
+        _require_eight_bits(source.scheme)
+        program = load_program(source.file(PROGRAM_FILE))
+        model = self._quantized_model(program, source)
+        _write(model, folder / MODEL_FILE)
+        _write(_float_twin(model), folder / FLOAT_FILE)
+        shutil.copyfile(source.file(SAMPLES_FILE), folder / SAMPLES_FILE)
+        return write_artifact(
+            folder,
+            format=self.produces,
+            inputs=source.inputs,
+            outputs=source.outputs,
+            made_by=(*source.made_by, type(self).__name__),
+            name=source.name,
+            scheme=source.scheme,
+            metrics=source.metrics,
+            details={"opset": self.opset, "deployed_files": [MODEL_FILE]},
+        )
+
+    def _quantized_model(self, program: "ExportedProgram", source: Artifact) -> "onnx.ModelProto":
+        from torchedge_onnx import rewrites
+
+        model = rewrites.without_metadata(_translated(program, source))
+        model = rewrites.mean_to_global_pool(model)
+        if self.integer_weights:
+            model = rewrites.with_own_zero_points(rewrites.fold_weight_quantizers(model))
+        return rewrites.lower_opset(model, self.opset)
+
+
+def _require_eight_bits(scheme: QuantScheme | None) -> None:
+    if scheme is not None and (scheme.activation.bits != 8 or scheme.activation.narrow):
+        raise SchemeError(
+            f"activations of {scheme.activation.bits} bits (narrow={scheme.activation.narrow}) cannot "
+            "be written as ONNX QuantizeLinear below opset 21; use 8 bits, not narrow."
+        )
+
+
+def _float_twin(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    from torchedge_onnx import rewrites
+
+    return rewrites.without_quantizers(model)
+
+
+def _write(model: "onnx.ModelProto", path: Path) -> None:
+    import onnx
+
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"the ONNX graph is not valid: {error}") from error
+    path.write_bytes(model.SerializeToString())
+
+
+def _translated(program: "ExportedProgram", source: Artifact) -> "onnx.ModelProto":
+    import torch
+
+    from torchedge.quantization.operator import fake_quantize_operator
+
+    assert fake_quantize_operator is not None
+    try:
+        exported = torch.onnx.export(
+            program,
+            input_names=[spec.name for spec in source.inputs],
+            output_names=[spec.name for spec in source.outputs],
+            custom_translation_table={torch.ops.torchedge.fake_quantize.default: _translation()},
+            opset_version=_EXPORTER_OPSET,
+            dynamo=True,
+            optimize=True,
+            verbose=False,
+        )
+    except Exception as error:
+        raise ExportError(
+            f"torch.onnx cannot translate '{source.path}': {str(error).splitlines()[0]}"
+        ) from error
+    assert exported is not None
+    return exported.model_proto
+
+
+def _translation() -> Any:  # noqa: ANN401
+    """How ``torchedge::fake_quantize`` is written in ONNX: a Q/DQ pair, or int32 and DQ for a bias."""
+    from onnxscript import opset18 as op
+
+    int32 = 6
+
+    def fake_quantize(x, scale, zero_point, axis: int, quant_min: int, quant_max: int):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        if quant_min == _INT32_MIN:
+            integers = op.Cast(op.Round(op.Div(x, scale)), to=int32)
+        else:
+            integers = op.QuantizeLinear(x, scale, zero_point, axis=axis)
+        return op.DequantizeLinear(integers, scale, zero_point, axis=axis)
+
+    return fake_quantize

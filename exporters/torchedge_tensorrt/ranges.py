@@ -1,0 +1,123 @@
+"""A scale for every float tensor of a network: trained where there is one, else from data."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from torchedge.bench.session import Array
+from torchedge.errors import CalibrationError
+from torchedge_onnx.census import read_model
+from torchedge_onnx.graph import constants, copied
+from torchedge_onnx.runner import open_model
+
+__all__ = ["float_tensors", "tensor_scales", "trained_scales"]
+
+_MOVES = frozenset({"Flatten", "Identity", "MaxPool", "Reshape", "Squeeze", "Unsqueeze"})
+_CLIPS = frozenset({"Clip", "Relu"})
+
+
+def float_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Names that a calibration cache must cover: graph inputs and every node's output.
+
+    Reshaping constants do not appear, because a plain CNN's shapes are initialisers.
+    """
+    inputs = [value.name for value in model.graph.input]
+    return (*inputs, *(name for node in model.graph.node for name in node.output if name))
+
+
+def trained_scales(model: onnx.ModelProto) -> dict[str, float]:
+    """Scale of each activation that a Q/DQ graph quantises, by the tensor's name."""
+    values = constants(model)
+    return {
+        node.input[0]: float(values[node.input[1]])
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear" and node.input[0] not in values
+    }
+
+
+def tensor_scales(
+    quantized: Path, plain: Path, batches: Iterable[tuple[Array, ...]]
+) -> dict[str, float]:
+    """One scale for each float tensor of the plain network, in graph order.
+
+    A tensor that training gave a scale keeps it. What only moves or clips values shares the scale of
+    its neighbour. The others get the entropy range of what the plain network computes on the
+    calibration data.
+
+    Args:
+        quantized: The Q/DQ file.
+        plain: The same network without Q/DQ, with the same tensor names.
+        batches: Calibration inputs.
+
+    Raises:
+        CalibrationError: There is no calibration data.
+    """
+    model = read_model(plain)
+    known = _shared(model, trained_scales(read_model(quantized)))
+    unknown = tuple(name for name in float_tensors(model) if name not in known)
+    found = known | _entropy_scales(model, unknown, batches)
+    return {name: found[name] for name in float_tensors(model)}
+
+
+def _shared(model: onnx.ModelProto, scales: dict[str, float]) -> dict[str, float]:
+    known = dict(scales)
+    readers = Counter(name for node in model.graph.node for name in node.input)
+    for node in model.graph.node:
+        if node.op_type in _MOVES | _CLIPS and node.input[0] in known:
+            known.setdefault(node.output[0], known[node.input[0]])
+    for node in reversed(model.graph.node):
+        only_reader = readers[node.input[0]] == 1 if node.input else False
+        if node.op_type in _MOVES | _CLIPS and only_reader and node.output[0] in known:
+            known.setdefault(node.input[0], known[node.output[0]])
+    return known
+
+
+def _entropy_scales(
+    model: onnx.ModelProto, names: tuple[str, ...], batches: Iterable[tuple[Array, ...]]
+) -> dict[str, float]:
+    import torch
+
+    from torchedge.quantization.calibration import Histogram, entropy, observe
+    from torchedge.quantization.functional import affine_params
+    from torchedge.scheme import QuantSpec
+
+    spec = QuantSpec()
+    histograms: dict[str, Histogram] = {}
+    for outputs in _all_outputs(model, names, batches):
+        for name, values in outputs.items():
+            tensor = torch.from_numpy(np.asarray(values, dtype=np.float32))
+            histograms[name] = observe(histograms.get(name), tensor)
+    if names and not histograms:
+        raise CalibrationError(
+            "the calibration set is empty; save the model with calibration=(images,), "
+            "some 100 to 500 of them."
+        )
+    scales = {}
+    for name, histogram in histograms.items():
+        low, high = entropy(histogram, spec)
+        scales[name] = float(affine_params(torch.tensor(low), torch.tensor(high), spec)[0])
+    return scales
+
+
+def _all_outputs(
+    model: onnx.ModelProto, names: tuple[str, ...], batches: Iterable[tuple[Array, ...]]
+) -> Iterator[dict[str, Array]]:
+    import tempfile
+
+    inputs = [value.name for value in model.graph.input]
+    computed = [name for name in names if name not in inputs]
+    observable = copied(model)
+    del observable.graph.output[:]
+    observable.graph.output.extend(onnx.ValueInfoProto(name=name) for name in computed)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "observable.onnx"
+        path.write_bytes(observable.SerializeToString())
+        session = open_model(path)
+    for batch in batches:
+        given = dict(zip(inputs, batch, strict=True))
+        yield dict(zip(computed, session(*batch), strict=True)) | {
+            name: values for name, values in given.items() if name in names
+        }

@@ -1,0 +1,117 @@
+"""Read handwritten digits on a Jetson, or wherever a target of torchedge is.
+
+Trains a MobileNet in miniature on 4,000 real MNIST images, first in float, then with the integers of
+the target, and saves what ``scripts/export.py`` takes. About a minute on two CPU cores.
+"""
+
+import copy
+import warnings
+from pathlib import Path
+
+import cyclopts
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from torchedge import export
+from torchedge.compressed import CompressedModel
+from torchedge.data import Digits
+from torchedge.models import Classifier, MobileDigits
+from torchedge.quantization import (
+    QuantizationAwareTraining,
+    calibrate,
+    entropy,
+    minmax,
+    prepare_qat,
+)
+
+CALIBRATION_IMAGES = 500
+
+
+def main(
+    *,
+    target: str = "jetson",
+    out: Path = Path("runs/digits"),
+    epochs: int = 14,
+    qat_epochs: int = 3,
+    overwrite: bool = False,
+) -> None:
+    """Train, quantise and save the digits network.
+
+    Args:
+        target: Where it will run; ``python scripts/targets.py`` lists them.
+        out: New folder for the trained artefact.
+        epochs: Passes over the images in float.
+        qat_epochs: Passes with the target's integers.
+        overwrite: Replace the folder if it exists.
+    """
+    pl.seed_everything(0, verbose=False)
+    scheme = export.target(target).scheme
+    data = Digits()
+    example_inputs = (data.test_images[:1],)
+
+    float_model = MobileDigits()
+    fit(Classifier(float_model), data, epochs)
+
+    calibration = data.train_images[:: len(data.train_images) // CALIBRATION_IMAGES]
+    prepared = prepare_qat(float_model, scheme, example_inputs)
+    # Entropy clips what it takes for outliers, which on digits are the strokes: try both rules.
+    candidates = [calibrate(prepared, calibration.split(100), rule) for rule in (minmax, entropy)]
+    model = min(candidates, key=lambda candidate: deviation(candidate, float_model, calibration))
+    post_training_accuracy = accuracy(model, data)
+
+    schedule = QuantizationAwareTraining(
+        freeze_ranges_from_epoch=0, freeze_batchnorm_from_epoch=max(qat_epochs - 1, 0)
+    )
+    fit(Classifier(model, learning_rate=1e-3), data, qat_epochs, schedule)
+
+    artifact = CompressedModel(
+        module=model,
+        example_inputs=example_inputs,
+        samples=(data.test_images,),
+        labels=data.test_labels,
+        calibration=(calibration,),
+        scheme=scheme,
+        metrics={
+            "float_accuracy": accuracy(float_model, data),
+            "post_training_accuracy": post_training_accuracy,
+            "fake_quantized_accuracy": accuracy(model, data),
+        },
+        name="digits",
+    ).save(out, overwrite=overwrite)
+    print(
+        f"wrote {artifact.path}: {', '.join(f'{k} {v:.1%}' for k, v in artifact.metrics.items())}"
+    )
+
+
+def fit(task: Classifier, data: Digits, epochs: int, *callbacks: pl.Callback) -> None:
+    """Train on the CPU with a progress bar."""
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(task, datamodule=data)
+
+
+def accuracy(model: nn.Module, data: Digits) -> float:
+    """Share of the test images that are read correctly."""
+    with torch.no_grad():
+        answers = copy.deepcopy(model).eval()(data.test_images).argmax(1)
+    return float((answers == data.test_labels).float().mean())
+
+
+def deviation(model: nn.Module, float_model: nn.Module, images: torch.Tensor) -> float:
+    """Mean squared difference of the logits from the float network's; no labels are needed."""
+    with torch.no_grad():
+        logits = copy.deepcopy(model).eval()(images)
+        return float(nn.functional.mse_loss(logits, copy.deepcopy(float_model).eval()(images)))
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    cyclopts.run(main)

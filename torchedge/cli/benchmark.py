@@ -1,0 +1,114 @@
+"""``torchedge benchmark``."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import cyclopts
+
+if TYPE_CHECKING:
+    from torchedge.bench.census import Census
+    from torchedge.export.artifact import Artifact
+
+__all__ = ["benchmark"]
+
+
+def benchmark(
+    artifact: Path,
+    /,
+    *,
+    census: bool = False,
+    runs: int = 200,
+    warmup: int = 20,
+    as_json: Annotated[bool, cyclopts.Parameter(name=["--json"], negative=())] = False,
+) -> None:
+    """Time an artefact on this computer with its own runtime, or count its integer arithmetic.
+
+    Args:
+        artifact: Folder of one artefact, for example runs/digits-onnx-cpu/onnx.
+        census: Count instead of timing: which share of the MACs is integer.
+        runs: Inferences that are timed.
+        warmup: Inferences before that.
+        as_json: Print JSON instead of text.
+    """
+    from torchedge.export.artifact import load_artifact
+
+    opened = load_artifact(artifact)
+    found = _census(opened) if census else _latency(opened, runs, warmup)
+    if as_json:
+        print(json.dumps(found, indent=2))  # noqa: T201
+    else:
+        _print(found)
+
+
+def _identity(artifact: "Artifact") -> dict[str, Any]:
+    return {"name": artifact.name, "format": artifact.format, "sha256": artifact.sha256}
+
+
+def _census(artifact: "Artifact") -> dict[str, Any]:
+    from torchedge.bench.session import CountsIntegers
+    from torchedge.errors import UnknownNameError
+    from torchedge.export.plugins import runner
+
+    counter = runner(artifact.format)
+    if not isinstance(counter, CountsIntegers):
+        raise UnknownNameError(
+            f"nothing counts the integers of '{artifact.format}' artefacts; export it first, then "
+            "count the onnx folder."
+        )
+    return _identity(artifact) | _census_plain(counter.census(artifact))
+
+
+def _census_plain(census: "Census") -> dict[str, Any]:
+    return {
+        "integer_share": census.integer_share,
+        "macs": census.macs,
+        "evidence": census.evidence,
+        "layers": [dataclasses.asdict(layer) for layer in census.layers],
+    }
+
+
+def _latency(artifact: "Artifact", runs: int, warmup: int) -> dict[str, Any]:
+    import platform
+
+    import numpy as np
+
+    from torchedge.bench.latency import measure_latency
+    from torchedge.export.plugins import runner
+
+    random = np.random.default_rng(0)
+    inputs = [random.random(spec.shape, dtype=np.float32) for spec in artifact.inputs]
+    opener = runner(artifact.format)
+    with opener.open(artifact) as session:
+        latency = measure_latency(session, inputs, warmup=warmup, runs=runs)
+    place = {"runtime": opener.label, "machine": platform.machine(), "inputs": "uniform noise"}
+    return _identity(artifact) | place | {"warmup": warmup} | dataclasses.asdict(latency)
+
+
+def _print(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    title = f"{found['name']} ({found['format']})"
+    if "layers" in found:
+        table = Table("layer", "operation", "MACs", "integer", "why not", title=title)
+        for layer in found["layers"]:
+            integer = "yes" if layer["integer"] else "no"
+            table.add_row(
+                layer["name"], layer["operation"], f"{layer['macs']:,}", integer, layer["reason"]
+            )
+        console.print(table)
+        console.print(
+            f"{found['integer_share']:.2%} of {found['macs']:,} MACs are integer "
+            f"({found['evidence']}).",
+            soft_wrap=True,
+        )
+        return
+    table = Table(
+        "p50 ms", "p90 ms", "p99 ms", "runs", "warm-up", title=f"{title}, {found['runtime']}"
+    )
+    times = [f"{found[name]:.3f}" for name in ("p50_ms", "p90_ms", "p99_ms")]
+    table.add_row(*times, str(found["runs"]), str(found["warmup"]))
+    console.print(table)

@@ -1,0 +1,138 @@
+"""``torchedge export``."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torchedge.export.target import Target
+    from torchedge.report.report import Report
+
+__all__ = ["export"]
+
+
+def export(
+    source: Path | None = None,
+    /,
+    *,
+    target: str,
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Export a trained model to a target, open every artefact again, and report.
+
+    Args:
+        source: Folder that a recipe wrote. Left out, recipes/digits.py trains one first (about a
+            minute).
+        target: Where the model will run; see torchedge targets.
+        out: New folder for artefacts and report; default runs/MODEL-TARGET.
+        overwrite: Replace the folder if it exists.
+    """
+    from torchedge.export.artifact import load_artifact
+    from torchedge.export.pipeline import remaining_steps, require_scheme
+    from torchedge.export.plugins import target as target_named
+
+    place = target_named(target)
+    if source is None:
+        _refuse_existing(out or _default_folder("digits", target), overwrite)
+        with _default_model(target) as trained:
+            _export(trained, target, place, out, overwrite)
+        return
+    artifact = load_artifact(source)
+    remaining_steps(artifact, place)
+    require_scheme(artifact, place)
+    _refuse_existing(out or _default_folder(artifact.name, target), overwrite)
+    _export(source, target, place, out, overwrite)
+
+
+def _default_folder(model: str, target: str) -> Path:
+    return Path("runs") / f"{model}-{target}"
+
+
+def _refuse_existing(folder: Path, overwrite: bool) -> None:
+    """Say so before minutes of work, not after."""
+    from torchedge.export.pipeline import require_free
+
+    require_free(folder, overwrite=overwrite)
+
+
+def _export(
+    source: Path, target_name: str, place: "Target", out: Path | None, overwrite: bool
+) -> None:
+    from torchedge.export.artifact import load_artifact
+    from torchedge.export.pipeline import export_chain, staged_folder
+    from torchedge.report.verify import verify
+
+    artifact = load_artifact(source)
+    folder = out or _default_folder(artifact.name, target_name)
+    with staged_folder(folder, overwrite=overwrite) as staging:
+        if artifact.format == "torch":
+            shutil.copytree(source, staging / artifact.format)
+            artifact = replace(artifact, path=staging / artifact.format)
+        _progress(f"exporting '{artifact.name}' for {place.device.name}")
+        artifacts = export_chain(artifact, place, staging)
+        _progress("opening every artefact again")
+        report = verify(artifact, artifacts, place)
+        (staging / "report.md").write_text(report.to_markdown())
+        (staging / "report.json").write_text(report.to_json())
+    _print(report, folder)
+
+
+def _progress(text: str) -> None:
+    print(f"… {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _print(report: "Report", folder: Path) -> None:
+    from rich.console import Console
+
+    from torchedge.report.render import summary_lines, to_table
+
+    console = Console(soft_wrap=False)
+    console.print(to_table(report))
+    for line in summary_lines(report):
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print(
+        f"Wrote {folder}: report.md, report.json, {report.artifact.path.name}/", soft_wrap=True
+    )
+
+
+@contextmanager
+def _default_model(target: str) -> Iterator[Path]:
+    """Train the embedded default in a process of its own and yield its folder."""
+    from torchedge.errors import ExportError
+
+    recipe = _recipe()
+    with tempfile.TemporaryDirectory(prefix="torchedge-") as folder:
+        trained = Path(folder) / "digits"
+        _progress(f"no SOURCE given: training the digits network ({recipe}) for '{target}'")
+        command = [sys.executable, str(recipe), "--target", target, "--out", str(trained)]
+        done = subprocess.run(command, check=False, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+        if done.returncode:
+            raise ExportError(
+                f"the recipe ended with exit code {done.returncode}; its messages are above. "
+                "Give a trained folder as SOURCE, or install its data: pip install 'torchedge[recipes]'"
+            )
+        yield trained
+
+
+def _recipe() -> Path:
+    """The digits recipe: in the repository, or inside the installed wheel."""
+    import torchedge
+    from torchedge.errors import MissingDependencyError
+
+    package = Path(torchedge.__file__).parent
+    places = (package.parent / "recipes/digits.py", package / "default_recipe/digits.py")
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise MissingDependencyError(
+            "the embedded recipe is missing from this installation; give a SOURCE folder, or type: "
+            "pip install --force-reinstall torchedge"
+        )
+    return found

@@ -1,0 +1,54 @@
+"""``torchedge targets``."""
+
+import json
+from typing import Annotated
+
+import cyclopts
+
+__all__ = ["targets"]
+
+
+def targets(
+    *, as_json: Annotated[bool, cyclopts.Parameter(name=["--json"], negative=())] = False
+) -> None:
+    """List the targets that --target takes, with their devices and numbers.
+
+    Args:
+        as_json: Print JSON instead of a table.
+    """
+    from torchedge.export.plugins import targets as all_targets
+
+    rows = [
+        {
+            "name": name,
+            "alias_of": target.name if target.name != name else None,
+            "device": target.device.name,
+            "activations": _numbers(
+                target.scheme.activation.symmetric, target.scheme.activation.signed
+            ),
+            "way": " → ".join(["torch", *(step.produces for step in target.steps)]),
+            "summary": target.summary,
+        }
+        for name, target in all_targets().items()
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2))  # noqa: T201
+        return
+    _print_table(rows)
+
+
+def _numbers(symmetric: bool, signed: bool) -> str:
+    return f"{'int8' if signed else 'uint8'}, {'symmetric' if symmetric else 'asymmetric'}"
+
+
+def _print_table(rows: list[dict[str, str | None]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for column in ("target", "device", "activations", "what it gives"):
+        table.add_column(column, no_wrap=column == "target")
+    for row in rows:
+        summary = f"same as {row['alias_of']}" if row["alias_of"] else row["summary"]
+        table.add_row(row["name"], row["device"], row["activations"], summary)
+    Console().print(table)

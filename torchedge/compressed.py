@@ -1,0 +1,218 @@
+"""The hand-over from training to export: a model, real samples and what it should answer."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torchedge.bench.session import Array, Session
+from torchedge.errors import CalibrationError, SchemeError
+from torchedge.export.artifact import Artifact, Format, TensorSpec, write_artifact
+from torchedge.export.pipeline import staged_folder
+from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
+from torchedge.program import load_program, save_program
+from torchedge.quantization.freeze import FrozenFakeQuantize, freeze
+from torchedge.quantization.graph import require_finite_weights
+from torchedge.quantization.modules import FakeQuantize
+from torchedge.scheme import QuantScheme
+
+__all__ = ["PROGRAM_FILE", "CompressedModel", "TorchRunner"]
+
+PROGRAM_FILE = "program.pt2"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class CompressedModel:
+    """What training hands to export.
+
+    Args:
+        module: A float network, or one from ``prepare_qat`` that has been calibrated or trained.
+        example_inputs: One set of inputs; their shapes, batch size included, are the artefact's.
+        samples: One tensor for each input with real data, samples along the first axis. Every later
+            artefact is compared on them.
+        scheme: The scheme given to ``prepare_qat``; ``None`` for a float network.
+        labels: Class index of each sample, for accuracies in the report.
+        calibration: Like ``samples``, but data seen in training; calibrators read it.
+        metrics: Figures that training measured, by name, for example ``float_accuracy``.
+        name: Name of the model in files and reports.
+    """
+
+    module: nn.Module
+    example_inputs: tuple[Tensor, ...]
+    samples: tuple[Tensor, ...]
+    scheme: QuantScheme | None = None
+    labels: Tensor | None = None
+    calibration: tuple[Tensor, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    name: str = "model"
+
+    def save(self, folder: Path, *, overwrite: bool = False) -> Artifact:
+        """Write ``program.pt2``, ``samples.safetensors`` and the manifest.
+
+        The model is frozen (evaluation mode, batch norms folded, scales constant), captured with
+        ``torch.export``, run on every sample, and its answers are stored beside them.
+
+        Args:
+            folder: New folder; it appears only when everything is written.
+            overwrite: Replace the folder if it exists.
+
+        Raises:
+            WeightError: A weight is NaN or infinite.
+            CalibrationError: There are no samples, their shapes do not fit, or a quantiser has no
+                range.
+            SchemeError: Scheme and module contradict each other.
+            ExportError: torch.export cannot capture the module.
+            OutputExistsError: The folder exists.
+        """
+        require_finite_weights(self.module)
+        self._require_fitting_samples()
+        model = self._frozen()
+        expected = run_in_batches(model, self.samples, len(self.example_inputs[0]))
+        with staged_folder(folder, overwrite=overwrite) as staging:
+            save_program(model, self.example_inputs, staging / PROGRAM_FILE)
+            save_samples(self._samples(expected), staging / SAMPLES_FILE)
+            artifact = write_artifact(
+                staging,
+                format=Format("torch"),
+                inputs=_specs("input", self.example_inputs),
+                outputs=self._output_specs(model, expected),
+                made_by=("CompressedModel.save",),
+                name=self.name,
+                scheme=self.scheme,
+                metrics=self.metrics,
+                details={"deployed_files": [PROGRAM_FILE]},
+            )
+        return _moved(artifact, folder)
+
+    def _require_fitting_samples(self) -> None:
+        batch_size = len(self.example_inputs[0])
+        for what, tensors in (("samples", self.samples), ("calibration", self.calibration)):
+            if what == "calibration" and not tensors:
+                continue
+            counts = {len(tensor) for tensor in tensors}
+            if len(tensors) != len(self.example_inputs) or len(counts) != 1 or 0 in counts:
+                raise CalibrationError(
+                    f"{what}: {len(tensors)} tensors with {sorted(counts)} samples for "
+                    f"{len(self.example_inputs)} inputs; give one non-empty tensor for each input."
+                )
+            if counts.pop() % batch_size:
+                raise CalibrationError(
+                    f"{what}: the number of samples is no multiple of the batch size {batch_size}."
+                )
+            for tensor, example in zip(tensors, self.example_inputs, strict=True):
+                if tensor.shape[1:] != example.shape[1:]:
+                    raise CalibrationError(
+                        f"{what} have shape {tuple(tensor.shape[1:])} each, the example input "
+                        f"{tuple(example.shape[1:])}; preprocess them alike."
+                    )
+
+    def _frozen(self) -> nn.Module:
+        quantized = any(isinstance(m, FakeQuantize) for m in self.module.modules())
+        if quantized != (self.scheme is not None):
+            raise SchemeError(
+                "the module is fake-quantised but no scheme was given; pass the one of prepare_qat."
+                if quantized
+                else "a scheme was given for a float module; call prepare_qat first, or leave it out."
+            )
+        if self.scheme is None:
+            return self.module.eval()
+        return freeze(self.module, integer_bias=self.scheme.integer_bias)
+
+    def _samples(self, expected: tuple[Array, ...]) -> Samples:
+        return Samples(
+            inputs=tuple(tensor.detach().cpu().numpy() for tensor in self.samples),
+            expected=expected,
+            labels=None if self.labels is None else self.labels.cpu().numpy(),
+            calibration=tuple(tensor.detach().cpu().numpy() for tensor in self.calibration),
+        )
+
+    def _output_specs(
+        self, model: nn.Module, expected: tuple[Array, ...]
+    ) -> tuple[TensorSpec, ...]:
+        batch_size = len(self.example_inputs[0])
+        quantizers = output_quantizers(model, len(expected))
+        return tuple(
+            TensorSpec(
+                f"output_{i}",
+                (batch_size, *array.shape[1:]),
+                str(array.dtype),
+                None if quantizer is None else float(quantizer.scale),
+                None if quantizer is None else int(quantizer.zero_point),
+            )
+            for i, (array, quantizer) in enumerate(zip(expected, quantizers, strict=True))
+        )
+
+
+def _moved(artifact: Artifact, folder: Path) -> Artifact:
+    from dataclasses import replace
+
+    return replace(artifact, path=folder)
+
+
+def _specs(prefix: str, tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(f"{prefix}_{i}", tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        for i, tensor in enumerate(tensors)
+    )
+
+
+def output_quantizers(model: nn.Module, count: int) -> tuple[FrozenFakeQuantize | None, ...]:
+    """For each output of a frozen model the quantiser that wrote it, or ``None`` for float."""
+    nothing: tuple[FrozenFakeQuantize | None, ...] = (None,) * count
+    if not isinstance(model, torch.fx.GraphModule):
+        return nothing
+    returned = next(node for node in model.graph.nodes if node.op == "output").args[0]
+    nodes = returned if isinstance(returned, tuple | list) else (returned,)
+    if len(nodes) != count:
+        return nothing
+    return tuple(_quantizer_of(node, model) for node in nodes)
+
+
+def _quantizer_of(node: object, model: torch.fx.GraphModule) -> FrozenFakeQuantize | None:
+    if not isinstance(node, torch.fx.Node) or node.op != "call_module":
+        return None
+    module = model.get_submodule(str(node.target))
+    return module if isinstance(module, FrozenFakeQuantize) else None
+
+
+def run_in_batches(
+    model: nn.Module, samples: tuple[Tensor, ...], batch_size: int
+) -> tuple[Array, ...]:
+    """Outputs of a module for all samples, in the batches it will be exported with."""
+    results: list[tuple[Tensor, ...]] = []
+    with torch.no_grad():
+        for parts in zip(*(tensor.split(batch_size) for tensor in samples), strict=True):
+            result = model(*parts)
+            results.append(result if isinstance(result, tuple) else (result,))
+    return tuple(torch.cat(column).cpu().numpy() for column in zip(*results, strict=True))
+
+
+@final
+class TorchRunner:
+    """Opens the artefacts that :meth:`CompressedModel.save` writes."""
+
+    format = Format("torch")
+    label = "fake-quantised, PyTorch"
+
+    @contextmanager
+    def open(self, artifact: Artifact) -> Iterator[Session]:
+        """Load the program; neither the user's classes nor a pickle are needed.
+
+        Raises:
+            ArtifactError: The program is damaged or holds what must not be loaded.
+        """
+        model = load_program(artifact.file(PROGRAM_FILE)).module()
+
+        def run(*inputs: Array) -> tuple[Array, ...]:
+            with torch.inference_mode():
+                result = model(*(torch.from_numpy(np.ascontiguousarray(x)) for x in inputs))
+            results = result if isinstance(result, tuple) else (result,)
+            return tuple(tensor.numpy() for tensor in results)
+
+        yield run

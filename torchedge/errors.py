@@ -1,0 +1,110 @@
+"""Every error that torchedge raises on purpose, in one tree.
+
+::
+
+    TorchedgeError
+    ├── UsageError                    what was asked cannot be done as asked      (exit code 2)
+    │   ├── UnknownNameError          no target, format or device of that name
+    │   ├── ArtifactError             an artefact is missing, damaged or unsafe
+    │   ├── OutputExistsError         the output folder is there already
+    │   ├── TraceError                torch.fx cannot follow the model
+    │   ├── WeightError               NaN or infinity in the weights
+    │   ├── CalibrationError          no data, or not enough, to choose a range
+    │   ├── SchemeError               numbers that this device or step cannot run
+    │   └── MissingDependencyError    an optional package is not installed
+    └── FailureError                  it was asked rightly, and went wrong        (exit code 1)
+        ├── ExportError               a step could not write its artefact
+        ├── VerificationError         an artefact does not compute what it should
+        ├── BudgetError               an artefact is larger or slower than allowed
+        ├── StorageError              the disk is full or cannot be written
+        └── NotRunError               there is no runtime here for this artefact
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "ArtifactError",
+    "BudgetError",
+    "CalibrationError",
+    "ExportError",
+    "FailureError",
+    "MissingDependencyError",
+    "NotRunError",
+    "OutputExistsError",
+    "SchemeError",
+    "StorageError",
+    "TorchedgeError",
+    "TraceError",
+    "UnknownNameError",
+    "UsageError",
+    "VerificationError",
+    "WeightError",
+]
+
+
+class TorchedgeError(Exception):
+    """Base of every deliberate error; its text is one line that says what to do next."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(TorchedgeError):
+    """What was asked cannot be done as asked; the command line ends with exit code 2."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class FailureError(TorchedgeError):
+    """The request was sound and the work failed; the command line ends with exit code 1."""
+
+
+class UnknownNameError(UsageError):
+    """No target, format or device has this name; the text offers the nearest one."""
+
+
+class ArtifactError(UsageError):
+    """An artefact is missing, does not match its manifest, or holds what must not be loaded."""
+
+
+class OutputExistsError(UsageError):
+    """The output folder exists and overwriting was not asked for."""
+
+
+class TraceError(UsageError):
+    """torch.fx cannot follow the model; the text names the module and the line."""
+
+
+class WeightError(UsageError):
+    """A weight is NaN or infinite; the text names the tensor."""
+
+
+class CalibrationError(UsageError):
+    """A range cannot be chosen: nothing, or nothing usable, was observed."""
+
+
+class SchemeError(UsageError):
+    """The numbers asked for cannot be run by this device or written by this step."""
+
+
+class MissingDependencyError(UsageError):
+    """An optional package is not installed; the text holds the pip line."""
+
+
+class ExportError(FailureError):
+    """A step could not turn its source into the next artefact."""
+
+
+class VerificationError(FailureError):
+    """An artefact was run and does not compute what the PyTorch model computes."""
+
+
+class BudgetError(FailureError):
+    """An artefact takes more memory or time than the target's budget allows."""
+
+
+class StorageError(FailureError):
+    """The disk is full, read-only or otherwise refuses the files."""
+
+
+class NotRunError(FailureError):
+    """No runtime on this machine can run the artefact, so nothing is claimed about it."""

@@ -1,0 +1,69 @@
+"""Targets and runners, found by entry points: third parties add theirs the way torchedge does."""
+
+import difflib
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+
+from torchedge.bench.session import Runner
+from torchedge.errors import UnknownNameError
+from torchedge.export.artifact import Format
+from torchedge.export.target import Target
+
+__all__ = ["RUNNERS_GROUP", "TARGETS_GROUP", "runner", "target", "target_names", "targets"]
+
+TARGETS_GROUP = "torchedge.targets"
+RUNNERS_GROUP = "torchedge.runners"
+
+
+def _entries(group: str) -> Mapping[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def target_names() -> tuple[str, ...]:
+    """Every name that ``--target`` takes, aliases included, sorted; nothing is imported."""
+    return tuple(sorted(_entries(TARGETS_GROUP)))
+
+
+def targets() -> dict[str, Target]:
+    """Every target by name; an alias is a second name of the same target."""
+    return {name: target(name) for name in target_names()}
+
+
+def target(name: str) -> Target:
+    """The target of that name.
+
+    Raises:
+        UnknownNameError: There is none; the text offers the nearest names.
+
+    Example:
+        >>> target("jetson").name
+        'jetson-orin-nano'
+    """
+    found = _find(TARGETS_GROUP, name, "target", "python scripts/targets.py lists them")
+    assert isinstance(found, Target), f"the entry point '{name}' is no Target"
+    return found
+
+
+def runner(format: Format) -> Runner:
+    """The runner that opens artefacts of a format.
+
+    Raises:
+        UnknownNameError: No installed package runs that format.
+    """
+    kind = _find(RUNNERS_GROUP, format, "runner for the format", "install the package that runs it")
+    assert isinstance(kind, type)
+    made: Runner = kind()
+    return made
+
+
+def _find(group: str, name: str, what: str, way_out: str) -> object:
+    entries = _entries(group)
+    if name in entries:
+        return entries[name].load()
+    if not entries:
+        raise UnknownNameError(
+            f"no {what} is installed at all; run pip install -e . in the repository, or "
+            "pip install torchedge."
+        )
+    nearest = difflib.get_close_matches(name, entries, n=1, cutoff=0.0)[0]
+    raise UnknownNameError(f"there is no {what} '{name}'; the nearest is '{nearest}' ({way_out}).")

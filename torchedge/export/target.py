@@ -1,0 +1,84 @@
+"""A place to run, as data: device (facts), scheme (numbers), steps (way), budget (limits)."""
+
+from dataclasses import dataclass, field
+from typing import final
+
+from torchedge.devices import Device
+from torchedge.errors import BudgetError
+from torchedge.export.artifact import Artifact
+from torchedge.export.step import ExportStep
+from torchedge.scheme import QuantScheme
+
+__all__ = ["Budget", "Target"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Limits an artefact must keep to; ``None`` is no limit.
+
+    Args:
+        flash_bytes: For everything the device stores.
+        ram_bytes: For working memory.
+        p90_latency_ms: For one inference, 90 times of 100.
+    """
+
+    flash_bytes: int | None = None
+    ram_bytes: int | None = None
+    p90_latency_ms: float | None = None
+
+    def check(
+        self,
+        artifact: Artifact,
+        *,
+        ram_bytes: int | None = None,
+        p90_latency_ms: float | None = None,
+    ) -> None:
+        """Compare what is known with the limits; what was not measured is not judged.
+
+        Args:
+            artifact: Its ``details["deployed_files"]`` count as flash, all files where that is
+                missing.
+            ram_bytes: Working memory, measured on the device.
+            p90_latency_ms: Latency, measured on the device.
+
+        Raises:
+            BudgetError: A limit is exceeded; the text says by how much.
+        """
+        deployed = artifact.details.get("deployed_files", list(artifact.files))
+        flash_bytes = sum(artifact.files[name].bytes for name in deployed)
+        _require_within("bytes of flash", flash_bytes, self.flash_bytes, artifact)
+        _require_within("bytes of RAM", ram_bytes, self.ram_bytes, artifact)
+        _require_within("ms (p90)", p90_latency_ms, self.p90_latency_ms, artifact)
+
+
+def _require_within(
+    what: str, found: float | None, limit: float | None, artifact: Artifact
+) -> None:
+    if found is not None and limit is not None and found > limit:
+        raise BudgetError(
+            f"'{artifact.name}' ({artifact.format}) takes {found:,} {what}, {found - limit:,} more "
+            f"than the budget of {limit:,}; prune or shrink the network, or pick a larger target."
+        )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where a model will run, and how it gets there.
+
+    Args:
+        name: What ``--target`` takes.
+        device: Facts about the board.
+        scheme: The numbers to train with.
+        steps: The way from the torch artefact, in order.
+        budget: Limits to check.
+        summary: One line for the table of targets.
+    """
+
+    name: str
+    device: Device
+    scheme: QuantScheme
+    steps: tuple[ExportStep, ...]
+    budget: Budget = field(default_factory=Budget)
+    summary: str = ""

@@ -1,0 +1,28 @@
+"""Fake quantisation: the device's own integers, seen while the network still trains.
+
+Four floors, imports go down only: ``functional`` (numbers) ← ``modules`` (state) ← ``transform``
+(structure: a module in, a new module out) ← ``lightning`` (time).
+"""
+
+from torchedge.quantization.calibration import Histogram, RangeRule, entropy, minmax
+from torchedge.quantization.freeze import freeze
+from torchedge.quantization.lightning import QuantizationAwareTraining
+from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
+from torchedge.quantization.transform import calibrate, describe, prepare_qat
+from torchedge.scheme import QuantScheme, QuantSpec
+
+__all__ = [
+    "FakeQuantize",
+    "Histogram",
+    "QuantScheme",
+    "QuantSpec",
+    "QuantizationAwareTraining",
+    "QuantizedLayer",
+    "RangeRule",
+    "calibrate",
+    "describe",
+    "entropy",
+    "freeze",
+    "minmax",
+    "prepare_qat",
+]

@@ -1,0 +1,140 @@
+"""From a model that trains to the one that is exported: constants and one operator a quantiser."""
+
+import copy
+from typing import final
+
+import torch
+from torch import Tensor, fx, nn
+
+from torchedge.errors import SchemeError
+from torchedge.quantization.functional import fake_quantize, weight_params
+from torchedge.quantization.graph import input_scale_source
+from torchedge.quantization.modules import (
+    FakeQuantize,
+    QuantizedLayer,
+    WeightedLayer,
+    apply_layer,
+)
+from torchedge.quantization.operator import fake_quantize_operator
+from torchedge.scheme import QuantSpec
+
+__all__ = ["FrozenFakeQuantize", "FrozenLayer", "freeze"]
+
+_INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
+# Half of the int32 range, so that the accumulator has room for the products as well.
+_BIAS_STEPS = 2**30
+
+
+@final
+class FrozenFakeQuantize(nn.Module):
+    """A quantiser whose scale and zero point are constants of the exported program."""
+
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(
+        self, scale: Tensor, zero_point: Tensor, axis: int, quant_min: int, quant_max: int
+    ) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale.detach().clone())
+        self.register_buffer("zero_point", zero_point)
+        self.axis, self.quant_min, self.quant_max = axis, quant_min, quant_max
+
+    @staticmethod
+    def of_spec(scale: Tensor, zero_point: Tensor, spec: QuantSpec) -> "FrozenFakeQuantize":
+        """A quantiser to int8 or uint8, as the spec says."""
+        integers = zero_point.to(torch.int8 if spec.signed else torch.uint8)
+        return FrozenFakeQuantize(scale, integers, spec.axis or 0, spec.quant_min, spec.quant_max)
+
+    @staticmethod
+    def of_bias(scale: Tensor) -> "FrozenFakeQuantize":
+        """A quantiser to int32 with zero point 0."""
+        zeros = torch.zeros_like(scale, dtype=torch.int32)
+        return FrozenFakeQuantize(scale, zeros, 0, _INT32_MIN, _INT32_MAX)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Call ``torchedge::fake_quantize``."""
+        quantized: Tensor = fake_quantize_operator(
+            x, self.scale, self.zero_point, self.axis, self.quant_min, self.quant_max
+        )
+        return quantized
+
+
+@final
+class FrozenLayer(nn.Module):
+    """A layer with constant folded weights, on their grid already."""
+
+    def __init__(
+        self,
+        layer: WeightedLayer,
+        weight_quantizer: FrozenFakeQuantize,
+        bias_quantizer: FrozenFakeQuantize | None,
+    ) -> None:
+        super().__init__()
+        self.layer = layer
+        self.weight_quantizer = weight_quantizer
+        self.bias_quantizer = bias_quantizer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer."""
+        bias = self.layer.bias
+        if bias is not None and self.bias_quantizer is not None:
+            bias = self.bias_quantizer(bias)
+        return apply_layer(self.layer, x, self.weight_quantizer(self.layer.weight), bias)
+
+
+def freeze(model: nn.Module, *, integer_bias: bool = False) -> nn.Module:
+    """A copy of a prepared model for export: evaluation mode, batch norms folded, scales constant.
+
+    Weights are replaced by the values that the device's integers stand for.
+
+    Args:
+        model: A calibrated or trained model from ``prepare_qat``.
+        integer_bias: Round biases to int32 with scale ``input scale · weight scale``. A channel
+            whose bias would not fit gets a larger weight scale (its weights are negligible beside
+            its bias: the change of the output is below ``|bias| · inputs / 2^23``).
+
+    Raises:
+        SchemeError: The model does not come from ``prepare_qat``.
+        CalibrationError: A quantiser has no range yet.
+    """
+    if not isinstance(model, fx.GraphModule):
+        raise SchemeError("freeze() takes the model that prepare_qat returned; prepare it first.")
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    for node in frozen.graph.nodes:
+        if node.op == "call_module" and isinstance(
+            layer := frozen.get_submodule(str(node.target)), QuantizedLayer
+        ):
+            source = input_scale_source(node, frozen) if integer_bias else None
+            input_scale = None if source is None else source.scale
+            frozen.set_submodule(str(node.target), _frozen_layer(layer, input_scale))
+    for name, module in list(frozen.named_modules()):
+        if isinstance(module, FakeQuantize):
+            module.require_calibrated(name)
+            constant = FrozenFakeQuantize.of_spec(module.scale, module.zero_point, module.spec)
+            frozen.set_submodule(name, constant)
+    return frozen.eval().requires_grad_(False)
+
+
+def _frozen_layer(quantized: QuantizedLayer, input_scale: Tensor | None) -> FrozenLayer:
+    weight, bias = quantized.folded()
+    scale, zero_point = weight_params(weight, quantized.spec)
+    if input_scale is not None and bias is not None:
+        largest = bias.abs() if scale.ndim else bias.abs().amax()
+        scale = torch.maximum(scale, largest / (input_scale * _BIAS_STEPS))
+    layer = _plain_copy(quantized.layer)
+    layer.weight = nn.Parameter(fake_quantize(weight, scale, zero_point, quantized.spec))
+    layer.bias = None if bias is None else nn.Parameter(bias)
+    integer_bias = None
+    if input_scale is not None and bias is not None:
+        integer_bias = FrozenFakeQuantize.of_bias(input_scale * scale)
+    weight_quantizer = FrozenFakeQuantize.of_spec(scale, zero_point, quantized.spec)
+    return FrozenLayer(layer, weight_quantizer, integer_bias)
+
+
+def _plain_copy(layer: WeightedLayer) -> WeightedLayer:
+    """A copy without parametrisations, so that its weight can be set."""
+    plain = copy.deepcopy(layer)
+    if nn.utils.parametrize.is_parametrized(plain, "weight"):
+        nn.utils.parametrize.remove_parametrizations(plain, "weight", leave_parametrized=True)
+    return plain

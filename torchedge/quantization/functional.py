@@ -1,0 +1,191 @@
+"""Quantisation as pure functions of tensors.
+
+``round`` is round-half-to-even throughout, as ONNX and TensorRT do it. A per-channel scale has the
+shape ``(channels,)`` and its axis is in the :class:`~torchedge.scheme.QuantSpec`.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from torchedge.quantization.straight_through import (
+    StraightThroughFakeQuantize,
+    StraightThroughRound,
+)
+from torchedge.scheme import QuantSpec
+
+__all__ = [
+    "affine_params",
+    "dequantize",
+    "fake_quantize",
+    "fold_batchnorm",
+    "quantize",
+    "round_ste",
+    "tensor_range",
+    "weight_params",
+]
+
+
+def round_ste(x: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """Round half to even with the straight-through gradient (Bengio et al. 2013).
+
+    Example:
+        >>> round_ste(torch.tensor([0.5, 1.5, -0.6]))
+        tensor([0., 2., -1.])
+    """
+    rounded: Tensor = StraightThroughRound.apply(x)  # type: ignore[no-untyped-call]
+    return rounded
+
+
+def _along_axis(values: Tensor, x: Tensor, spec: QuantSpec) -> Tensor:
+    if spec.axis is None or values.numel() == 1:
+        return values.reshape(())
+    shape = [1] * x.ndim
+    shape[spec.axis] = -1
+    return values.view(shape)
+
+
+def quantize(
+    x: Float[Tensor, "*s"],
+    scale: Float[Tensor, "*c"],
+    zero_point: Int[Tensor, "*c"],
+    spec: QuantSpec,
+) -> Int[Tensor, "*s"]:
+    """Integers of the grid: ``clip(round(x / scale) + zero_point, quant_min, quant_max)``.
+
+    Example:
+        >>> spec = QuantSpec(symmetric=False, signed=False)
+        >>> x = torch.tensor([0.0, 0.3, 0.6, 0.9, 1.2])
+        >>> quantize(x, torch.tensor(1.2 / 255), torch.tensor(0), spec).tolist()
+        [0, 64, 128, 191, 255]
+    """
+    steps = torch.round(x / _along_axis(scale, x, spec)) + _along_axis(zero_point, x, spec)
+    return torch.clamp(steps, spec.quant_min, spec.quant_max).to(torch.int32)
+
+
+def dequantize(
+    q: Int[Tensor, "*s"],
+    scale: Float[Tensor, "*c"],
+    zero_point: Int[Tensor, "*c"],
+    spec: QuantSpec,
+) -> Float[Tensor, "*s"]:
+    """Real values that the integers stand for: ``scale · (q - zero_point)``.
+
+    Example:
+        >>> q = torch.tensor([113], dtype=torch.int32)
+        >>> dequantize(q, torch.tensor(0.9 / 127), torch.tensor(0), QuantSpec())
+        tensor([0.8008])
+    """
+    return (q - _along_axis(zero_point, q, spec)) * _along_axis(scale, q, spec)
+
+
+def fake_quantize(
+    x: Float[Tensor, "*s"],
+    scale: Float[Tensor, "*c"],
+    zero_point: Int[Tensor, "*c"],
+    spec: QuantSpec,
+) -> Float[Tensor, "*s"]:
+    """Quantise and dequantise in one step, with the straight-through gradient inside the range.
+
+    ``dequantize(quantize(x))`` forwards; backwards 1 where ``x`` was not clipped and 0 where it was
+    (Jacob et al. 2018, section 3).
+
+    Example:
+        >>> x = torch.tensor([0.8, -2.0], requires_grad=True)
+        >>> y = fake_quantize(x, torch.tensor(0.01), torch.tensor(0), QuantSpec())
+        >>> y.sum().backward()
+        >>> x.grad
+        tensor([1., 0.])
+    """
+    quantized: Tensor = StraightThroughFakeQuantize.apply(  # type: ignore[no-untyped-call]
+        x,
+        _along_axis(scale, x, spec),
+        _along_axis(zero_point, x, spec),
+        spec.quant_min,
+        spec.quant_max,
+    )
+    return quantized
+
+
+def affine_params(
+    low: Float[Tensor, "*c"], high: Float[Tensor, "*c"], spec: QuantSpec
+) -> tuple[Float[Tensor, "*c"], Int[Tensor, "*c"]]:
+    """Scale and zero point that represent ``[low, high]``, with zero exactly on the grid.
+
+    Symmetric: ``scale = max(|low|, |high|) / quant_max`` and zero point 0. Asymmetric: the range is
+    widened to hold 0, ``scale = (high - low) / (quant_max - quant_min)`` and
+    ``zero_point = clip(round(quant_min - low / scale))`` (Jacob et al. 2018, section 2). A range of
+    width zero holds nothing but zeros, which every scale represents, so its scale is 1.
+
+    Example:
+        >>> spec = QuantSpec(symmetric=False)
+        >>> scale, zero_point = affine_params(torch.tensor(0.0), torch.tensor(1.2), spec)
+        >>> round(float(scale), 8), int(zero_point)
+        (0.00470588, -128)
+    """
+    low, high = low.clamp(max=0), high.clamp(min=0)
+    width = torch.maximum(-low, high) if spec.symmetric else high - low
+    steps = spec.quant_max if spec.symmetric else spec.quant_max - spec.quant_min
+    smallest = torch.finfo(width.dtype).tiny
+    scale = torch.where(width > 0, (width / steps).clamp(min=smallest), torch.ones_like(width))
+    if spec.symmetric:
+        return scale, torch.zeros_like(scale, dtype=torch.int32)
+    zero_point = torch.round(spec.quant_min - low / scale)
+    return scale, zero_point.clamp(spec.quant_min, spec.quant_max).to(torch.int32)
+
+
+def tensor_range(
+    x: Float[Tensor, "*s"], axis: int | None
+) -> tuple[Float[Tensor, "*c"], Float[Tensor, "*c"]]:
+    """Smallest and largest value, over everything or for each index of ``axis``.
+
+    Example:
+        >>> low, high = tensor_range(torch.tensor([[1.0, -2.0], [3.0, 4.0]]), axis=0)
+        >>> low.tolist(), high.tolist()
+        ([-2.0, 3.0], [1.0, 4.0])
+    """
+    if axis is None:
+        return x.amin(), x.amax()
+    others = [d for d in range(x.ndim) if d != axis % x.ndim]
+    return x.amin(others), x.amax(others)
+
+
+def weight_params(
+    weight: Float[Tensor, "*s"], spec: QuantSpec
+) -> tuple[Float[Tensor, "*c"], Int[Tensor, "*c"]]:
+    """Min-max scale of a weight, for each channel of ``spec.axis``; no gradient reaches it.
+
+    Example:
+        >>> weight = torch.tensor([[0.1, 0.0], [0.5, 0.0], [-1.0, 0.0]])
+        >>> weight_params(weight, QuantSpec(axis=0, narrow=True))[0]
+        tensor([0.0008, 0.0039, 0.0079])
+    """
+    low, high = tensor_range(weight.detach(), spec.axis)
+    return affine_params(low, high, spec)
+
+
+def fold_batchnorm(
+    weight: Float[Tensor, "out *rest"],
+    bias: Float[Tensor, " out"] | None,
+    mean: Float[Tensor, " out"],
+    variance: Float[Tensor, " out"],
+    gamma: Float[Tensor, " out"] | None,
+    beta: Float[Tensor, " out"] | None,
+    epsilon: float,
+) -> tuple[Float[Tensor, "out *rest"], Float[Tensor, " out"]]:
+    """Weight and bias of the layer that does both its own work and the batch norm's after it.
+
+    ``W' = γ / √(σ² + ε) · W`` and ``b' = γ (b - μ) / √(σ² + ε) + β`` (Jacob et al. 2018, section
+    3.2), with the layer's own ε. The output channel is axis 0.
+
+    Example:
+        >>> one = torch.ones(1)
+        >>> weight, bias = fold_batchnorm(2 * torch.ones(1, 1), None, one, 4 * one, one, one, 0.0)
+        >>> float(weight), float(bias)
+        (1.0, 0.5)
+    """
+    factor = torch.rsqrt(variance + epsilon)
+    factor = factor if gamma is None else factor * gamma
+    shift = -mean if bias is None else bias - mean
+    folded_bias = shift * factor if beta is None else shift * factor + beta
+    return weight * factor.view(-1, *[1] * (weight.ndim - 1)), folded_bias

@@ -1,0 +1,130 @@
+"""A report as Markdown, JSON and a table for the terminal; all three show the same figures."""
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from torchedge.bench.parity import Parity
+    from torchedge.report.report import Report, Stage
+
+__all__ = ["stage_rows", "summary_lines", "to_json", "to_markdown", "to_table"]
+
+_COLUMNS = ("stage", "accuracy", "bytes", "largest difference", "same top-1")
+
+
+def stage_rows(report: "Report") -> list[tuple[str, ...]]:
+    """One row of text for each form of the network."""
+    return [
+        (
+            stage.name,
+            _accuracy_text(stage),
+            "" if stage.bytes is None else f"{stage.bytes:,}",
+            "" if stage.parity is None else _difference_text(stage.parity),
+            "" if stage.parity is None else _agreement_text(stage.parity),
+        )
+        for stage in report.stages
+    ]
+
+
+def _accuracy_text(stage: "Stage") -> str:
+    if stage.note:
+        return "not run"
+    return "" if stage.accuracy is None else f"{stage.accuracy:.2%}"
+
+
+def _difference_text(parity: "Parity") -> str:
+    worst = max(parity.outputs, key=lambda output: output.relative_to_range)
+    if worst.max_lsb is None:
+        return f"{worst.relative_to_range:.4%} of the range"
+    return f"{worst.max_lsb:.0f} LSB, {worst.identical_share:.2%} equal"
+
+
+def _agreement_text(parity: "Parity") -> str:
+    agreement = parity.top1_agreement
+    return "" if agreement is None else f"{agreement:.2%} of {parity.samples:,}"
+
+
+def summary_lines(report: "Report") -> list[str]:
+    """Sentences below the table: integer share, speed, and what was not run."""
+    lines = []
+    if census := report.census:
+        lines.append(
+            f"Integer share of the arithmetic: {census.integer_share:.1%} of {census.macs:,} MACs "
+            f"({census.evidence})."
+        )
+    if speed := report.speed:
+        lines.append(
+            f"Latency float32 / int8: ratio {speed.ratio:.2f} "
+            f"({speed.float_latency.p50_ms:.3f} ms / {speed.integer_latency.p50_ms:.3f} ms, p50 of "
+            f"{speed.integer_latency.runs} runs in turn; {speed.place})."
+        )
+    lines += [
+        f"{stage.name}: measured by {stage.measured_by}."
+        for stage in report.stages
+        if stage.measured_by
+    ]
+    return lines + [f"{stage.note}." for stage in report.stages if stage.note]
+
+
+def to_markdown(report: "Report") -> str:
+    """A page with the table of stages, the summary and the files."""
+    lines = [f"# {report.artifact.name} for {report.target.name}", "", *_markdown_table(report), ""]
+    lines += ["Differences are from the fake-quantised PyTorch model, over all samples.", ""]
+    lines += [f"- {line}" for line in summary_lines(report)]
+    lines += ["", f"Device: {report.target.device.name}. Steps: {_way(report)}.", ""]
+    lines += ["| file | bytes | SHA-256 |", "|---|---:|---|"]
+    lines += [
+        f"| {report.artifact.path.name}/{name} | {record.bytes:,} | `{record.sha256[:16]}…` |"
+        for name, record in report.artifact.files.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_table(report: "Report") -> list[str]:
+    rows = [_COLUMNS, ("---", "---:", "---:", "---", "---"), *stage_rows(report)]
+    return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _way(report: "Report") -> str:
+    return " → ".join(report.artifact.made_by)
+
+
+def to_json(report: "Report") -> str:
+    """Every figure of the report, with the units in the names."""
+    plain = {
+        "name": report.artifact.name,
+        "target": report.target.name,
+        "device": report.target.device.name,
+        "format": report.artifact.format,
+        "artifact_sha256": report.artifact.sha256,
+        "metrics": dict(report.metrics),
+        "stages": [dataclasses.asdict(stage) for stage in report.stages],
+        "census": _census_plain(report),
+        "speed": None if report.speed is None else dataclasses.asdict(report.speed),
+        "not_run": [stage.note for stage in report.stages if stage.note],
+        "files": {name: record.bytes for name, record in report.artifact.files.items()},
+    }
+    return json.dumps(plain, indent=2) + "\n"
+
+
+def _census_plain(report: "Report") -> dict[str, object] | None:
+    census = report.census
+    if census is None:
+        return None
+    return dataclasses.asdict(census) | {"macs": census.macs, "integer_share": census.integer_share}
+
+
+def to_table(report: "Report") -> "Table":
+    """The stages as a table for the terminal."""
+    from rich.table import Table
+
+    table = Table(title=f"{report.artifact.name} for {report.target.name}", title_justify="left")
+    for column in _COLUMNS:
+        numeric = column in {"accuracy", "bytes"}
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
+    for row in stage_rows(report):
+        table.add_row(*row)
+    return table

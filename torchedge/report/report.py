@@ -1,0 +1,88 @@
+"""The findings about one export, as plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+from torchedge.bench.census import Census
+from torchedge.bench.latency import Latency
+from torchedge.bench.parity import Parity
+from torchedge.export.artifact import Artifact
+from torchedge.export.target import Target
+from torchedge.report.render import to_json, to_markdown
+
+__all__ = ["Report", "SpeedComparison", "Stage"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One form of the network on its way.
+
+    Args:
+        name: For example ``Q/DQ in ONNX Runtime``.
+        accuracy: Share of samples whose label it finds; ``None`` without labels or without a run.
+        measured_by: Who measured it, where that was not this export.
+        bytes: Size of what would be deployed; ``None`` where there is no file.
+        parity: How it differs from the fake-quantised PyTorch model.
+        note: What else must be said, for example that it was not run.
+    """
+
+    name: str
+    accuracy: float | None = None
+    measured_by: str = ""
+    bytes: int | None = None
+    parity: Parity | None = None
+    note: str = ""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SpeedComparison:
+    """Two forms of the network, timed in turn in one process.
+
+    Args:
+        float_latency: Of the float32 form.
+        integer_latency: Of the integer form.
+        ratio: Median over pairs of float time by integer time; above 1 integers win.
+        place: Where it was measured.
+    """
+
+    float_latency: Latency
+    integer_latency: Latency
+    ratio: float
+    place: str
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that was found out about one export.
+
+    Args:
+        artifact: The target's own artefact.
+        target: Where it will run.
+        metrics: Figures by name, those of training included.
+        parity: Of the last artefact that could be run.
+        latency: Of the same.
+        stages: Every form of the network, in order.
+        census: Share of integer arithmetic in the last artefact.
+        speed: Float against integers.
+    """
+
+    artifact: Artifact
+    target: Target
+    metrics: Mapping[str, float]
+    parity: Parity | None = None
+    latency: Latency | None = None
+    stages: tuple[Stage, ...] = ()
+    census: Census | None = None
+    speed: SpeedComparison | None = None
+
+    def to_markdown(self) -> str:
+        """The report as a page."""
+        return to_markdown(self)
+
+    def to_json(self) -> str:
+        """The report for programs."""
+        return to_json(self)

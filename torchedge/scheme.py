@@ -1,0 +1,131 @@
+"""The numbers a backend computes with: what training and a device shake hands on."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, final
+
+from torchedge.errors import SchemeError
+
+__all__ = ["OperationKind", "Placement", "QuantScheme", "QuantSpec"]
+
+OperationKind = Literal["input", "conv", "linear", "add", "average_pool"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class QuantSpec:
+    """Integer grid of one tensor, without its scale.
+
+    Args:
+        bits: Width of the integers, 2 to 8.
+        symmetric: Zero point 0 and a range mirrored at zero; otherwise the zero point is fitted.
+        axis: Channel axis that has a scale for each channel, or ``None`` for one scale.
+        narrow: Leave out the most negative integer, so that the grid is -127…127 for 8 bits.
+        signed: int8-style integers; otherwise they start at 0, as uint8 does.
+
+    Raises:
+        SchemeError: The bits are outside 2…8, or an unsigned grid is asked to be symmetric.
+
+    Example:
+        >>> QuantSpec(bits=8, narrow=True).quant_min
+        -127
+        >>> QuantSpec(symmetric=False, signed=False).quant_max
+        255
+    """
+
+    bits: int = 8
+    symmetric: bool = True
+    axis: int | None = None
+    narrow: bool = False
+    signed: bool = True
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 8:
+            raise SchemeError(f"bits = {self.bits} is outside 2…8; pick a width in that range.")
+        if self.symmetric and not self.signed:
+            raise SchemeError("an unsigned grid cannot be symmetric; set symmetric=False.")
+
+    @property
+    def quant_min(self) -> int:
+        """Smallest integer of the grid."""
+        lowest = -(2 ** (self.bits - 1)) if self.signed else 0
+        return lowest + 1 if self.narrow else lowest
+
+    @property
+    def quant_max(self) -> int:
+        """Largest integer of the grid."""
+        return int(2 ** (self.bits - 1)) - 1 if self.signed else int(2**self.bits) - 1
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Which activations a backend wants quantised, by the kind of operation next to them.
+
+    Args:
+        inputs_of: Operations that read integers; each tensor they read gets a quantiser.
+        outputs_of: Operations whose result is stored as integers, after a fused ReLU.
+        fused_add: The addition runs inside the convolution before it, so only the other (skip)
+            operand is quantised; otherwise an addition follows the two sets above.
+    """
+
+    inputs_of: frozenset[OperationKind] = frozenset()
+    outputs_of: frozenset[OperationKind] = frozenset()
+    fused_add: bool = False
+
+
+EVERYWHERE = Placement(
+    inputs_of=frozenset({"conv", "linear", "add", "average_pool"}),
+    outputs_of=frozenset({"input", "conv", "linear", "add", "average_pool"}),
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class QuantScheme:
+    """All numbers of one backend: weights, activations, biases and where quantisers sit.
+
+    Args:
+        weight: Grid of every weight.
+        activation: Grid of every quantised activation.
+        placement: Which activations are quantised.
+        integer_bias: Biases are int32 with scale ``input scale · weight scale``; otherwise float.
+
+    Example:
+        >>> QuantScheme() == QuantScheme.from_dict(QuantScheme().to_dict())
+        True
+    """
+
+    weight: QuantSpec = field(default_factory=lambda: QuantSpec(axis=0, narrow=True))
+    activation: QuantSpec = field(default_factory=QuantSpec)
+    placement: Placement = EVERYWHERE
+    integer_bias: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a manifest; the inverse of :meth:`from_dict`."""
+        plain = asdict(self)
+        for name in ("inputs_of", "outputs_of"):
+            plain["placement"][name] = sorted(plain["placement"][name])
+        return plain
+
+    @staticmethod
+    def from_dict(plain: Mapping[str, Any]) -> "QuantScheme":
+        """Rebuild a scheme from a manifest.
+
+        Raises:
+            SchemeError: A field is missing, unknown or of the wrong type.
+        """
+        try:
+            placement = dict(plain["placement"])
+            for name in ("inputs_of", "outputs_of"):
+                placement[name] = frozenset(placement[name])
+            return QuantScheme(
+                weight=QuantSpec(**plain["weight"]),
+                activation=QuantSpec(**plain["activation"]),
+                placement=Placement(**placement),
+                integer_bias=bool(plain["integer_bias"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise SchemeError(
+                f"the manifest describes no valid scheme ({error}); export the model again."
+            ) from error
