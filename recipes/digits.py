@@ -1,19 +1,18 @@
 """Read handwritten digits on a Jetson, or wherever a target of torchedge is.
 
-Trains a MobileNet in miniature on 4,000 real MNIST images, first in float, then with the integers of
-the target, and saves what ``scripts/export.py`` takes. About a minute on two CPU cores.
+Trains a MobileNet in miniature on 4,000 real MNIST images, first in float, then with the integers
+of the target, and saves what ``scripts/export.py`` takes. About a minute on two CPU cores.
 """
 
 import copy
-import warnings
 from pathlib import Path
 
-import cyclopts
 import pytorch_lightning as pl
 import torch
 from torch import nn
 
 from torchedge import export
+from torchedge.cli import run_recipe
 from torchedge.compressed import CompressedModel
 from torchedge.data import Digits
 from torchedge.models import Classifier, MobileDigits
@@ -113,5 +112,4 @@ def deviation(model: nn.Module, float_model: nn.Module, images: torch.Tensor) ->
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    cyclopts.run(main)
+    run_recipe(main)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
@@ -77,8 +77,8 @@ class CompressedModel:
         with staged_folder(folder, overwrite=overwrite) as staging:
             save_program(model, self.example_inputs, staging / PROGRAM_FILE)
             save_samples(self._samples(expected), staging / SAMPLES_FILE)
-            artifact = write_artifact(
-                staging,
+            draft = Artifact(
+                path=staging,
                 format=Format("torch"),
                 inputs=_specs("input", self.example_inputs),
                 outputs=self._output_specs(model, expected),
@@ -88,7 +88,8 @@ class CompressedModel:
                 metrics=self.metrics,
                 details={"deployed_files": [PROGRAM_FILE]},
             )
-        return _moved(artifact, folder)
+            artifact = write_artifact(draft)
+        return replace(artifact, path=folder)
 
     def _require_fitting_samples(self) -> None:
         batch_size = len(self.example_inputs[0])
@@ -118,7 +119,7 @@ class CompressedModel:
             raise SchemeError(
                 "the module is fake-quantised but no scheme was given; pass the one of prepare_qat."
                 if quantized
-                else "a scheme was given for a float module; call prepare_qat first, or leave it out."
+                else "a scheme was given for a float module; call prepare_qat, or leave it out."
             )
         if self.scheme is None:
             return self.module.eval()
@@ -147,12 +148,6 @@ class CompressedModel:
             )
             for i, (array, quantizer) in enumerate(zip(expected, quantizers, strict=True))
         )
-
-
-def _moved(artifact: Artifact, folder: Path) -> Artifact:
-    from dataclasses import replace
-
-    return replace(artifact, path=folder)
 
 
 def _specs(prefix: str, tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:

@@ -1,10 +1,12 @@
 """Saving and loading ``torch.export`` programs without ever unpickling or evaluating anything.
 
 ``torch.export.load`` falls back to full unpickling for some entries of an archive, calls whatever
-torch function a node names, and evaluates symbolic expressions. So an archive is read as data first,
-and only one that holds nothing but raw tensors, static shapes and known operators goes to torch.
+torch function a node names, and evaluates symbolic expressions. So an archive is read as data
+first, and only one that holds nothing but raw tensors, static shapes and known operators goes to
+torch.
 """
 
+import io
 import json
 import re
 import zipfile
@@ -59,7 +61,9 @@ def save_program(model: nn.Module, example_inputs: tuple[Tensor, ...], path: Pat
             "Remove control flow that depends on tensor values."
         ) from error
     program.example_inputs = None  # they would be stored as a pickle
-    torch.export.save(program, path)
+    archive = io.BytesIO()  # in memory, because torch aborts the process when the disk is full
+    torch.export.save(program, archive)
+    path.write_bytes(archive.getvalue())
     _require_plain(path)
 
 
@@ -87,13 +91,16 @@ def _require_plain(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 _require_known_entry(path, entry)
-            for name in archive.namelist():
-                if name.endswith(".json"):
-                    _require_plain_json(path, name, json.loads(archive.read(name)))
+            for name in filter(_is_json, archive.namelist()):
+                _require_plain_json(path, name, json.loads(archive.read(name)))
     except (zipfile.BadZipFile, ValueError, KeyError, NotImplementedError) as error:
         raise ArtifactError(
             f"'{path}' is no intact torch.export archive ({error}); save the model again."
         ) from error
+
+
+def _is_json(name: str) -> bool:
+    return name.endswith(".json")
 
 
 def _require_known_entry(path: Path, entry: zipfile.ZipInfo) -> None:

@@ -45,6 +45,15 @@ class QuantSpec:
         if self.symmetric and not self.signed:
             raise SchemeError("an unsigned grid cannot be symmetric; set symmetric=False.")
 
+    def __str__(self) -> str:
+        """Short form for people, for example ``uint8, asymmetric``."""
+        kind = f"{'int' if self.signed else 'uint'}{self.bits}"
+        words = [kind, "symmetric" if self.symmetric else "asymmetric"]
+        words += ["narrow"] if self.narrow else []
+        return ", ".join(
+            words if self.axis is None else [*words, f"per channel of axis {self.axis}"]
+        )
+
     @property
     def quant_min(self) -> int:
         """Smallest integer of the grid."""

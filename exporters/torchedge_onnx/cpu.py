@@ -19,8 +19,8 @@ def may_saturate(machine: str | None = None, cpu_info: str | None = None) -> boo
         cpu_info: Text in the format of ``/proc/cpuinfo``; defaults to this machine's.
 
     Example:
-        >>> may_saturate("x86_64", "flags : avx2 avx512_vnni"), may_saturate("x86_64", "flags : avx2")
-        (False, True)
+        >>> may_saturate("x86_64", "flags : avx2"), may_saturate("x86_64", "flags : avx2 avx_vnni")
+        (True, False)
         >>> may_saturate("aarch64", "")
         False
     """

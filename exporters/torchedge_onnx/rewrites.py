@@ -26,7 +26,13 @@ __all__ = [
 
 # Operators whose opset-18 form is valid at 13 as it stands, for float32 and int8.
 _SAME_SINCE_13 = frozenset(
-    ["Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "DequantizeLinear", "Div", "Exp", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "Identity", "LeakyRelu", "MatMul", "MaxPool", "Mul", "PRelu", "QuantizeLinear", "Relu", "Sigmoid", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"]
+    {
+        *("Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "DequantizeLinear"),
+        *("Div", "Exp", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid"),
+        *("Identity", "LeakyRelu", "MatMul", "MaxPool", "Mul", "PRelu", "QuantizeLinear", "Relu"),
+        *("Sigmoid", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose"),
+        "Unsqueeze",
+    }
 )
 _IR_VERSIONS = {13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8}
 
@@ -74,7 +80,7 @@ def _pool_nodes(mean: onnx.NodeProto) -> list[onnx.NodeProto]:
 
 
 def fold_weight_quantizers(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store weights as the integers that ``QuantizeLinear`` makes of them: a quarter of the bytes."""
+    """Store weights as the integers ``QuantizeLinear`` makes of them: a quarter of the bytes."""
     copy = copied(model)
     values = constants(copy)
     for node in [n for n in copy.graph.node if n.op_type == "QuantizeLinear"]:
@@ -105,16 +111,16 @@ def with_own_zero_points(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _along(values: np.ndarray, rank: int, axis: int) -> np.ndarray:  # type: ignore[type-arg]
+def _along(values: np.ndarray, rank: int, axis: int) -> np.ndarray:
     return values.reshape([-1 if d == axis else 1 for d in range(rank)]) if values.ndim else values
 
 
 def _quantized(
-    weight: np.ndarray,  # type: ignore[type-arg]
-    scale: np.ndarray,  # type: ignore[type-arg]
-    zero: np.ndarray,  # type: ignore[type-arg]
+    weight: np.ndarray,
+    scale: np.ndarray,
+    zero: np.ndarray,
     axis: int,
-) -> np.ndarray:  # type: ignore[type-arg]
+) -> np.ndarray:
     limits = np.iinfo(zero.dtype)
     steps = np.rint(weight / _along(scale, weight.ndim, axis))
     shifted = steps + _along(zero, weight.ndim, axis)
@@ -122,7 +128,7 @@ def _quantized(
 
 
 def without_quantizers(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The float network inside a Q/DQ graph: same tensor names, weights as the integers mean them."""
+    """The float network inside a Q/DQ graph: same names, weights as the integers mean them."""
     copy = copied(model)
     made_by, values = producers(copy), constants(copy)
     outputs = {output.name for output in copy.graph.output}
@@ -147,19 +153,18 @@ def without_quantizers(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _rename_output_of(model: onnx.ModelProto, old: str, new: str) -> None:
+    """Let the node that writes ``old`` write the graph output ``new`` in place of its last node."""
     replace_input(model, old, new)
-    for node in model.graph.node:
-        for index, name in enumerate(node.output):
-            if name == old:
-                node.output[index] = new
-            elif name == new and node.op_type == "DequantizeLinear":
-                node.output[index] = f"{new}_dropped"
+    made_by = producers(model)
+    made_by[new].output[0] = f"{new}_dropped"
+    names = made_by[old].output
+    names[list(names).index(old)] = new
 
 
 def _dequantized(
     node: onnx.NodeProto,
-    values: dict[str, "np.ndarray"],  # type: ignore[type-arg]
-) -> np.ndarray:  # type: ignore[type-arg]
+    values: dict[str, "np.ndarray"],
+) -> np.ndarray:
     integers, scale, zero = (values[name] for name in node.input)
     axis = int(str(attribute(node, "axis", 1)))
     real = integers.astype(np.float32) - _along(zero, integers.ndim, axis).astype(np.float32)
@@ -187,21 +192,23 @@ def lower_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 
 def _lower_node(model: onnx.ModelProto, node: onnx.NodeProto, opset: int) -> None:
     if node.op_type == "Reshape":
-        _drop_allowzero(model, node)
-    elif node.op_type == "ReduceMean":
-        _axes_to_attribute(model, node)
-    elif node.op_type == "BatchNormalization" and not attribute(node, "training_mode", 0):
-        _drop_attribute(node, "training_mode")
-    elif node.op_type not in _SAME_SINCE_13:
-        raise ExportError(
-            f"'{node.name}' is {node.op_type}, which cannot be written at opset {opset} here; "
-            "use a layer from the list in docs/how-to/jetson.md, or a target with a newer opset."
-        )
+        return _drop_allowzero(model, node)
+    if node.op_type == "ReduceMean":
+        return _axes_to_attribute(model, node)
+    if node.op_type == "BatchNormalization" and not attribute(node, "training_mode", 0):
+        return _drop_attribute(node, "training_mode")
+    if node.op_type in _SAME_SINCE_13:
+        return None
+    raise ExportError(
+        f"'{node.name}' is {node.op_type}, which cannot be written at opset {opset} here; "
+        "use a layer from the list in docs/how-to/jetson.md, or a target with a newer opset."
+    )
 
 
 def _drop_attribute(node: onnx.NodeProto, name: str) -> None:
-    for found in [a for a in node.attribute if a.name == name]:
-        node.attribute.remove(found)
+    kept = [found for found in node.attribute if found.name != name]
+    del node.attribute[:]
+    node.attribute.extend(kept)
 
 
 def _drop_allowzero(model: onnx.ModelProto, node: onnx.NodeProto) -> None:

@@ -1,7 +1,7 @@
 """From a ``torch.export`` program to ONNX with explicit quantisation."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -57,17 +57,14 @@ class TorchToOnnx:
         _write(model, folder / MODEL_FILE)
         _write(_float_twin(model), folder / FLOAT_FILE)
         shutil.copyfile(source.file(SAMPLES_FILE), folder / SAMPLES_FILE)
-        return write_artifact(
-            folder,
+        draft = replace(
+            source,
+            path=folder,
             format=self.produces,
-            inputs=source.inputs,
-            outputs=source.outputs,
             made_by=(*source.made_by, type(self).__name__),
-            name=source.name,
-            scheme=source.scheme,
-            metrics=source.metrics,
             details={"opset": self.opset, "deployed_files": [MODEL_FILE]},
         )
+        return write_artifact(draft)
 
     def _quantized_model(self, program: "ExportedProgram", source: Artifact) -> "onnx.ModelProto":
         from torchedge_onnx import rewrites
@@ -82,8 +79,8 @@ class TorchToOnnx:
 def _require_eight_bits(scheme: QuantScheme | None) -> None:
     if scheme is not None and (scheme.activation.bits != 8 or scheme.activation.narrow):
         raise SchemeError(
-            f"activations of {scheme.activation.bits} bits (narrow={scheme.activation.narrow}) cannot "
-            "be written as ONNX QuantizeLinear below opset 21; use 8 bits, not narrow."
+            f"activations of {scheme.activation.bits} bits (narrow={scheme.activation.narrow}) "
+            "cannot be written as ONNX QuantizeLinear below opset 21; use 8 bits, not narrow."
         )
 
 
@@ -129,7 +126,7 @@ def _translated(program: "ExportedProgram", source: Artifact) -> "onnx.ModelProt
 
 
 def _translation() -> Any:  # noqa: ANN401
-    """How ``torchedge::fake_quantize`` is written in ONNX: a Q/DQ pair, or int32 and DQ for a bias."""
+    """How ``torchedge::fake_quantize`` is written: a Q/DQ pair, or int32 and DQ for a bias."""
     from onnxscript import opset18 as op
 
     int32 = 6

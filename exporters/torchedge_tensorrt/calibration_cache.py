@@ -1,10 +1,9 @@
 """TensorRT's calibration cache, byte for byte.
 
-The first line is ``TRT-<version>-EntropyCalibration2``; every other line is ``<tensor>: <hex>``, the
-big-endian bits of the float32 scale ``amax / 127``.
+The first line is ``TRT-<version>-EntropyCalibration2``; every other line is ``<tensor>: <hex>``,
+the big-endian bits of the float32 scale ``amax / 127``.
 """
 
-import math
 import struct
 from collections.abc import Mapping
 
@@ -14,6 +13,7 @@ __all__ = ["format_cache", "header_version", "parse_cache"]
 
 _ALGORITHM = "EntropyCalibration2"
 _FIRST_MAJOR_WITH_TWO_DIGITS = 10
+_LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 
 
 def header_version(version: tuple[int, int, int]) -> int:
@@ -32,7 +32,7 @@ def format_cache(scales: Mapping[str, float], version: tuple[int, int, int]) -> 
     """Text of a cache for a TensorRT version, one line for each tensor in the order given.
 
     Raises:
-        CalibrationError: A scale is zero, negative, NaN or infinite, or too small for float32.
+        CalibrationError: A scale is zero, negative or NaN, or too small or large for float32.
 
     Example:
         >>> print(format_cache({"input": 0.00787594}, (10, 3, 0)), end="")
@@ -41,26 +41,26 @@ def format_cache(scales: Mapping[str, float], version: tuple[int, int, int]) -> 
     """
     lines = [f"TRT-{header_version(version)}-{_ALGORITHM}"]
     for name, scale in scales.items():
-        packed = struct.pack(">f", scale)
-        if not math.isfinite(scale) or struct.unpack(">f", packed)[0] <= 0:
+        packed = struct.pack(">f", scale) if 0 < scale <= _LARGEST_FLOAT32 else bytes(4)
+        if packed == bytes(4):
             raise CalibrationError(
-                f"the scale of '{name}' is {scale}; it must be a positive number."
+                f"the scale of '{name}' is {scale}; it must be a positive float32 number."
             )
         lines.append(f"{name}: {packed.hex()}")
     return "\n".join(lines) + "\n"
 
 
 def parse_cache(text: str) -> tuple[str, dict[str, float]]:
-    """Header and scales of a cache; names may contain colons, slashes and spaces.
+    r"""Header and scales of a cache; names may contain colons, slashes and spaces.
 
     Raises:
         ArtifactError: The header or a line does not have the form of a cache.
 
     Example:
-        >>> parse_cache("TRT-8502-EntropyCalibration2\\n/a: b: 3c010a14\\n")[1]
+        >>> parse_cache("TRT-8502-EntropyCalibration2\n/a: b: 3c010a14\n")[1]
         {'/a: b': 0.007875937968492508}
     """
-    header, *lines = text.splitlines() or [""]
+    header, *lines = text.removesuffix("\n").split("\n")
     if not (header.startswith("TRT-") and header.count("-") == 2):
         raise ArtifactError(f"a calibration cache cannot start with {header[:60]!r}.")
     scales = {}

@@ -54,8 +54,8 @@ def _fault(
 ) -> str:
     if source is None or source.op_type != "DequantizeLinear":
         return f"{what} is not quantised"
-    if len(source.input) < 3 or source.input[2] not in values:
-        return f"{what} has no constant zero point"
+    if len(source.input) < 3 or not {*source.input[1:]} <= values.keys():
+        return f"{what} has no constant scale and zero point"
     zero_point, scale = values[source.input[2]], values[source.input[1]]
     if zero_point.dtype != np.int8 or np.any(zero_point != 0):
         return f"{what} is not symmetric int8"

@@ -1,7 +1,8 @@
 """What each Jetson's GPU and its last JetPack can do.
 
-From NVIDIA's JetPack release notes and the TensorRT support matrices. Nano and TX2 are listed so that
-their lack of 8-bit arithmetic is on record: TensorRT accepts INT8 there and runs it slower than FP16.
+From NVIDIA's JetPack release notes and the TensorRT support matrices. Nano and TX2 are listed so
+that their lack of 8-bit arithmetic is on record: TensorRT accepts INT8 there and runs it slower
+than FP16.
 """
 
 from dataclasses import dataclass

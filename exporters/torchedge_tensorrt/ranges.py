@@ -43,8 +43,8 @@ def tensor_scales(
 ) -> dict[str, float]:
     """One scale for each float tensor of the plain network, in graph order.
 
-    A tensor that training gave a scale keeps it. What only moves or clips values shares the scale of
-    its neighbour. The others get the entropy range of what the plain network computes on the
+    A tensor that training gave a scale keeps it. What only moves or clips values shares the scale
+    of its neighbour. The others get the entropy range of what the plain network computes on the
     calibration data.
 
     Args:

@@ -1,7 +1,7 @@
 """From ONNX to the bundle that a Jetson builds its engine from."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, final
@@ -54,17 +54,14 @@ class OnnxToTensorRTBundle:
         )
         (folder / CACHE_FILE).write_text(format_cache(scales, self.platform.tensorrt))
         self._write_scripts(source, folder)
-        return write_artifact(
-            folder,
+        draft = replace(
+            source,
+            path=folder,
             format=self.produces,
-            inputs=source.inputs,
-            outputs=source.outputs,
             made_by=(*source.made_by, type(self).__name__),
-            name=source.name,
-            scheme=source.scheme,
-            metrics=source.metrics,
             details=self._details(source, len(calibration[0])),
         )
+        return write_artifact(draft)
 
     def _write_scripts(self, source: Artifact, folder: Path) -> None:
         scripts = resources.files("torchedge_tensorrt") / "device_scripts"

@@ -1,5 +1,5 @@
 """The command line: ``torchedge export | benchmark | targets``."""
 
-from torchedge.cli.app import main
+from torchedge.cli.app import main, run_recipe
 
-__all__ = ["main"]
+__all__ = ["main", "run_recipe"]

@@ -1,9 +1,12 @@
 """Turning errors into one line and an exit code; the commands themselves are beside this file."""
 
+import logging
 import signal
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import NoReturn
 
 import cyclopts
 
@@ -13,9 +16,10 @@ from torchedge.cli.export import export
 from torchedge.cli.targets import targets
 from torchedge.errors import TorchedgeError
 
-__all__ = ["main"]
+__all__ = ["main", "run_recipe"]
 
 _USAGE, _FAILURE, _INTERRUPTED = 2, 1, 130
+_DEBUG = "--debug"
 
 
 def _app() -> cyclopts.App:
@@ -23,6 +27,7 @@ def _app() -> cyclopts.App:
         name="torchedge",
         help="Take a trained network to verified artefacts on edge devices.",
         version=__version__,
+        suppress_keyboard_interrupt=False,
     )
     for command in (export, benchmark, targets):
         app.command(command)
@@ -43,31 +48,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0.1.0
         0
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
+    return _run(_app(), sys.argv[1:] if arguments is None else arguments)
+
+
+def run_recipe(recipe: Callable[..., None]) -> NoReturn:
+    """Run a recipe's ``main`` with the command line, and end the process as ``torchedge`` would.
+
+    Args:
+        recipe: A function whose signature is the command line and whose docstring is the help.
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    app = cyclopts.App(help_format="markdown", suppress_keyboard_interrupt=False)
+    app.default(recipe)
+    sys.exit(_run(app, sys.argv[1:]))
+
+
+def _run(app: cyclopts.App, arguments: Sequence[str]) -> int:
+    words = [word for word in arguments if word != _DEBUG]
     signal.signal(signal.SIGTERM, _stop)
     try:
-        result = _app()(
-            [word for word in given if word != "--debug"],
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
-    except cyclopts.CycloptsError as error:
-        return _say(str(error).replace("\n", " "), _USAGE)
-    except TorchedgeError as error:
-        if debug:
+        app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except (Exception, KeyboardInterrupt) as error:
+        if _DEBUG in arguments:
             raise
+        return _explain(error)
+    return 0
+
+
+def _explain(error: BaseException) -> int:
+    """One line on the error stream, and the exit code that goes with it."""
+    if isinstance(error, cyclopts.CycloptsError):
+        return _say(" ".join(str(error).split()), _USAGE)
+    if isinstance(error, TorchedgeError):
         return _say(str(error), error.exit_code)
-    except KeyboardInterrupt:
+    if isinstance(error, KeyboardInterrupt):
         return _say("interrupted; nothing was written.", _INTERRUPTED)
-    except Exception as error:
-        if debug:
-            raise
-        first_line = (str(error).splitlines() or [""])[0]
-        text = f"{type(error).__name__}: {first_line} (a defect; --debug shows where)"
-        return _say(text, _FAILURE)
-    return result if isinstance(result, int) else 0
+    first_line = (str(error).splitlines() or [""])[0]
+    return _say(f"{type(error).__name__}: {first_line} ({_DEBUG} shows where)", _FAILURE)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

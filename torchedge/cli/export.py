@@ -1,13 +1,10 @@
 """``torchedge export``."""
 
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +63,7 @@ def _refuse_existing(folder: Path, overwrite: bool) -> None:
 def _export(
     source: Path, target_name: str, place: "Target", out: Path | None, overwrite: bool
 ) -> None:
-    from torchedge.export.artifact import load_artifact
+    from torchedge.export.artifact import copy_artifact, load_artifact
     from torchedge.export.pipeline import export_chain, staged_folder
     from torchedge.report.verify import verify
 
@@ -74,8 +71,7 @@ def _export(
     folder = out or _default_folder(artifact.name, target_name)
     with staged_folder(folder, overwrite=overwrite) as staging:
         if artifact.format == "torch":
-            shutil.copytree(source, staging / artifact.format)
-            artifact = replace(artifact, path=staging / artifact.format)
+            artifact = copy_artifact(artifact, staging / artifact.format)
         _progress(f"exporting '{artifact.name}' for {place.device.name}")
         artifacts = export_chain(artifact, place, staging)
         _progress("opening every artefact again")
@@ -113,11 +109,12 @@ def _default_model(target: str) -> Iterator[Path]:
         trained = Path(folder) / "digits"
         _progress(f"no SOURCE given: training the digits network ({recipe}) for '{target}'")
         command = [sys.executable, str(recipe), "--target", target, "--out", str(trained)]
-        done = subprocess.run(command, check=False, env={**os.environ, "PYTHONWARNINGS": "ignore"})
-        if done.returncode:
+        done = subprocess.run(command, check=False)
+        if done.returncode > 0:
+            sys.exit(done.returncode)  # the recipe has said why, in one line
+        if done.returncode < 0:
             raise ExportError(
-                f"the recipe ended with exit code {done.returncode}; its messages are above. "
-                "Give a trained folder as SOURCE, or install its data: pip install 'torchedge[recipes]'"
+                f"the recipe was ended by signal {-done.returncode}; nothing was written."
             )
         yield trained
 

@@ -23,9 +23,7 @@ def targets(
             "name": name,
             "alias_of": target.name if target.name != name else None,
             "device": target.device.name,
-            "activations": _numbers(
-                target.scheme.activation.symmetric, target.scheme.activation.signed
-            ),
+            "activations": str(target.scheme.activation),
             "way": " → ".join(["torch", *(step.produces for step in target.steps)]),
             "summary": target.summary,
         }
@@ -35,10 +33,6 @@ def targets(
         print(json.dumps(rows, indent=2))  # noqa: T201
         return
     _print_table(rows)
-
-
-def _numbers(symmetric: bool, signed: bool) -> str:
-    return f"{'int8' if signed else 'uint8'}, {'symmetric' if symmetric else 'asymmetric'}"
 
 
 def _print_table(rows: list[dict[str, str | None]]) -> None:

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NewType, final
 
@@ -17,6 +18,7 @@ __all__ = [
     "FileRecord",
     "Format",
     "TensorSpec",
+    "copy_artifact",
     "file_record",
     "load_artifact",
     "write_artifact",
@@ -73,7 +75,7 @@ class Artifact:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     made_by: tuple[str, ...]
-    sha256: str
+    sha256: str = ""
     name: str = "model"
     scheme: QuantScheme | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -108,54 +110,34 @@ def _digest(files: Mapping[str, FileRecord]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def write_artifact(
-    folder: Path,
-    *,
-    format: Format,
-    inputs: tuple[TensorSpec, ...],
-    outputs: tuple[TensorSpec, ...],
-    made_by: tuple[str, ...],
-    name: str,
-    scheme: QuantScheme | None,
-    metrics: Mapping[str, float] | None = None,
-    details: Mapping[str, Any] | None = None,
-) -> Artifact:
-    """Seal the files that lie in ``folder`` with a manifest.
+def write_artifact(draft: Artifact) -> Artifact:
+    """Seal the files that lie in ``draft.path`` with a manifest.
+
+    A step describes what it wrote by ``dataclasses.replace(source, path=folder, …)``.
 
     Args:
-        folder: Where a step has written its files.
-        format: What they are.
-        inputs: What the network takes.
-        outputs: What it returns.
-        made_by: The steps that led here, oldest first.
-        name: The model's name.
-        scheme: Numbers of the model, or ``None`` for float.
-        metrics: Figures measured so far.
-        details: Plain JSON values for the next step.
+        draft: Everything but ``files`` and ``sha256``, which are read from the folder.
 
     Returns:
         The artefact as :func:`load_artifact` would read it.
     """
     files = {
-        path.relative_to(folder).as_posix(): file_record(path)
-        for path in sorted(folder.rglob("*"))
+        path.relative_to(draft.path).as_posix(): file_record(path)
+        for path in sorted(draft.path.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    artifact = Artifact(
-        path=folder,
-        format=format,
-        inputs=inputs,
-        outputs=outputs,
-        made_by=made_by,
-        sha256=_digest(files),
-        name=name,
-        scheme=scheme,
-        metrics=dict(metrics or {}),
-        details=dict(details or {}),
-        files=files,
-    )
-    (folder / MANIFEST).write_text(json.dumps(_to_plain(artifact), indent=2) + "\n")
+    artifact = replace(draft, files=files, sha256=_digest(files))
+    (draft.path / MANIFEST).write_text(json.dumps(_to_plain(artifact), indent=2) + "\n")
     return artifact
+
+
+def copy_artifact(artifact: Artifact, folder: Path) -> Artifact:
+    """Copy the files that the manifest lists, and the manifest, into a new folder."""
+    for name in (*artifact.files, MANIFEST):
+        copy = folder / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(artifact.path / name, copy)
+    return replace(artifact, path=folder)
 
 
 def _to_plain(artifact: Artifact) -> dict[str, Any]:

@@ -60,10 +60,13 @@ def require_scheme(source: Artifact, target: Target) -> None:
 
 
 def _first_difference(source: Artifact, target: Target) -> str:
-    assert source.scheme is not None
-    theirs, ours = source.scheme.to_dict(), target.scheme.to_dict()
-    name = next(name for name in ours if ours[name] != theirs[name])
-    return f"{name}: trained {theirs[name]}, device {ours[name]}"
+    trained, device = source.scheme, target.scheme
+    assert trained is not None
+    if trained.activation != device.activation:
+        return f"activations: trained {trained.activation}; device {device.activation}"
+    if trained.weight != device.weight:
+        return f"weights: trained {trained.weight}; device {device.weight}"
+    return "the quantisers sit elsewhere, or biases differ"
 
 
 def require_free(folder: Path, *, overwrite: bool) -> None:

@@ -46,15 +46,14 @@ def batches(arrays: tuple[Array, ...], batch_size: int) -> Iterator[tuple[Array,
 
 def save_samples(samples: Samples, path: Path) -> None:
     """Write a safetensors file."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     named = {f"input.{i}": array for i, array in enumerate(samples.inputs)}
     named |= {f"expected.{i}": array for i, array in enumerate(samples.expected)}
     named |= {f"calibration.{i}": array for i, array in enumerate(samples.calibration)}
     if samples.labels is not None:
         named["labels"] = samples.labels
-    save_file({name: np.ascontiguousarray(array) for name, array in named.items()}, path)
-    path.chmod(0o644)  # safetensors writes it for the owner alone
+    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in named.items()}))
 
 
 def load_samples(path: Path) -> Samples:

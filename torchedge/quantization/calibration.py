@@ -130,9 +130,9 @@ def entropy_threshold(counts: Int[Tensor, " bins"], levels: int) -> int:
     """Number of bins to keep so that ``KL(P ‖ Q)`` is smallest.
 
     NVIDIA's search (Migacz 2017, GTC S7310): the first bin is replaced by the second, which removes
-    the spike at zero; for each candidate ``i`` from ``levels`` to all bins, ``P`` is the first ``i``
-    bins with the tail added to the last one, and ``Q`` spreads each of ``levels`` runs of bins
-    evenly over its non-empty bins. The last of equal minima wins.
+    the spike at zero; for each candidate ``i`` from ``levels`` to all bins, ``P`` is the first
+    ``i`` bins with the tail added to the last one, and ``Q`` spreads each of ``levels`` runs of
+    bins evenly over its non-empty bins. The last of equal minima wins.
 
     Args:
         counts: Histogram of magnitudes.

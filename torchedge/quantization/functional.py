@@ -33,7 +33,7 @@ def round_ste(x: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
         >>> round_ste(torch.tensor([0.5, 1.5, -0.6]))
         tensor([0., 2., -1.])
     """
-    rounded: Tensor = StraightThroughRound.apply(x)  # type: ignore[no-untyped-call]
+    rounded: Tensor = StraightThroughRound.apply(x)
     return rounded
 
 
@@ -97,7 +97,7 @@ def fake_quantize(
         >>> x.grad
         tensor([1., 0.])
     """
-    quantized: Tensor = StraightThroughFakeQuantize.apply(  # type: ignore[no-untyped-call]
+    quantized: Tensor = StraightThroughFakeQuantize.apply(
         x,
         _along_axis(scale, x, spec),
         _along_axis(zero_point, x, spec),
@@ -165,14 +165,14 @@ def weight_params(
 
 
 def fold_batchnorm(
-    weight: Float[Tensor, "out *rest"],
+    weight: Float[Tensor, " out *rest"],
     bias: Float[Tensor, " out"] | None,
     mean: Float[Tensor, " out"],
     variance: Float[Tensor, " out"],
     gamma: Float[Tensor, " out"] | None,
     beta: Float[Tensor, " out"] | None,
     epsilon: float,
-) -> tuple[Float[Tensor, "out *rest"], Float[Tensor, " out"]]:
+) -> tuple[Float[Tensor, " out *rest"], Float[Tensor, " out"]]:
     """Weight and bias of the layer that does both its own work and the batch norm's after it.
 
     ``W' = γ / √(σ² + ε) · W`` and ``b' = γ (b - μ) / √(σ² + ε) + β`` (Jacob et al. 2018, section

@@ -1,9 +1,9 @@
 """A model as a torch.fx graph: tracing it, and naming what each node does."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 import torch
 from torch import fx, nn
@@ -72,7 +72,13 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self.inside: list[str] = []
 
-    def call_module(self, m, forward, args, kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:  # noqa: ANN401
         self.inside.append(self.path_of_module(m))
         result = super().call_module(m, forward, args, kwargs)
         self.inside.pop()
@@ -109,8 +115,8 @@ def _trace_message(error: Exception, inside: list[str], model: nn.Module) -> str
     line = f" at {frames[-1].filename}:{frames[-1].lineno} ({frames[-1].line})" if frames else ""
     return (
         f"torch.fx cannot follow {type(module).__name__} '{path or 'the model itself'}'{line}: "
-        f"{str(error).splitlines()[0]}. Write that line without Python control flow on tensor values "
-        "or shapes (torch.where, a fixed number of steps), or quantise the parts around it."
+        f"{str(error).splitlines()[0]}. Write that line without Python control flow on tensor "
+        "values or shapes (torch.where, a fixed number of steps), or quantise the parts around it."
     )
 
 
@@ -132,8 +138,7 @@ def require_finite_weights(model: nn.Module) -> None:
 def _finite_buffers(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     for path, module in model.named_modules():
         if not isinstance(module, FakeQuantize):  # its empty range is infinite on purpose
-            for name, tensor in module.named_buffers(path, recurse=False):
-                yield name, tensor
+            yield from module.named_buffers(path, recurse=False)
 
 
 def kind_of(node: fx.Node, graph_module: fx.GraphModule) -> Kind:

@@ -15,8 +15,8 @@ __all__ = ["QuantizationAwareTraining"]
 class QuantizationAwareTraining(pl.Callback):
     """Says when quantisation starts, and when ranges and batch norm stop moving.
 
-    The structure is changed before ``fit`` by ``prepare_qat``; this callback only sets switches, from
-    the epoch alone, so a resumed run goes on as if it had never stopped.
+    The structure is changed before ``fit`` by ``prepare_qat``; this callback only sets switches,
+    from the epoch alone, so a resumed run goes on as if it had never stopped.
 
     Args:
         quantize_from_epoch: First epoch with fake quantisation; observers run before it too.
@@ -57,18 +57,20 @@ class QuantizationAwareTraining(pl.Callback):
         self._set_switches(pl_module, trainer.current_epoch)
 
     def _set_switches(self, pl_module: pl.LightningModule, epoch: int) -> None:
-        layers = 0
-        for name, module in pl_module.named_modules():
-            if isinstance(module, QuantizedLayer):
-                layers += 1
-                module.enabled = epoch >= self.quantize_from_epoch
-                module.batchnorm_frozen = epoch >= self.freeze_batchnorm_from_epoch
-            elif isinstance(module, FakeQuantize):
-                module.enabled = epoch >= self.quantize_from_epoch
-                module.observing = epoch < self.freeze_ranges_from_epoch
-                if not module.observing:
-                    module.require_calibrated(name)
+        layers = [m for m in pl_module.modules() if isinstance(m, QuantizedLayer)]
         if not layers:
             raise SchemeError(
                 "the LightningModule holds no quantised layer; call prepare_qat before fit."
             )
+        for layer in layers:
+            layer.enabled = epoch >= self.quantize_from_epoch
+            layer.batchnorm_frozen = epoch >= self.freeze_batchnorm_from_epoch
+        for name, module in pl_module.named_modules():
+            if isinstance(module, FakeQuantize):
+                self._switch_quantizer(name, module, epoch)
+
+    def _switch_quantizer(self, name: str, quantizer: FakeQuantize, epoch: int) -> None:
+        quantizer.enabled = epoch >= self.quantize_from_epoch
+        quantizer.observing = epoch < self.freeze_ranges_from_epoch
+        if not quantizer.observing:
+            quantizer.require_calibrated(name)

@@ -29,8 +29,8 @@ class FakeQuantize(nn.Module):
     """Stateful form of :func:`~torchedge.quantization.functional.fake_quantize`.
 
     While it observes (training mode only), the range follows a moving average of each batch's
-    smallest and largest value; the first batch sets it. ``scale`` and ``zero_point`` are buffers, so
-    a checkpoint is complete.
+    smallest and largest value; the first batch sets it. ``scale`` and ``zero_point`` are buffers,
+    so a checkpoint is complete.
 
     Args:
         spec: Integer grid.
@@ -111,7 +111,8 @@ def apply_layer(layer: WeightedLayer, x: Tensor, weight: Tensor, bias: Tensor | 
     """What ``layer`` computes, with another weight and bias in place of its own."""
     if isinstance(layer, nn.Linear):
         return F.linear(x, weight, bias)
-    return layer._conv_forward(x, weight, bias)
+    convolved: Tensor = layer._conv_forward(x, weight, bias)
+    return convolved
 
 
 @final
@@ -158,7 +159,8 @@ class QuantizedLayer(nn.Module):
         norm = self.batchnorm
         if norm is None:
             return self.layer.weight, self.layer.bias
-        assert norm.running_mean is not None and norm.running_var is not None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         return fold_batchnorm(
             self.layer.weight,
             self.layer.bias,

@@ -118,8 +118,8 @@ def _run_once(graph_module: fx.GraphModule, example_inputs: tuple[Tensor, ...]) 
 def calibrate(model: nn.Module, batches: Iterable[Tensor], rule: RangeRule = entropy) -> nn.Module:
     """A copy of ``model`` whose activation ranges were chosen from data.
 
-    The float activations of all batches are counted in one histogram a quantiser, in constant
-    memory; then ``rule`` chooses each range.
+    The activations of all batches, not yet rounded but computed with quantised weights, are counted
+    in one histogram a quantiser, in constant memory; then ``rule`` chooses each range.
 
     Args:
         model: A model from :func:`prepare_qat`.

@@ -35,16 +35,20 @@ def _accuracy_text(stage: "Stage") -> str:
     return "" if stage.accuracy is None else f"{stage.accuracy:.2%}"
 
 
+def _samples_text(report: "Report") -> str:
+    return f", {report.parity.samples:,} samples" if report.parity else ""
+
+
 def _difference_text(parity: "Parity") -> str:
     worst = max(parity.outputs, key=lambda output: output.relative_to_range)
     if worst.max_lsb is None:
-        return f"{worst.relative_to_range:.4%} of the range"
+        return f"{worst.relative_to_range:.3%} of range"
     return f"{worst.max_lsb:.0f} LSB, {worst.identical_share:.2%} equal"
 
 
 def _agreement_text(parity: "Parity") -> str:
     agreement = parity.top1_agreement
-    return "" if agreement is None else f"{agreement:.2%} of {parity.samples:,}"
+    return "" if agreement is None else f"{agreement:.2%}"
 
 
 def summary_lines(report: "Report") -> list[str]:
@@ -71,8 +75,12 @@ def summary_lines(report: "Report") -> list[str]:
 
 def to_markdown(report: "Report") -> str:
     """A page with the table of stages, the summary and the files."""
-    lines = [f"# {report.artifact.name} for {report.target.name}", "", *_markdown_table(report), ""]
-    lines += ["Differences are from the fake-quantised PyTorch model, over all samples.", ""]
+    title = f"# {report.artifact.name} for {report.target.name}{_samples_text(report)}"
+    lines = [title, "", *_markdown_table(report), ""]
+    lines += [
+        "Differences are from the fake-quantised PyTorch model, the largest over all samples.",
+        "",
+    ]
     lines += [f"- {line}" for line in summary_lines(report)]
     lines += ["", f"Device: {report.target.device.name}. Steps: {_way(report)}.", ""]
     lines += ["| file | bytes | SHA-256 |", "|---|---:|---|"]
@@ -121,7 +129,8 @@ def to_table(report: "Report") -> "Table":
     """The stages as a table for the terminal."""
     from rich.table import Table
 
-    table = Table(title=f"{report.artifact.name} for {report.target.name}", title_justify="left")
+    title = f"{report.artifact.name} for {report.target.name}{_samples_text(report)}"
+    table = Table(title=title, title_justify="left")
     for column in _COLUMNS:
         numeric = column in {"accuracy", "bytes"}
         table.add_column(column, justify="right" if numeric else "left", no_wrap=True)

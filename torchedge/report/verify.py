@@ -109,8 +109,8 @@ def _require_agreement(artifact: Artifact, parity: Parity) -> None:
         raise VerificationError(
             f"'{artifact.format}' agrees with the PyTorch model on {agreement:.2%} "
             f"({'top-1' if by_top1 else 'cosine similarity'}) of {parity.samples:,} samples, less "
-            f"than {LEAST_AGREEMENT:.0%}; nothing was written. Train or calibrate longer, or report "
-            "the model: an exporter that changes its answers is a defect."
+            f"than {LEAST_AGREEMENT:.0%}; nothing was written. Train or calibrate longer; if that "
+            "does not help, it is a defect of the exporter: please report the model."
         )
 
 

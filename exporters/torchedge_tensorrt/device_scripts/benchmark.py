@@ -14,7 +14,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
-TIMES = re.compile(r"(GPU Compute Time|Latency|Enqueue Time): (min = .*)")
+TIMES = re.compile(r"\[I\] (GPU Compute Time|Latency|Enqueue Time): (min = .*)")
 FIGURE = re.compile(r"(\w+)(?:\((\d+)%\))? = ([\d.]+) ms")
 WARNINGS = ("may be bound by", "is unstable")
 
@@ -66,7 +66,8 @@ def parse_trtexec(text):
         figures["throughput_per_s"] = float(throughput.group(1))
     if "gpu_compute_time_median_ms" not in figures:
         raise BenchmarkError("trtexec printed no 'GPU Compute Time' line.")
-    figures["warnings"] = [line.strip() for line in text.split("\n") if any(w in line for w in WARNINGS)]
+    warned = [line for line in text.split("\n") if any(warning in line for warning in WARNINGS)]
+    figures["warnings"] = [line.split("[W]")[-1].strip(" *\r") for line in warned]
     return figures
 
 

@@ -90,8 +90,7 @@ def localised_cache(folder, version):
 def build_with_module(trt, folder, options):
     """Engine bytes and layer information, through the tensorrt module."""
     version = version_numbers(trt.__version__)
-    if options.calibration == "cache" and not hasattr(trt, "IInt8EntropyCalibrator2"):
-        raise BuildError("TensorRT {} has no calibrators; leave out --calibration cache.".format(trt.__version__))
+    check_options(options, version, hasattr(trt, "IInt8EntropyCalibrator2"), hasattr(trt.BuilderFlag, "FP16"))
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
     flags = 0
@@ -110,6 +109,20 @@ def build_with_module(trt, folder, options):
     if plan is None:
         raise BuildError("TensorRT could not build the engine; its messages are above.")
     return bytes(plan), engine_layers(trt, logger, plan)
+
+
+def check_options(options, version, has_calibrators, has_fp16):
+    """Refuse what this TensorRT cannot be asked for, instead of building something else."""
+    name = ".".join(str(part) for part in version)
+    if options.calibration == "cache" and options.precision == "fp16":
+        raise BuildError("FP16 needs no INT8 scales; leave out --calibration cache.")
+    if options.calibration == "cache" and not has_calibrators:
+        raise BuildError("TensorRT {} has no calibrators; leave out --calibration cache.".format(name))
+    if options.precision == "fp16" and not has_fp16:
+        raise BuildError(
+            "TensorRT {} takes its precision from the ONNX file and cannot be asked for FP16; "
+            "leave out --precision fp16.".format(name)
+        )
 
 
 def model_file(options):
@@ -135,7 +148,7 @@ def configure(trt, config, options):
     for name in ("FP16",) if options.precision == "fp16" else ("INT8", "FP16"):
         if hasattr(trt.BuilderFlag, name):
             config.set_flag(getattr(trt.BuilderFlag, name))
-    if hasattr(trt, "ProfilingVerbosity"):
+    if hasattr(trt.ProfilingVerbosity, "DETAILED"):  # from TensorRT 8.2
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
 
 
@@ -173,6 +186,7 @@ def engine_layers(trt, logger, plan):
 def build_with_trtexec(trtexec, folder, options, run=subprocess.Popen):
     """Engine bytes and layer information, through trtexec."""
     version = trtexec_version(trtexec, run)
+    check_options(options, version, version < (11,), version < (11,))
     engine = os.path.join(folder, "model.engine.partial")
     layers = os.path.join(folder, "layers.json.partial")
     command = [trtexec, "--onnx=" + os.path.join(folder, model_file(options)), "--saveEngine=" + engine]

@@ -1,0 +1,125 @@
+import json
+
+import pytest
+
+from torchedge.errors import ArtifactError
+from torchedge.export import Artifact, Format, TensorSpec, load_artifact, write_artifact
+from torchedge.export.artifact import MANIFEST, copy_artifact
+from torchedge.scheme import QuantScheme
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    folder = tmp_path / "artifact"
+    (folder / "inside").mkdir(parents=True)
+    (folder / "model.bin").write_bytes(b"weights")
+    (folder / "inside/note.txt").write_text("note")
+    draft = Artifact(
+        path=folder,
+        format=Format("test"),
+        inputs=(TensorSpec("x", (1, 3), "float32"),),
+        outputs=(TensorSpec("y", (1, 2), "float32", 0.5, -3),),
+        made_by=("a", "b"),
+        name="little",
+        scheme=QuantScheme(),
+        metrics={"accuracy": 0.25},
+        details={"opset": 13},
+    )
+    return write_artifact(draft)
+
+
+def edited(artifact, change):
+    manifest = json.loads((artifact.path / MANIFEST).read_text())
+    change(manifest)
+    (artifact.path / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_what_was_written_is_what_is_read(artifact):
+    assert load_artifact(artifact.path) == artifact
+    assert set(artifact.files) == {"model.bin", "inside/note.txt"}
+
+
+def test_the_digest_depends_on_the_files_and_not_on_the_place(artifact, tmp_path):
+    copy = copy_artifact(artifact, tmp_path / "copy")
+    assert load_artifact(copy.path).sha256 == artifact.sha256
+
+
+def test_a_changed_file_is_refused_with_both_hashes(artifact):
+    (artifact.path / "model.bin").write_bytes(b"weightz")
+    with pytest.raises(ArtifactError, match=r"SHA-256 .* the manifest says"):
+        load_artifact(artifact.path)
+
+
+def test_a_truncated_file_is_refused_with_both_sizes(artifact):
+    (artifact.path / "model.bin").write_bytes(b"wei")
+    with pytest.raises(ArtifactError, match="3 bytes, the manifest says 7"):
+        load_artifact(artifact.path)
+
+
+def test_a_missing_file_is_refused_by_name(artifact):
+    (artifact.path / "model.bin").unlink()
+    with pytest.raises(ArtifactError, match=r"model\.bin"):
+        load_artifact(artifact.path)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../outside", "a\\b"])
+def test_a_file_outside_the_folder_is_refused(artifact, name):
+    record = {"bytes": 1, "sha256": "0"}
+    edited(artifact, lambda manifest: manifest["files"].update({name: record}))
+    with pytest.raises(ArtifactError, match="outside the folder"):
+        load_artifact(artifact.path)
+
+
+def test_a_link_is_not_followed(artifact, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"weights")
+    (artifact.path / "model.bin").unlink()
+    (artifact.path / "model.bin").symlink_to(secret)
+    with pytest.raises(ArtifactError, match="not a file"):
+        load_artifact(artifact.path)
+
+
+def test_a_file_removed_from_the_list_is_noticed(artifact):
+    edited(artifact, lambda manifest: manifest["files"].pop("model.bin"))
+    with pytest.raises(ArtifactError, match="edited"):
+        load_artifact(artifact.path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: manifest.pop("inputs"),
+        lambda manifest: manifest.update(manifest_version=99),
+        lambda manifest: manifest.update(files=[1]),
+        lambda manifest: manifest["scheme"].pop("weight"),
+        lambda manifest: manifest["inputs"][0].update(shape="many"),
+    ],
+)
+def test_a_manifest_of_another_shape_is_refused(artifact, change):
+    edited(artifact, change)
+    with pytest.raises(ArtifactError, match="not a manifest"):
+        load_artifact(artifact.path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00"])
+def test_a_manifest_that_is_no_object_is_refused(artifact, text):
+    (artifact.path / MANIFEST).write_text(text)
+    with pytest.raises(ArtifactError):
+        load_artifact(artifact.path)
+
+
+def test_a_missing_folder_and_a_file_in_its_place_are_told_apart(artifact, tmp_path):
+    with pytest.raises(ArtifactError, match="does not exist"):
+        load_artifact(tmp_path / "nowhere")
+    with pytest.raises(ArtifactError, match="is a file"):
+        load_artifact(artifact.path / "model.bin")
+
+
+def test_a_folder_of_artefacts_offers_its_members(artifact):
+    with pytest.raises(ArtifactError, match="holds several artefacts: artifact"):
+        load_artifact(artifact.path.parent)
+
+
+def test_asking_for_a_file_it_does_not_hold_lists_what_it_holds(artifact):
+    with pytest.raises(ArtifactError, match=r"no 'model\.onnx', only .*model\.bin"):
+        artifact.file("model.onnx")

@@ -1,0 +1,83 @@
+import pytest
+import torch
+from torch import nn
+
+from torchedge import export
+from torchedge.errors import CalibrationError, SchemeError
+from torchedge.quantization import calibrate, freeze, minmax, prepare_qat
+from torchedge.quantization.freeze import FrozenFakeQuantize, FrozenLayer
+from torchedge.quantization.operator import fake_quantize_operator
+
+ONNX = export.target("onnx-cpu").scheme
+TENSORRT = export.target("jetson").scheme
+
+
+def calibrated(net, images, scheme):
+    return calibrate(prepare_qat(net, scheme, (images[:1],)), [images], minmax).eval()
+
+
+@pytest.mark.parametrize("scheme", [ONNX, TENSORRT])
+def test_the_frozen_model_computes_what_the_live_one_does(net, images, scheme):
+    live = calibrated(net, images, scheme)
+    frozen = freeze(live, integer_bias=False)
+    torch.testing.assert_close(frozen(images), live(images).detach(), atol=1e-6, rtol=1e-6)
+
+
+def test_integer_biases_move_the_output_by_at_most_one_step(net, images):
+    live = calibrated(net, images, ONNX)
+    frozen = freeze(live, integer_bias=True)
+    step = float(live.quantizers.classifier.scale)
+    difference = (frozen(images) - live(images)).detach().abs()
+    assert float(difference.max()) <= 1.001 * step
+
+
+def test_frozen_weights_are_integers_times_their_scale(net, images):
+    frozen = freeze(calibrated(net, images, ONNX))
+    for layer in (m for m in frozen.modules() if isinstance(m, FrozenLayer)):
+        scale = layer.weight_quantizer.scale
+        steps = layer.layer.weight / scale.view(-1, *[1] * (layer.layer.weight.ndim - 1))
+        torch.testing.assert_close(steps, steps.round(), atol=1e-4, rtol=0)
+        assert float(steps.abs().max()) <= 127.001
+
+
+def test_a_bias_too_large_for_int32_gets_a_larger_weight_scale():
+    model = nn.Sequential(nn.Linear(2, 2))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1e-7, 1e-7], [1.0, 1.0]]))
+        model[0].bias.copy_(torch.tensor([50.0, 1.0]))
+    x = torch.rand(4, 2)
+    frozen = freeze(calibrated(model, x, ONNX), integer_bias=True)
+    quantizer = frozen.get_submodule("0").bias_quantizer
+    assert float((50 / quantizer.scale[0]).abs()) <= 2**30 * 1.001
+    step = float(frozen.quantizers.get_submodule("_0").scale)
+    torch.testing.assert_close(frozen(x), model(x).detach(), atol=2 * step, rtol=0)
+
+
+def test_the_operator_equals_a_hand_made_case():
+    x = torch.tensor([[0.26, -9.0], [0.8, 9.0]])
+    scale, zero = torch.tensor([0.5, 0.25]), torch.tensor([0, 3], dtype=torch.int8)
+    found = fake_quantize_operator(x, scale, zero, 0, -4, 3)
+    assert found.tolist() == [[0.5, -2.0], [0.0, 0.0]]
+
+
+def test_the_operator_passes_torchs_own_checks():
+    arguments = (torch.randn(2, 3), torch.rand(2), torch.zeros(2, dtype=torch.int8), 0, -128, 127)
+    torch.library.opcheck(
+        fake_quantize_operator, arguments, test_utils=("test_schema", "test_faketensor")
+    )
+
+
+def test_freezing_before_calibration_names_the_quantiser(net, images):
+    with pytest.raises(CalibrationError, match=r"'quantizers\.x'"):
+        freeze(prepare_qat(net, ONNX, (images[:1],)))
+
+
+def test_a_float_model_cannot_be_frozen(net):
+    with pytest.raises(SchemeError, match="prepare_qat"):
+        freeze(net)
+
+
+def test_nothing_of_a_frozen_model_needs_a_gradient(net, images):
+    frozen = freeze(calibrated(net, images, TENSORRT))
+    assert not any(p.requires_grad for p in frozen.parameters())
+    assert sum(isinstance(m, FrozenFakeQuantize) for m in frozen.quantizers.children()) == 5

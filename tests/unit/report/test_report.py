@@ -1,0 +1,99 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from torchedge import export
+from torchedge.errors import VerificationError
+from torchedge.export.artifact import load_artifact
+from torchedge.export.pipeline import export_chain
+from torchedge.report import verify
+from torchedge.report import verify as verify_function
+from torchedge.report.render import stage_rows
+
+verify_module = __import__("sys").modules["torchedge.report.verify"]
+
+
+@pytest.fixture
+def exported(save_model, tmp_path):
+    def run(name):
+        source = save_model(name, metrics={"float_accuracy": 0.75})
+        (tmp_path / "out").mkdir()
+        target = export.target(name)
+        return source, export_chain(source, target, tmp_path / "out"), target
+
+    return run
+
+
+def test_a_report_names_every_stage_and_what_was_not_run(exported):
+    report = verify_function(*exported("jetson"))
+    assert [stage.name for stage in report.stages] == [
+        "float32, PyTorch",
+        "fake-quantised, PyTorch",
+        "Q/DQ, ONNX Runtime",
+        "TensorRT",
+    ]
+    assert report.stages[-1].accuracy is None
+    assert "TensorRT: not run, no GPU here" in report.to_markdown()
+    assert report.census.evidence == "TensorRT's rules: eligible, not run"
+    assert "not on Jetson Orin Nano" in report.to_markdown()
+
+
+def test_markdown_and_json_show_the_same_figures(exported):
+    report = verify_function(*exported("onnx-cpu"))
+    plain = json.loads(report.to_json())
+    assert len(plain["stages"]) == len(stage_rows(report))
+    for stage in plain["stages"]:
+        if stage["accuracy"] is not None:
+            assert f"{stage['accuracy']:.2%}" in report.to_markdown()
+    assert f"{plain['census']['integer_share']:.1%}" in report.to_markdown()
+    assert f"ratio {plain['speed']['ratio']:.2f}" in report.to_markdown()
+
+
+def test_a_figure_of_training_is_marked_as_such(exported):
+    report = verify_function(*exported("onnx-cpu"))
+    assert report.stages[0].accuracy == 0.75
+    assert "float32, PyTorch: measured by the recipe" in report.to_markdown()
+
+
+def test_the_accuracy_is_measured_on_the_labels(exported):
+    source, artifacts, target = exported("onnx-cpu")
+    report = verify_function(source, artifacts, target)
+    answers = load_answers(source)
+    labels = np.arange(len(answers)) % 4
+    assert report.stages[1].accuracy == np.mean(answers.argmax(1) == labels)
+
+
+def load_answers(source):
+    from torchedge.export.samples import SAMPLES_FILE, load_samples
+
+    return load_samples(source.file(SAMPLES_FILE)).expected[0]
+
+
+class Shuffled:
+    """A runtime that answers something else."""
+
+    format, label = "onnx", "shuffled"
+
+    def open(self, artifact):
+        from contextlib import nullcontext
+
+        shape = artifact.outputs[0].shape
+        answers = np.random.default_rng(0)
+        return nullcontext(lambda *_: (answers.random(shape, dtype=np.float32),))
+
+
+def test_an_artefact_that_answers_differently_is_refused(exported, monkeypatch):
+    source, artifacts, target = exported("onnx-cpu")
+    real = verify_module.runner
+    monkeypatch.setattr(verify_module, "runner", lambda f: Shuffled() if f == "onnx" else real(f))
+    with pytest.raises(VerificationError, match="agrees with the PyTorch model on"):
+        verify(source, artifacts, target)
+
+
+def test_paths_in_a_report_are_those_of_the_artefact(exported):
+    source, artifacts, target = exported("onnx-cpu")
+    moved = replace(artifacts[-1], path=load_artifact(artifacts[-1].path).path)
+    report = verify_function(source, (moved,), target)
+    assert "| onnx/model.onnx |" in report.to_markdown()

@@ -1,0 +1,122 @@
+"""A hostile archive must be refused before torch sees it."""
+
+import json
+import pickle
+import zipfile
+
+import pytest
+import torch
+from torch import nn
+
+from torchedge.errors import ArtifactError, ExportError
+from torchedge.program import load_program, save_program
+
+
+class Canary:
+    """Unpickling it creates a file: proof that something was executed."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.fixture
+def archive(tmp_path):
+    path = tmp_path / "program.pt2"
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()).eval()
+    save_program(model, (torch.zeros(1, 1, 5, 5),), path)
+    return path
+
+
+def rewritten(archive, change):
+    """The archive with each entry passed through ``change(name, data) -> data``."""
+    path = archive.with_name("changed.pt2")
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
+    return path
+
+
+def test_a_saved_program_computes_the_same_when_loaded(tmp_path):
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU()).eval()
+    x = torch.randn(1, 1, 5, 5)
+    save_program(model, (x,), tmp_path / "m.pt2")
+    assert torch.equal(load_program(tmp_path / "m.pt2").module()(x), model(x))
+
+
+def test_an_archive_holds_no_pickle(archive):
+    with zipfile.ZipFile(archive) as opened:
+        inputs = next(name for name in opened.namelist() if name.endswith("inputs/model.pt"))
+        assert opened.read(inputs) == b""
+        assert not any(opened.read(name).startswith(b"\x80") for name in opened.namelist())
+
+
+def test_pickled_sample_inputs_are_refused_and_not_run(archive, tmp_path):
+    canary = tmp_path / "executed"
+    payload = pickle.dumps(Canary(canary))
+    hostile = rewritten(archive, lambda n, d: payload if n.endswith("inputs/model.pt") else d)
+    with pytest.raises(ArtifactError, match="unpickled"):
+        load_program(hostile)
+    assert not canary.exists()
+
+
+def test_a_pickled_weight_is_refused(archive):
+    def change(name, data):
+        if name.endswith("model_weights_config.json"):
+            return data.replace(b'"use_pickle": false', b'"use_pickle": true', 1)
+        return data
+
+    with pytest.raises(ArtifactError, match="use_pickle"):
+        load_program(rewritten(archive, change))
+
+
+def test_a_custom_object_is_refused(archive, tmp_path):
+    path = rewritten(archive, lambda name, data: data)
+    with zipfile.ZipFile(path, "a") as opened:
+        opened.writestr("archive/data/constants/opaque_obj_0", pickle.dumps(Canary(tmp_path / "x")))
+    with pytest.raises(ArtifactError, match="opaque_obj_0"):
+        load_program(path)
+
+
+@pytest.mark.parametrize(
+    "target", ["torch.os.system", "torch.hub.load", "torch.ops.aten.from_file.default"]
+)
+def test_a_function_that_is_no_tensor_operator_is_refused(archive, target):
+    def change(name, data):
+        return data.replace(b"torch.ops.aten.relu.default", target.encode())
+
+    with pytest.raises(ArtifactError, match="no tensor operator"):
+        load_program(rewritten(archive, change))
+
+
+def test_symbolic_expressions_are_refused_because_torch_evaluates_them(archive):
+    def change(name, data):
+        if not name.endswith("models/model.json"):
+            return data
+        tree = json.loads(data)
+        tree["range_constraints"] = {"s0": {"min_val": 0, "max_val": 9}}
+        return json.dumps(tree)
+
+    with pytest.raises(ArtifactError, match="range_constraints"):
+        load_program(rewritten(archive, change))
+
+
+@pytest.mark.parametrize("kept", [0, 10, 0.5, 0.99])
+def test_a_truncated_archive_is_refused(archive, kept):
+    data = archive.read_bytes()
+    archive.write_bytes(data[: kept if isinstance(kept, int) else int(kept * len(data))])
+    with pytest.raises(ArtifactError, match="no intact"):
+        load_program(archive)
+
+
+class Branching(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+def test_a_module_that_cannot_be_captured_is_refused_by_name(tmp_path):
+    with pytest.raises(ExportError, match="Branching"):
+        save_program(Branching(), (torch.ones(1),), tmp_path / "m.pt2")
+    assert not list(tmp_path.iterdir())
