@@ -45,7 +45,7 @@ class ResidualNet(nn.Module):
 
 
 def with_batchnorm_statistics(model: nn.Module, inputs: torch.Tensor) -> nn.Module:
-    """Running statistics and affine parameters away from their defaults, so that folding matters."""
+    """Statistics and affine parameters away from their defaults, so that folding matters."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)

@@ -193,7 +193,7 @@ class TorchRunner:
     """Opens the artefacts that :meth:`CompressedModel.save` writes."""
 
     format = Format("torch")
-    label = "fake-quantised, PyTorch"
+    label = "PyTorch program"
 
     @contextmanager
     def open(self, artifact: Artifact) -> Iterator[Session]:

@@ -31,6 +31,8 @@ _ENTRIES = re.compile(
     r")"
 )
 _OPERATORS = re.compile(r"torch\.ops\.(aten|torchedge)\.(?!from_file)\w+\.\w+|_operator\.getitem")
+_PLAIN_TEXT = re.compile(r"[A-Za-z0-9_.+-]*|\[\]")
+_TREE_SPECS = {"in_spec", "out_spec"}
 _EVALUATED_KEYS = {
     "as_custom_obj",
     "as_expr",
@@ -61,10 +63,17 @@ def save_program(model: nn.Module, example_inputs: tuple[Tensor, ...], path: Pat
             "Remove control flow that depends on tensor values."
         ) from error
     program.example_inputs = None  # they would be stored as a pickle
+    _drop_traces(program)
     archive = io.BytesIO()  # in memory, because torch aborts the process when the disk is full
     torch.export.save(program, archive)
     path.write_bytes(archive.getvalue())
     _require_plain(path)
+
+
+def _drop_traces(program: ExportedProgram) -> None:
+    """Keep what a node computes and drop where it was written: paths of the machine that trains."""
+    for node in program.graph.nodes:
+        node.meta = {"val": node.meta["val"]} if "val" in node.meta else {}
 
 
 def load_program(path: Path) -> ExportedProgram:
@@ -114,6 +123,11 @@ def _require_known_entry(path: Path, entry: zipfile.ZipInfo) -> None:
 
 def _require_plain_json(path: Path, name: str, tree: Any) -> None:  # noqa: ANN401
     for key, value in _items(tree):
+        _require_plain_text(path, name, key)
+        if key in _TREE_SPECS and isinstance(value, str):
+            _require_plain_json(path, name, json.loads(value))
+        elif isinstance(value, str):
+            _require_plain_text(path, name, value)
         evaluated = key in _EVALUATED_KEYS and value not in (None, [], {}, "")
         operator = key == "target" and isinstance(value, str) and "." in value
         if (key == "use_pickle" and value) or evaluated:
@@ -128,6 +142,15 @@ def _require_plain_json(path: Path, name: str, tree: Any) -> None:  # noqa: ANN4
             )
 
 
+def _require_plain_text(path: Path, name: str, text: str) -> None:
+    """Because torch writes names from the archive into Python code, which it compiles."""
+    if not _PLAIN_TEXT.fullmatch(text):
+        raise ArtifactError(
+            f"'{path}' ({name}) holds the name {text[:60]!r}, which torch would compile as code; "
+            "torchedge never does that. Save the model with CompressedModel.save."
+        )
+
+
 def _items(tree: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
     pending = [tree]
     while pending:
@@ -136,4 +159,5 @@ def _items(tree: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
             yield from node.items()
             pending.extend(node.values())
         elif isinstance(node, list):
+            yield from (("", value) for value in node if isinstance(value, str))
             pending.extend(node)

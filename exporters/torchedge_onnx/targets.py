@@ -8,7 +8,8 @@ from torchedge_onnx.step import TorchToOnnx
 __all__ = ["ONNX_CPU"]
 
 # uint8 activations: on x86-64 ONNX Runtime rewrites int8 ones to uint8, and a tensor with two
-# readers is left out of that rewriting, which keeps its convolutions in float.
+# readers is left out of that rewriting, which keeps its convolutions in float. Asymmetric, because
+# a ReLU is dropped only where the grid begins at zero; one that stays keeps a convolution float.
 ONNX_CPU = Target(
     name="onnx-cpu",
     device=HOST,

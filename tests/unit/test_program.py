@@ -103,6 +103,33 @@ def test_symbolic_expressions_are_refused_because_torch_evaluates_them(archive):
         load_program(rewritten(archive, change))
 
 
+HOSTILE_NAMES = [
+    (b'"forward_arg_names": ["input"]', b'"forward_arg_names": ["input=print(9)"]'),
+    (b'"0.weight"', b'"0.w\\"+print(9)+\\"eight"'),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), HOSTILE_NAMES)
+def test_a_name_that_torch_would_compile_as_code_is_refused(archive, old, new):
+    changed = []
+
+    def change(name, data):
+        changed.append(old in data)
+        return data.replace(old, new)
+
+    hostile = rewritten(archive, change)
+    assert any(changed)
+    with pytest.raises(ArtifactError, match="compile as code"):
+        load_program(hostile)
+
+
+def test_an_archive_does_not_tell_where_it_was_written(archive):
+    with zipfile.ZipFile(archive) as opened:
+        everything = b"".join(opened.read(name) for name in opened.namelist())
+    assert b"test_program" not in everything
+    assert b"site-packages" not in everything
+
+
 @pytest.mark.parametrize("kept", [0, 10, 0.5, 0.99])
 def test_a_truncated_archive_is_refused(archive, kept):
     data = archive.read_bytes()

@@ -54,8 +54,8 @@ def _census(artifact: "Artifact") -> dict[str, Any]:
     counter = runner(artifact.format)
     if not isinstance(counter, CountsIntegers):
         raise UnknownNameError(
-            f"nothing counts the integers of '{artifact.format}' artefacts; export it first, then "
-            "count the onnx folder."
+            f"nothing counts the integers of '{artifact.format}' artefacts; name the onnx or "
+            "tensorrt-bundle folder that an export wrote."
         )
     return _identity(artifact) | _census_plain(counter.census(artifact))
 

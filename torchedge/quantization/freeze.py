@@ -5,6 +5,7 @@ from typing import final
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
 
 from torchedge.errors import SchemeError
 from torchedge.quantization.functional import fake_quantize, weight_params
@@ -133,8 +134,12 @@ def _frozen_layer(quantized: QuantizedLayer, input_scale: Tensor | None) -> Froz
 
 
 def _plain_copy(layer: WeightedLayer) -> WeightedLayer:
-    """A copy without parametrisations, so that its weight can be set."""
+    """A copy without parametrisations, so that its weight can be set.
+
+    Copies of a parametrised module share its class, so the class is exchanged and not edited.
+    """
     plain = copy.deepcopy(layer)
-    if nn.utils.parametrize.is_parametrized(plain, "weight"):
-        nn.utils.parametrize.remove_parametrizations(plain, "weight", leave_parametrized=True)
+    if parametrize.is_parametrized(plain):
+        plain.__class__ = parametrize.type_before_parametrizations(layer)
+        del plain.parametrizations
     return plain

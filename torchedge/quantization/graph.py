@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, final
 
 import torch
 from torch import fx, nn
+from torch.nn.utils import parametrize
 
 from torchedge.errors import TraceError, WeightError
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
@@ -157,7 +158,8 @@ def kind_of(node: fx.Node, graph_module: fx.GraphModule) -> Kind:
 def _module_kind(module: nn.Module) -> Kind:
     if isinstance(module, QuantizedLayer):
         return _module_kind(module.layer)
-    return next((kind for types, kind in _MODULE_KINDS if type(module) in types), "unknown")
+    written = parametrize.type_before_parametrizations(module)  # a pruning mask changes the type
+    return next((kind for types, kind in _MODULE_KINDS if written in types), "unknown")
 
 
 def _function_kind(node: fx.Node) -> Kind:

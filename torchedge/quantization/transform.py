@@ -68,6 +68,7 @@ def prepare_qat(
 
 def _quantize_layers(graph_module: fx.GraphModule, spec: QuantSpec) -> None:
     calls = Counter(node.target for node in graph_module.graph.nodes if node.op == "call_module")
+    folded = []
     for node in list(graph_module.graph.nodes):
         if kind_of(node, graph_module) not in {"conv", "linear"}:
             continue
@@ -82,6 +83,9 @@ def _quantize_layers(graph_module: fx.GraphModule, spec: QuantSpec) -> None:
         if norm_node is not None:
             norm_node.replace_all_uses_with(node)
             graph_module.graph.erase_node(norm_node)
+            folded.append(str(norm_node.target))
+    for name in folded:  # now under the layer; the first place would count it twice in a checkpoint
+        graph_module.delete_submodule(name)
 
 
 def _foldable_batchnorm(

@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from torchedge.bench.parity import Parity
-    from torchedge.report.report import Report, Stage
+    from torchedge.report.report import Report, SpeedComparison, Stage
 
 __all__ = ["stage_rows", "summary_lines", "to_json", "to_markdown", "to_table"]
 
-_COLUMNS = ("stage", "accuracy", "bytes", "largest difference", "same top-1")
+_COLUMNS = ("stage", "accuracy", "bytes", "difference", "top-1 same")
 
 
 def stage_rows(report: "Report") -> list[tuple[str, ...]]:
@@ -59,18 +59,23 @@ def summary_lines(report: "Report") -> list[str]:
             f"Integer share of the arithmetic: {census.integer_share:.1%} of {census.macs:,} MACs "
             f"({census.evidence})."
         )
-    if speed := report.speed:
-        lines.append(
-            f"Latency float32 / int8: ratio {speed.ratio:.2f} "
-            f"({speed.float_latency.p50_ms:.3f} ms / {speed.integer_latency.p50_ms:.3f} ms, p50 of "
-            f"{speed.integer_latency.runs} runs in turn; {speed.place})."
-        )
+    if report.speed:
+        lines.append(_speed_text(report.speed))
     lines += [
         f"{stage.name}: measured by {stage.measured_by}."
         for stage in report.stages
         if stage.measured_by
     ]
     return lines + [f"{stage.note}." for stage in report.stages if stage.note]
+
+
+def _speed_text(speed: "SpeedComparison") -> str:
+    what = "int8" if speed.integer_share else "int8 simulated in float"
+    return (
+        f"Latency float32 / {what}: ratio {speed.ratio:.2f} "
+        f"({speed.float_latency.p50_ms:.3f} ms / {speed.integer_latency.p50_ms:.3f} ms, p50 of "
+        f"{speed.integer_latency.runs} runs in turn; {speed.place})."
+    )
 
 
 def to_markdown(report: "Report") -> str:
@@ -127,13 +132,14 @@ def _census_plain(report: "Report") -> dict[str, object] | None:
 
 def to_table(report: "Report") -> "Table":
     """The stages as a table for the terminal."""
+    from rich import box
     from rich.table import Table
 
     title = f"{report.artifact.name} for {report.target.name}{_samples_text(report)}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for column in _COLUMNS:
         numeric = column in {"accuracy", "bytes"}
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in stage_rows(report):
         table.add_row(*row)
     return table

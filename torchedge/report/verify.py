@@ -70,7 +70,7 @@ def _training_stages(source: Artifact) -> Iterator[Stage]:
 def _stage(artifact: Artifact, samples: Samples) -> Stage:
     opener = runner(artifact.format)
     size = sum(artifact.files[name].bytes for name in artifact.details.get("deployed_files", ()))
-    stage = Stage(name=opener.label, bytes=size or None)
+    stage = Stage(name=_stage_name(artifact), bytes=size or None)
     try:
         with opener.open(artifact) as session:
             parity, first_output = _compared(session, artifact, samples)
@@ -80,6 +80,12 @@ def _stage(artifact: Artifact, samples: Samples) -> Stage:
     labels = samples.labels
     accuracy = None if labels is None else top1_accuracy(first_output, labels)
     return replace(stage, parity=parity, accuracy=accuracy)
+
+
+def _stage_name(artifact: Artifact) -> str:
+    if artifact.format != "torch":
+        return runner(artifact.format).label
+    return "float32, PyTorch" if artifact.scheme is None else "fake-quantised, PyTorch"
 
 
 def _compared(session: Session, artifact: Artifact, samples: Samples) -> tuple[Parity, Array]:
@@ -123,8 +129,8 @@ def _speed(
     artifacts: Sequence[Artifact], samples: Samples, target: Target
 ) -> SpeedComparison | None:
     for artifact in reversed(artifacts):
-        opener = runner(artifact.format)
-        if isinstance(opener, HasFloatTwin):
+        opener, census = runner(artifact.format), _census(artifact)
+        if isinstance(opener, HasFloatTwin) and census is not None:
             inputs = next(samples.batches(artifact.inputs[0].shape[0]))
             with opener.open(artifact) as integer, opener.open_float(artifact) as floating:
                 slow, fast, ratio = latency_ratio(floating, integer, inputs, runs=_TIMED_RUNS)
@@ -133,6 +139,7 @@ def _speed(
                 integer_latency=fast,
                 ratio=ratio,
                 place=_place(artifact, target),
+                integer_share=census.integer_share,
             )
     return None
 

@@ -124,12 +124,12 @@ def test_benchmark_prints_percentiles_as_json(trained, capsys):
     assert main(["benchmark", str(trained), "--json", "--runs", "5", "--warmup", "1"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert 0 < found["p50_ms"] <= found["p90_ms"] <= found["p99_ms"]
-    assert (found["runs"], found["runtime"]) == (5, "fake-quantised, PyTorch")
+    assert (found["runs"], found["runtime"]) == (5, "PyTorch program")
 
 
 def test_a_census_of_the_torch_artefact_is_refused(trained, capsys):
     assert main(["benchmark", str(trained), "--census"]) == 2
-    assert "count the onnx folder" in errors_of(capsys)[0]
+    assert "name the onnx" in errors_of(capsys)[0]
 
 
 def test_targets_lists_devices_and_marks_aliases(capsys):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from torchedge import export
 from torchedge.errors import CalibrationError, SchemeError
@@ -81,3 +82,24 @@ def test_nothing_of_a_frozen_model_needs_a_gradient(net, images):
     frozen = freeze(calibrated(net, images, TENSORRT))
     assert not any(p.requires_grad for p in frozen.parameters())
     assert sum(isinstance(m, FrozenFakeQuantize) for m in frozen.quantizers.children()) == 5
+
+
+class Masked(nn.Module):
+    def forward(self, weight):
+        return weight * (weight.abs() > 0.05)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_pruning_mask_survives_freezing_and_the_model_goes_on_working(net, images, when):
+    """Removing the mask from a copy once broke the model it was copied from."""
+    if when == "before":
+        parametrize.register_parametrization(net.project, "weight", Masked())
+    model = calibrated(net, images, ONNX)
+    layer = model.get_submodule("project").layer
+    if when == "after":
+        parametrize.register_parametrization(layer, "weight", Masked())
+    expected = model(images).detach()
+    frozen = freeze(model)
+    torch.testing.assert_close(frozen(images), expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(model(images).detach(), expected)
+    assert (frozen.get_submodule("project").layer.weight == 0).any()

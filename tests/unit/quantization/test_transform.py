@@ -59,6 +59,12 @@ def test_every_batch_norm_after_a_layer_is_folded(net, images):
     assert folded == {"stem.0", "depthwise"}
 
 
+def test_a_folded_batch_norm_is_in_the_state_once(net, images):
+    prepared = prepare_qat(net, ONNX, (images[:1],))
+    names = [name for name in prepared.state_dict() if name.endswith("running_mean")]
+    assert names == ["stem.0.batchnorm.running_mean", "depthwise.batchnorm.running_mean"]
+
+
 def test_onnx_runtime_has_a_quantiser_on_every_tensor_but_inside_fusions(net, images):
     prepared = prepare_qat(net, ONNX, (images[:1],))
     # ReLU runs inside the operation before it; max pool and flatten keep their input's scale.
