@@ -15,7 +15,7 @@ from torchedge_onnx.graph import (
     weight_chain,
     weighted_macs,
 )
-from torchedge_onnx.runner import open_model, session_options
+from torchedge_onnx.session import open_model, session_options
 
 __all__ = ["read_model", "runtime_census"]
 

@@ -11,7 +11,7 @@ from torchedge.bench.session import Array
 from torchedge.errors import CalibrationError
 from torchedge_onnx.census import read_model
 from torchedge_onnx.graph import constants, copied
-from torchedge_onnx.runner import open_model
+from torchedge_onnx.session import open_model
 
 __all__ = ["float_tensors", "tensor_scales", "trained_scales"]
 

@@ -13,7 +13,8 @@ from torchedge.scheme import QuantScheme, QuantSpec
 from torchedge_onnx.census import runtime_census
 from torchedge_onnx.cpu import may_saturate
 from torchedge_onnx.graph import constants
-from torchedge_onnx.runner import OnnxRunner, open_model, session_options
+from torchedge_onnx.runner import OnnxRunner
+from torchedge_onnx.session import open_model, session_options
 from torchedge_onnx.step import FLOAT_FILE, MODEL_FILE, TorchToOnnx
 
 

@@ -158,7 +158,7 @@ def test_a_missing_package_is_answered_with_the_pip_line(capsys, monkeypatch):
 
 
 def test_a_missing_runtime_is_answered_with_the_pip_line(monkeypatch):
-    from torchedge_onnx.runner import session_options
+    from torchedge_onnx.session import session_options
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingDependencyError, match="pip install onnxruntime"):
