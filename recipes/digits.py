@@ -63,7 +63,7 @@ def main(
     schedule = QuantizationAwareTraining(
         freeze_ranges_from_epoch=0, freeze_batchnorm_from_epoch=max(qat_epochs - 1, 0)
     )
-    fit(Classifier(model, learning_rate=1e-3), data, qat_epochs, schedule)
+    fit(Classifier(model, learning_rate=3e-4), data, qat_epochs, schedule)
 
     artifact = CompressedModel(
         module=model,

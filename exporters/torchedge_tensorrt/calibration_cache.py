@@ -35,7 +35,7 @@ def format_cache(scales: Mapping[str, float], version: tuple[int, int, int]) -> 
         CalibrationError: A scale is zero, negative or NaN, or too small or large for float32.
 
     Example:
-        >>> print(format_cache({"input": 0.00787594}, (10, 3, 0)), end="")
+        >>> print(format_cache({"input": 0.007875938}, (10, 3, 0)), end="")
         TRT-100300-EntropyCalibration2
         input: 3c010a14
     """

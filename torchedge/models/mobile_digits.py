@@ -46,7 +46,7 @@ class _InvertedResidual(nn.Module):
 
 @final
 class MobileDigits(nn.Module):
-    """Depthwise-separable CNN with one residual, about 20,000 parameters and 1.2 M MACs.
+    """Depthwise-separable CNN with one residual, 17,850 parameters and 0.9 M MACs.
 
     Args:
         classes: Number of outputs.
