@@ -111,7 +111,7 @@ def arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--engine", default=os.path.join(HERE, "model.engine"))
     parser.add_argument("--duration-s", type=int, default=20)
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--repetitions", type=int, default=3, choices=range(1, 100), metavar="N")
     parser.add_argument("--trtexec")
     parser.add_argument("--out", default=os.path.join(HERE, "benchmark.json"))
     return parser.parse_args(argv)

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
@@ -54,13 +55,15 @@ def device_model():
         return ""
 
 
-def check_device(model, any_device):
+def check_device(model, any_device, precision="int8"):
     """INT8 needs a GPU that has it; an unknown board is refused unless asked for."""
-    if re.search(r"Jetson (Nano|TX1|TX2)", model) and "Orin" not in model:
+    old = re.search(r"Jetson (Nano|TX1|TX2)", model)
+    if old and precision == "int8":
         raise BuildError(
-            "{} has no INT8 arithmetic (its GPU is sm_53 or sm_62); use an Orin or Xavier.".format(model)
+            "{} has no INT8 arithmetic (its GPU is sm_53 or sm_62); use an Orin or Xavier, "
+            "or --precision fp16.".format(model)
         )
-    if not re.search(r"Orin|Xavier|Thor", model) and not any_device:
+    if not old and not re.search(r"Orin|Xavier|Thor", model) and not any_device:
         raise BuildError(
             "this machine says it is '{}', not a Jetson with INT8; --any-device builds for it "
             "all the same, and that engine runs only here.".format(model or "no Jetson")
@@ -187,30 +190,32 @@ def build_with_trtexec(trtexec, folder, options, run=subprocess.Popen):
     """Engine bytes and layer information, through trtexec."""
     version = trtexec_version(trtexec, run)
     check_options(options, version, version < (11,), version < (11,))
-    engine = os.path.join(folder, "model.engine.partial")
-    layers = os.path.join(folder, "layers.json.partial")
-    command = [trtexec, "--onnx=" + os.path.join(folder, model_file(options)), "--saveEngine=" + engine]
-    command += trtexec_flags(version, options, layers)
-    if options.calibration == "cache":
-        cache = os.path.join(folder, "calibration.local.cache")
-        with open(cache, "w") as stream:
-            stream.write(localised_cache(folder, version))
-        command.append("--calib=" + cache)
-    output, code = output_of(command, run)
-    sys.stdout.write(output)
-    require_cache_was_read(output, options)
-    if code != 0 or "&&&& FAILED" in output or not os.path.exists(engine):
-        errors = [line for line in output.split("\n") if "[E]" in line]
-        raise BuildError("trtexec failed: {}".format(errors[-1] if errors else "its output is above"))
-    with open(engine, "rb") as stream:
-        plan = stream.read()
-    os.remove(engine)
-    found = None
-    if os.path.exists(layers):
-        with open(layers) as stream:
-            found = json.load(stream)
-        os.remove(layers)
-    return plan, found
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as scratch:
+        engine, layers = os.path.join(scratch, "model.engine"), os.path.join(scratch, "layers.json")
+        command = [trtexec, "--onnx=" + os.path.join(folder, model_file(options))]
+        command += ["--saveEngine=" + engine] + trtexec_flags(version, options, layers)
+        if options.calibration == "cache":
+            cache = os.path.join(scratch, "calibration.cache")
+            with open(cache, "w") as stream:
+                stream.write(localised_cache(folder, version))
+            command.append("--calib=" + cache)
+        output, code = output_of(command, run)
+        sys.stdout.write(output)
+        require_cache_was_read(output, options)
+        if code != 0 or "&&&& FAILED" in output or not os.path.exists(engine):
+            errors = [line for line in output.split("\n") if "[E]" in line]
+            raise BuildError("trtexec failed: {}".format(errors[-1] if errors else "its output is above"))
+        with open(engine, "rb") as stream:
+            return stream.read(), read_layers(layers)
+
+
+def read_layers(path):
+    """Layer information as parsed JSON; None where there is none or trtexec left names unescaped."""
+    try:
+        with open(path) as stream:
+            return json.load(stream)
+    except (IOError, OSError, ValueError):
+        return None
 
 
 def trtexec_flags(version, options, layers):
@@ -298,7 +303,7 @@ def main(argv=None):
     """Build, prove, write."""
     options = arguments(argv)
     manifest = read_manifest(HERE)
-    check_device(device_model(), options.any_device)
+    check_device(device_model(), options.any_device, options.precision)
     module, trtexec = find_builder(options)
     if module is not None:
         plan, layers = build_with_module(module, HERE, options)
@@ -310,7 +315,7 @@ def main(argv=None):
     with open(options.out + ".partial", "wb") as stream:
         stream.write(plan)
     os.rename(options.out + ".partial", options.out)
-    share = "not known (TensorRT before 8.2)" if layers is None else "{} of {}".format(integer, total)
+    share = "not known (no readable layer information)" if layers is None else "{} of {}".format(integer, total)
     print("wrote {}: {} bytes, layers with INT8 output: {}".format(options.out, len(plan), share))
     print("model {} for {}".format(manifest["name"], manifest["details"]["device"]))
 
