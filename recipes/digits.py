@@ -16,13 +16,8 @@ from torchedge.cli import run_recipe
 from torchedge.compressed import CompressedModel
 from torchedge.data import Digits
 from torchedge.models import Classifier, MobileDigits
-from torchedge.quantization import (
-    QuantizationAwareTraining,
-    calibrate,
-    entropy,
-    minmax,
-    prepare_qat,
-)
+from torchedge.quantization import calibrate, entropy, minmax, prepare_qat
+from torchedge.quantization.lightning import QuantizationAwareTraining
 
 CALIBRATION_IMAGES = 500
 

@@ -87,6 +87,10 @@ def test_looking_at_targets_or_help_loads_no_heavy_package(arguments):
     assert not (HEAVY - {"numpy"}) & loaded
 
 
+def test_opening_a_torch_artefact_does_not_wait_for_lightning():
+    assert "pytorch_lightning" not in modules_after("import torchedge.compressed")
+
+
 def public_modules():
     for package in (torchedge, torchedge_onnx, torchedge_tensorrt):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):

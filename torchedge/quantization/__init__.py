@@ -1,12 +1,12 @@
 """Fake quantisation: the device's own integers, seen while the network still trains.
 
 Four floors, imports go down only: ``functional`` (numbers) ← ``modules`` (state) ← ``transform``
-(structure: a module in, a new module out) ← ``lightning`` (time).
+(structure: a module in, a new module out) ← ``lightning`` (time). The callback is imported from its
+own file, ``torchedge.quantization.lightning``, because Lightning takes seconds to import.
 """
 
 from torchedge.quantization.calibration import Histogram, RangeRule, entropy, minmax
 from torchedge.quantization.freeze import freeze
-from torchedge.quantization.lightning import QuantizationAwareTraining
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.transform import calibrate, describe, prepare_qat
 from torchedge.scheme import QuantScheme, QuantSpec
@@ -16,7 +16,6 @@ __all__ = [
     "Histogram",
     "QuantScheme",
     "QuantSpec",
-    "QuantizationAwareTraining",
     "QuantizedLayer",
     "RangeRule",
     "calibrate",

@@ -1,6 +1,7 @@
 """From a model that trains to the one that is exported: constants and one operator a quantiser."""
 
 import copy
+from collections import Counter
 from typing import final
 
 import torch
@@ -87,7 +88,8 @@ class FrozenLayer(nn.Module):
 def freeze(model: nn.Module, *, integer_bias: bool = False) -> nn.Module:
     """A copy of a prepared model for export: evaluation mode, batch norms folded, scales constant.
 
-    Weights are replaced by the values that the device's integers stand for.
+    Weights are replaced by the values that the device's integers stand for. A layer that is called
+    several times becomes a layer for each call, because an integer bias belongs to one input scale.
 
     Args:
         model: A calibrated or trained model from ``prepare_qat``.
@@ -102,13 +104,16 @@ def freeze(model: nn.Module, *, integer_bias: bool = False) -> nn.Module:
     if not isinstance(model, fx.GraphModule):
         raise SchemeError("freeze() takes the model that prepare_qat returned; prepare it first.")
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    layers = {n: m for n, m in frozen.named_modules() if isinstance(m, QuantizedLayer)}
+    calls: Counter[str] = Counter()
     for node in frozen.graph.nodes:
-        if node.op == "call_module" and isinstance(
-            layer := frozen.get_submodule(str(node.target)), QuantizedLayer
-        ):
+        if node.op == "call_module" and (name := str(node.target)) in layers:
             source = input_scale_source(node, frozen) if integer_bias else None
-            input_scale = None if source is None else source.scale
-            frozen.set_submodule(str(node.target), _frozen_layer(layer, input_scale))
+            layer = _frozen_layer(layers[name], None if source is None else source.scale)
+            node.target = f"{name}_call_{calls[name]}" if calls[name] else name
+            frozen.add_submodule(node.target, layer)
+            calls[name] += 1
+    frozen.recompile()
     for name, module in list(frozen.named_modules()):
         if isinstance(module, FakeQuantize):
             module.require_calibrated(name)

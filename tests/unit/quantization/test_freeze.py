@@ -103,3 +103,23 @@ def test_a_pruning_mask_survives_freezing_and_the_model_goes_on_working(net, ima
     torch.testing.assert_close(frozen(images), expected, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(model(images).detach(), expected)
     assert (frozen.get_submodule("project").layer.weight == 0).any()
+
+
+class CalledTwice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv(100 * torch.relu(self.conv(x)))
+
+
+def test_a_layer_called_twice_gets_a_bias_for_each_of_its_input_scales(images):
+    model = calibrated(CalledTwice(), images, ONNX)
+    frozen = freeze(model, integer_bias=True)
+    layers = [m for m in frozen.modules() if isinstance(m, FrozenLayer)]
+    scales = [float(layer.bias_quantizer.scale[0]) for layer in layers]
+    assert len(scales) == 2
+    assert scales[1] > 10 * scales[0]
+    step = float(model.quantizers.conv_1.scale)
+    torch.testing.assert_close(frozen(images), model(images).detach(), atol=1.001 * step, rtol=0)

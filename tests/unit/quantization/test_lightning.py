@@ -8,12 +8,12 @@ from torchedge.errors import CalibrationError, SchemeError, UsageError
 from torchedge.models import Classifier
 from torchedge.quantization import (
     FakeQuantize,
-    QuantizationAwareTraining,
     QuantizedLayer,
     calibrate,
     minmax,
     prepare_qat,
 )
+from torchedge.quantization.lightning import QuantizationAwareTraining
 
 SCHEME = export.target("onnx-cpu").scheme
 
