@@ -26,7 +26,7 @@ def main(
     *,
     target: str = "jetson",
     out: Path = Path("runs/digits"),
-    epochs: int = 18,
+    epochs: int = 16,
     qat_epochs: int = 3,
     overwrite: bool = False,
 ) -> None:

@@ -123,7 +123,7 @@ class CompressedModel:
             )
         if self.scheme is None:
             return self.module.eval()
-        return freeze(self.module, integer_bias=self.scheme.integer_bias)
+        return freeze(self.module, bias=self.scheme.bias)
 
     def _samples(self, expected: tuple[Array, ...]) -> Samples:
         return Samples(

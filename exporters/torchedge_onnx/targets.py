@@ -16,7 +16,7 @@ ONNX_CPU = Target(
     scheme=QuantScheme(
         weight=QuantSpec(axis=0, narrow=True),
         activation=QuantSpec(symmetric=False, signed=False),
-        integer_bias=True,
+        bias="int32",
     ),
     steps=(TorchToOnnx(),),
     summary="ONNX with Q/DQ, run by ONNX Runtime",

@@ -18,9 +18,13 @@ __all__ = [
 
 # TensorRT quantises symmetrically, fuses a convolution with the addition after it, and keeps
 # biases and the network's inputs and outputs in float. Opset 13 is read by TensorRT 8.0 to 11.
+# Scales of four bits and biases on the product's grid make the sums exact in float32: without a
+# Jetson, ONNX Runtime must simulate these integers in float, and PyTorch too; sums that differ in
+# their last bit now and then round an activation to another integer.
 TENSORRT_SCHEME = QuantScheme(
-    weight=QuantSpec(axis=0, narrow=True),
-    activation=QuantSpec(),
+    weight=QuantSpec(axis=0, narrow=True, scale_bits=4),
+    activation=QuantSpec(scale_bits=4),
+    bias="float_on_grid",
     placement=Placement(inputs_of=frozenset({"conv", "linear", "average_pool"}), fused_add=True),
 )
 _OPSET = 13

@@ -19,6 +19,7 @@ def specs(draw):
         axis=draw(st.none() | st.integers(0, 3)),
         narrow=draw(st.booleans()),
         signed=symmetric or draw(st.booleans()),
+        scale_bits=draw(st.none() | st.integers(2, 24)),
     )
 
 
@@ -31,7 +32,7 @@ def schemes(draw):
         weight=draw(specs()),
         activation=draw(specs()),
         placement=placement,
-        integer_bias=draw(st.booleans()),
+        bias=draw(st.sampled_from(["float", "float_on_grid", "int32"])),
     )
 
 
@@ -56,7 +57,9 @@ def test_an_unsigned_symmetric_grid_is_refused():
         QuantSpec(signed=False)
 
 
-@pytest.mark.parametrize("broken", [{}, {"weight": {"bits": 99}}, {"weight": {"colour": 1}}])
+@pytest.mark.parametrize(
+    "broken", [{}, {"weight": {"bits": 99}}, {"weight": {"colour": 1}}, {"bias": "int7"}]
+)
 def test_a_scheme_that_lacks_fields_is_refused(broken):
     with pytest.raises(SchemeError):
         QuantScheme.from_dict({**QuantScheme().to_dict(), **broken} if broken else broken)

@@ -18,7 +18,7 @@ from torchedge.quantization.modules import (
     apply_layer,
 )
 from torchedge.quantization.operator import fake_quantize_operator
-from torchedge.scheme import QuantSpec
+from torchedge.scheme import BiasKind, QuantSpec
 
 __all__ = ["FrozenFakeQuantize", "FrozenLayer", "freeze"]
 
@@ -85,7 +85,7 @@ class FrozenLayer(nn.Module):
         return apply_layer(self.layer, x, self.weight_quantizer(self.layer.weight), bias)
 
 
-def freeze(model: nn.Module, *, integer_bias: bool = False) -> nn.Module:
+def freeze(model: nn.Module, *, bias: BiasKind = "float") -> nn.Module:
     """A copy of a prepared model for export: evaluation mode, batch norms folded, scales constant.
 
     Weights are replaced by the values that the device's integers stand for. A layer that is called
@@ -93,9 +93,10 @@ def freeze(model: nn.Module, *, integer_bias: bool = False) -> nn.Module:
 
     Args:
         model: A calibrated or trained model from ``prepare_qat``.
-        integer_bias: Round biases to int32 with scale ``input scale · weight scale``. A channel
-            whose bias would not fit gets a larger weight scale (its weights are negligible beside
-            its bias: the change of the output is below ``|bias| · inputs / 2^23``).
+        bias: Whether biases are rounded to multiples of ``input scale · weight scale``, and whether
+            they become int32. A channel whose bias would not fit in int32 gets a larger weight
+            scale (its weights are negligible beside its bias: the change of the output is below
+            ``|bias| · inputs / 2^23``).
 
     Raises:
         SchemeError: The model does not come from ``prepare_qat``.
@@ -108,8 +109,8 @@ def freeze(model: nn.Module, *, integer_bias: bool = False) -> nn.Module:
     calls: Counter[str] = Counter()
     for node in frozen.graph.nodes:
         if node.op == "call_module" and (name := str(node.target)) in layers:
-            source = input_scale_source(node, frozen) if integer_bias else None
-            layer = _frozen_layer(layers[name], None if source is None else source.scale)
+            source = None if bias == "float" else input_scale_source(node, frozen)
+            layer = _frozen_layer(layers[name], None if source is None else source.scale, bias)
             node.target = f"{name}_call_{calls[name]}" if calls[name] else name
             frozen.add_submodule(node.target, layer)
             calls[name] += 1
@@ -122,20 +123,22 @@ def freeze(model: nn.Module, *, integer_bias: bool = False) -> nn.Module:
     return frozen.eval().requires_grad_(False)
 
 
-def _frozen_layer(quantized: QuantizedLayer, input_scale: Tensor | None) -> FrozenLayer:
+def _frozen_layer(
+    quantized: QuantizedLayer, input_scale: Tensor | None, bias_kind: BiasKind
+) -> FrozenLayer:
     weight, bias = quantized.folded()
     scale, zero_point = weight_params(weight, quantized.spec)
+    bias_quantizer = None
     if input_scale is not None and bias is not None:
         largest = bias.abs() if scale.ndim else bias.abs().amax()
         scale = torch.maximum(scale, largest / (input_scale * _BIAS_STEPS))
+        bias_quantizer = FrozenFakeQuantize.of_bias(input_scale * scale)
+        bias = bias_quantizer(bias)
     layer = _plain_copy(quantized.layer)
     layer.weight = nn.Parameter(fake_quantize(weight, scale, zero_point, quantized.spec))
     layer.bias = None if bias is None else nn.Parameter(bias)
-    integer_bias = None
-    if input_scale is not None and bias is not None:
-        integer_bias = FrozenFakeQuantize.of_bias(input_scale * scale)
     weight_quantizer = FrozenFakeQuantize.of_spec(scale, zero_point, quantized.spec)
-    return FrozenLayer(layer, weight_quantizer, integer_bias)
+    return FrozenLayer(layer, weight_quantizer, bias_quantizer if bias_kind == "int32" else None)
 
 
 def _plain_copy(layer: WeightedLayer) -> WeightedLayer:

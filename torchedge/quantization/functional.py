@@ -31,7 +31,7 @@ def round_ste(x: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
 
     Example:
         >>> round_ste(torch.tensor([0.5, 1.5, -0.6]))
-        tensor([0., 2., -1.])
+        tensor([ 0.,  2., -1.])
     """
     rounded: Tensor = StraightThroughRound.apply(x)
     return rounded
@@ -115,7 +115,8 @@ def affine_params(
     Symmetric: ``scale = max(|low|, |high|) / quant_max`` and zero point 0. Asymmetric: the range is
     widened to hold 0, ``scale = (high - low) / (quant_max - quant_min)`` and
     ``zero_point = clip(round(quant_min - low / scale))`` (Jacob et al. 2018, section 2). A range of
-    width zero holds nothing but zeros, which every scale represents, so its scale is 1.
+    width zero holds nothing but zeros, which every scale represents, so its scale is 1. Where the
+    spec limits the scale's significant bits, the scale is rounded up to them.
 
     Example:
         >>> spec = QuantSpec(symmetric=False)
@@ -128,10 +129,18 @@ def affine_params(
     steps = spec.quant_max if spec.symmetric else spec.quant_max - spec.quant_min
     smallest = torch.finfo(width.dtype).tiny
     scale = torch.where(width > 0, (width / steps).clamp(min=smallest), torch.ones_like(width))
+    if spec.scale_bits is not None:
+        scale = _rounded_up(scale, spec.scale_bits)
     if spec.symmetric:
         return scale, torch.zeros_like(scale, dtype=torch.int32)
     zero_point = torch.round(spec.quant_min - low / scale)
     return scale, zero_point.clamp(spec.quant_min, spec.quant_max).to(torch.int32)
+
+
+def _rounded_up(scale: Tensor, bits: int) -> Tensor:
+    """The next number that has only ``bits`` significant bits."""
+    mantissa, exponent = torch.frexp(scale)
+    return torch.ldexp(torch.ceil(mantissa * 2**bits) / 2**bits, exponent)
 
 
 def tensor_range(

@@ -175,7 +175,7 @@ def test_4_bit_weights_are_written_with_their_own_integers(save_model, net, imag
     scheme = QuantScheme(
         weight=QuantSpec(bits=4, axis=0, narrow=True),
         activation=QuantSpec(symmetric=False, signed=False),
-        integer_bias=True,
+        bias="int32",
     )
     module = calibrate(prepare_qat(net, scheme, (images[:1],)), [images], minmax)
     (tmp_path / "onnx").mkdir()

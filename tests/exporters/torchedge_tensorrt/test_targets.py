@@ -51,10 +51,12 @@ def test_a_board_without_8_bit_arithmetic_is_no_target(name: str) -> None:
 
 def test_numbers_are_symmetric_int8_with_a_scale_for_each_output_channel_of_a_weight() -> None:
     scheme = target("jetson").scheme
-    int8 = QuantSpec(bits=8, symmetric=True, signed=True)
+    int8 = QuantSpec(bits=8, symmetric=True, signed=True, scale_bits=4)
     assert scheme.activation == int8
-    assert scheme.weight == QuantSpec(bits=8, symmetric=True, signed=True, axis=0, narrow=True)
-    assert not scheme.integer_bias
+    assert scheme.weight == QuantSpec(
+        bits=8, symmetric=True, signed=True, axis=0, narrow=True, scale_bits=4
+    )
+    assert scheme.bias == "float_on_grid"
 
 
 def test_quantisers_sit_where_tensorrt_fuses_best() -> None:

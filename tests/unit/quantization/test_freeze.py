@@ -20,13 +20,13 @@ def calibrated(net, images, scheme):
 @pytest.mark.parametrize("scheme", [ONNX, TENSORRT])
 def test_the_frozen_model_computes_what_the_live_one_does(net, images, scheme):
     live = calibrated(net, images, scheme)
-    frozen = freeze(live, integer_bias=False)
+    frozen = freeze(live)
     torch.testing.assert_close(frozen(images), live(images).detach(), atol=1e-6, rtol=1e-6)
 
 
 def test_integer_biases_move_the_output_by_at_most_one_step(net, images):
     live = calibrated(net, images, ONNX)
-    frozen = freeze(live, integer_bias=True)
+    frozen = freeze(live, bias="int32")
     step = float(live.quantizers.classifier.scale)
     difference = (frozen(images) - live(images)).detach().abs()
     assert float(difference.max()) <= 1.001 * step
@@ -47,7 +47,7 @@ def test_a_bias_too_large_for_int32_gets_a_larger_weight_scale():
         model[0].weight.copy_(torch.tensor([[1e-7, 1e-7], [1.0, 1.0]]))
         model[0].bias.copy_(torch.tensor([50.0, 1.0]))
     x = torch.rand(4, 2)
-    frozen = freeze(calibrated(model, x, ONNX), integer_bias=True)
+    frozen = freeze(calibrated(model, x, ONNX), bias="int32")
     quantizer = frozen.get_submodule("0").bias_quantizer
     assert float((50 / quantizer.scale[0]).abs()) <= 2**30 * 1.001
     step = float(frozen.quantizers.get_submodule("_0").scale)
@@ -116,10 +116,21 @@ class CalledTwice(nn.Module):
 
 def test_a_layer_called_twice_gets_a_bias_for_each_of_its_input_scales(images):
     model = calibrated(CalledTwice(), images, ONNX)
-    frozen = freeze(model, integer_bias=True)
+    frozen = freeze(model, bias="int32")
     layers = [m for m in frozen.modules() if isinstance(m, FrozenLayer)]
     scales = [float(layer.bias_quantizer.scale[0]) for layer in layers]
     assert len(scales) == 2
     assert scales[1] > 10 * scales[0]
     step = float(model.quantizers.conv_1.scale)
     torch.testing.assert_close(frozen(images), model(images).detach(), atol=1.001 * step, rtol=0)
+
+
+def test_float_biases_on_the_grid_are_multiples_of_the_product_of_the_scales(net, images):
+    model = calibrated(net, images, TENSORRT)
+    frozen = freeze(model, bias="float_on_grid")
+    layer = frozen.get_submodule("classifier")
+    grid = frozen.quantizers.flatten.scale * layer.weight_quantizer.scale
+    steps = layer.layer.bias / grid
+    assert torch.equal(steps, steps.round())
+    assert layer.bias_quantizer is None
+    torch.testing.assert_close(frozen(images), model(images).detach(), atol=0.02, rtol=0)

@@ -1,5 +1,6 @@
 """The worked examples of the mathematics, then invariants."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -161,3 +162,28 @@ def test_fake_quantisation_is_idempotent_and_equals_quantise_then_dequantise(val
     assert torch.equal(fake_quantize(once, scale, zero_point, spec), once)
     integers = quantize(x, scale, zero_point, spec)
     assert torch.equal(dequantize(integers, scale, zero_point, spec), once)
+
+
+SHORT = QuantSpec(scale_bits=4)
+
+
+@given(hnp.arrays("float32", st.integers(1, 40), elements=FINITE))
+def test_a_short_scale_has_four_significant_bits_and_is_at_most_an_eighth_larger(values):
+    x = torch.from_numpy(values)
+    (scale, _), (full, _) = params(x, SHORT), params(x, QuantSpec())
+    mantissa = float(torch.frexp(scale)[0]) * 2**4
+    assert mantissa == int(mantissa)
+    assert float(full) <= float(scale) <= float(full) * (1 + 1 / 8) * (1 + FLOAT32_ROUNDING)
+
+
+def test_with_short_scales_the_order_of_a_sum_does_not_matter():
+    """Two runtimes that add up in another order once rounded an activation differently."""
+    generator = torch.Generator().manual_seed(0)
+    for weight_spec, activation_spec, exact in ((SHORT, SHORT, True), (INT8, QuantSpec(), False)):
+        x, w = torch.rand(500, 96, generator=generator), torch.randn(96, generator=generator) / 10
+        x = fake_quantize(x, *params(x, activation_spec), activation_spec)
+        products = x * fake_quantize(w, *params(w, weight_spec), weight_spec)
+        # numpy adds up in float32, one after the other; torch's cumsum would use float64.
+        forwards = np.cumsum(products.numpy(), axis=1)[:, -1]
+        backwards = np.cumsum(products.numpy()[:, ::-1], axis=1)[:, -1]
+        assert np.array_equal(forwards, backwards) is exact
