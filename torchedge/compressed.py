@@ -1,5 +1,6 @@
 """The hand-over from training to export: a model, real samples and what it should answer."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -92,26 +93,15 @@ class CompressedModel:
         return replace(artifact, path=folder)
 
     def _require_fitting_samples(self) -> None:
-        batch_size = len(self.example_inputs[0])
-        for what, tensors in (("samples", self.samples), ("calibration", self.calibration)):
-            if what == "calibration" and not tensors:
-                continue
-            counts = {len(tensor) for tensor in tensors}
-            if len(tensors) != len(self.example_inputs) or len(counts) != 1 or 0 in counts:
-                raise CalibrationError(
-                    f"{what}: {len(tensors)} tensors with {sorted(counts)} samples for "
-                    f"{len(self.example_inputs)} inputs; give one non-empty tensor for each input."
-                )
-            if counts.pop() % batch_size:
-                raise CalibrationError(
-                    f"{what}: the number of samples is no multiple of the batch size {batch_size}."
-                )
-            for tensor, example in zip(tensors, self.example_inputs, strict=True):
-                if tensor.shape[1:] != example.shape[1:]:
-                    raise CalibrationError(
-                        f"{what} have shape {tuple(tensor.shape[1:])} each, the example input "
-                        f"{tuple(example.shape[1:])}; preprocess them alike."
-                    )
+        _require_fitting("samples", self.samples, self.example_inputs)
+        if self.calibration:
+            _require_fitting("calibration", self.calibration, self.example_inputs)
+        count = len(self.samples[0])
+        if self.labels is not None and tuple(self.labels.shape) != (count,):
+            raise CalibrationError(
+                f"labels have shape {tuple(self.labels.shape)} for {count} samples; "
+                "give one class index for each sample."
+            )
 
     def _frozen(self) -> nn.Module:
         quantized = any(isinstance(m, FakeQuantize) for m in self.module.modules())
@@ -122,7 +112,7 @@ class CompressedModel:
                 else "a scheme was given for a float module; call prepare_qat, or leave it out."
             )
         if self.scheme is None:
-            return self.module.eval()
+            return copy.deepcopy(self.module).eval()
         return freeze(self.module, bias=self.scheme.bias)
 
     def _samples(self, expected: tuple[Array, ...]) -> Samples:
@@ -148,6 +138,26 @@ class CompressedModel:
             )
             for i, (array, quantizer) in enumerate(zip(expected, quantizers, strict=True))
         )
+
+
+def _require_fitting(what: str, tensors: tuple[Tensor, ...], examples: tuple[Tensor, ...]) -> None:
+    counts = {len(tensor) for tensor in tensors}
+    if len(tensors) != len(examples) or len(counts) != 1 or 0 in counts:
+        raise CalibrationError(
+            f"{what}: {len(tensors)} tensors with {sorted(counts)} samples for {len(examples)} "
+            "inputs; give one non-empty tensor for each input."
+        )
+    batch_size = len(examples[0])
+    if counts.pop() % batch_size:
+        raise CalibrationError(
+            f"{what}: the number of samples is no multiple of the batch size {batch_size}."
+        )
+    for tensor, example in zip(tensors, examples, strict=True):
+        if tensor.shape[1:] != example.shape[1:]:
+            raise CalibrationError(
+                f"{what} have shape {tuple(tensor.shape[1:])} each, the example input "
+                f"{tuple(example.shape[1:])}; preprocess them alike."
+            )
 
 
 def _specs(prefix: str, tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:

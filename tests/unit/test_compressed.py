@@ -34,7 +34,9 @@ def test_labels_calibration_scheme_and_metrics_travel_along(save_model, images):
 
 def test_a_float_model_is_saved_without_a_scheme(net, images, tmp_path):
     model = CompressedModel(module=net, example_inputs=(images[:1],), samples=(images,))
+    net.train()
     assert load_artifact(model.save(tmp_path / "float").path).scheme is None
+    assert net.training
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,7 @@ def test_a_float_model_is_saved_without_a_scheme(net, images, tmp_path):
         ({"samples": ()}, "one non-empty tensor for each input"),
         ({"samples": (torch.zeros(4, 1, 8, 8),)}, "preprocess them alike"),
         ({"calibration": (torch.zeros(0, 1, 16, 16),)}, "calibration"),
+        ({"labels": torch.zeros(5)}, "labels have shape"),
         ({"example_inputs": (torch.zeros(5, 1, 16, 16),)}, "multiple of the batch size 5"),
     ],
 )
