@@ -74,7 +74,7 @@ class CompressedModel:
         require_finite_weights(self.module)
         self._require_fitting_samples()
         model = self._frozen()
-        expected = run_in_batches(model, self.samples, len(self.example_inputs[0]))
+        expected = _run_in_batches(model, self.samples, len(self.example_inputs[0]))
         with staged_folder(folder, overwrite=overwrite) as staging:
             save_program(model, self.example_inputs, staging / PROGRAM_FILE)
             save_samples(self._samples(expected), staging / SAMPLES_FILE)
@@ -127,7 +127,7 @@ class CompressedModel:
         self, model: nn.Module, expected: tuple[Array, ...]
     ) -> tuple[TensorSpec, ...]:
         batch_size = len(self.example_inputs[0])
-        quantizers = output_quantizers(model, len(expected))
+        quantizers = _output_quantizers(model, len(expected))
         return tuple(
             TensorSpec(
                 f"output_{i}",
@@ -167,7 +167,7 @@ def _specs(prefix: str, tensors: tuple[Tensor, ...]) -> tuple[TensorSpec, ...]:
     )
 
 
-def output_quantizers(model: nn.Module, count: int) -> tuple[FrozenFakeQuantize | None, ...]:
+def _output_quantizers(model: nn.Module, count: int) -> tuple[FrozenFakeQuantize | None, ...]:
     """For each output of a frozen model the quantiser that wrote it, or ``None`` for float."""
     nothing: tuple[FrozenFakeQuantize | None, ...] = (None,) * count
     if not isinstance(model, torch.fx.GraphModule):
@@ -186,7 +186,7 @@ def _quantizer_of(node: object, model: torch.fx.GraphModule) -> FrozenFakeQuanti
     return module if isinstance(module, FrozenFakeQuantize) else None
 
 
-def run_in_batches(
+def _run_in_batches(
     model: nn.Module, samples: tuple[Tensor, ...], batch_size: int
 ) -> tuple[Array, ...]:
     """Outputs of a module for all samples, in the batches it will be exported with."""

@@ -63,6 +63,6 @@ def test_targets_are_found_and_a_model_is_exported_outside_the_repository(elsewh
     names = [row["name"] for row in json.loads(run(tool, "targets", "--json", cwd=elsewhere))]
     assert {"jetson", "onnx-cpu"} <= set(names)
     output = run(tool, "export", "--target", "jetson", cwd=elsewhere, env=environment)
-    assert "TensorRT: not run, no GPU here" in output
+    assert "TensorRT: not run" in output
     report = json.loads((elsewhere / "runs/digits-jetson/report.json").read_text())
     assert report["census"]["integer_share"] >= 0.99

@@ -68,7 +68,7 @@ def test_for_jetson_the_arithmetic_is_eligible_and_not_called_run(jetson):
     output, report = jetson
     assert report["census"]["integer_share"] >= 0.99
     assert report["census"]["evidence"] == "TensorRT's rules: eligible, not run"
-    assert "TensorRT: not run, no GPU here" in output
+    assert "TensorRT: not run" in output  # and why, which depends on the machine
 
 
 def assert_accuracies(report):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torchedge.export.artifact import Artifact
     from torchedge.export.target import Target
     from torchedge.report.report import Report
 
@@ -40,13 +41,13 @@ def export(
     if source is None:
         _refuse_existing(out or _default_folder("digits", target), overwrite)
         with _default_model(target) as trained:
-            _export(trained, target, place, out, overwrite)
+            _export(load_artifact(trained), target, place, out, overwrite)
         return
     artifact = load_artifact(source)
     remaining_steps(artifact, place)
     require_scheme(artifact, place)
     _refuse_existing(out or _default_folder(artifact.name, target), overwrite)
-    _export(source, target, place, out, overwrite)
+    _export(artifact, target, place, out, overwrite)
 
 
 def _default_folder(model: str, target: str) -> Path:
@@ -61,13 +62,12 @@ def _refuse_existing(folder: Path, overwrite: bool) -> None:
 
 
 def _export(
-    source: Path, target_name: str, place: "Target", out: Path | None, overwrite: bool
+    artifact: "Artifact", target_name: str, place: "Target", out: Path | None, overwrite: bool
 ) -> None:
-    from torchedge.export.artifact import copy_artifact, load_artifact
+    from torchedge.export.artifact import copy_artifact
     from torchedge.export.pipeline import export_chain, staged_folder
     from torchedge.report.verify import verify
 
-    artifact = load_artifact(source)
     folder = out or _default_folder(artifact.name, target_name)
     with staged_folder(folder, overwrite=overwrite) as staging:
         if artifact.format == "torch":

@@ -10,7 +10,7 @@ import numpy as np
 from torchedge.bench.session import Array
 from torchedge.errors import ArtifactError
 
-__all__ = ["SAMPLES_FILE", "Samples", "load_samples", "save_samples"]
+__all__ = ["SAMPLES_FILE", "Samples", "batches", "load_samples", "save_samples"]
 
 SAMPLES_FILE = "samples.safetensors"
 

@@ -70,7 +70,7 @@ def summary_lines(report: "Report") -> list[str]:
 
 
 def _speed_text(speed: "SpeedComparison") -> str:
-    what = "int8" if speed.integer_share else "int8 simulated in float"
+    what = "int8 simulated in float" if speed.integer_share == 0 else "int8"
     return (
         f"Latency float32 / {what}: ratio {speed.ratio:.2f} "
         f"({speed.float_latency.p50_ms:.3f} ms / {speed.integer_latency.p50_ms:.3f} ms, p50 of "

@@ -46,14 +46,15 @@ class SpeedComparison:
         integer_latency: Of the integer form.
         ratio: Median over pairs of float time by integer time; above 1 integers win.
         place: Where it was measured.
-        integer_share: Share of the MACs that ran on integers there; at 0, int8 was simulated.
+        integer_share: Share of the MACs that ran on integers there; at 0, int8 was simulated;
+            ``None`` where nothing counts them.
     """
 
     float_latency: Latency
     integer_latency: Latency
     ratio: float
     place: str
-    integer_share: float
+    integer_share: float | None
 
 
 @final

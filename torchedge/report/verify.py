@@ -45,7 +45,8 @@ def verify(source: Artifact, artifacts: Sequence[Artifact], target: Target) -> R
     stages = [*_training_stages(source)]
     stages += [_stage(artifact, samples) for artifact in (source, *artifacts)]
     run = [stage.parity for stage in stages if stage.parity is not None]
-    speed = _speed(artifacts, samples, target)
+    census = _census(artifacts[-1])
+    speed = _speed(artifacts, samples, target, census)
     return Report(
         artifact=artifacts[-1],
         target=target,
@@ -53,7 +54,7 @@ def verify(source: Artifact, artifacts: Sequence[Artifact], target: Target) -> R
         parity=run[-1] if run else None,
         latency=speed.integer_latency if speed else None,
         stages=tuple(stages),
-        census=_census(artifacts[-1]),
+        census=census,
         speed=speed,
     )
 
@@ -126,11 +127,12 @@ def _census(artifact: Artifact) -> Census | None:
 
 
 def _speed(
-    artifacts: Sequence[Artifact], samples: Samples, target: Target
+    artifacts: Sequence[Artifact], samples: Samples, target: Target, last_census: Census | None
 ) -> SpeedComparison | None:
     for artifact in reversed(artifacts):
-        opener, census = runner(artifact.format), _census(artifact)
-        if isinstance(opener, HasFloatTwin) and census is not None:
+        opener = runner(artifact.format)
+        if isinstance(opener, HasFloatTwin):
+            census = last_census if artifact is artifacts[-1] else _census(artifact)
             inputs = next(samples.batches(artifact.inputs[0].shape[0]))
             with opener.open(artifact) as integer, opener.open_float(artifact) as floating:
                 slow, fast, ratio = latency_ratio(floating, integer, inputs, runs=_TIMED_RUNS)
@@ -139,7 +141,7 @@ def _speed(
                 integer_latency=fast,
                 ratio=ratio,
                 place=_place(artifact, target),
-                integer_share=census.integer_share,
+                integer_share=census.integer_share if census else None,
             )
     return None
 

@@ -66,7 +66,8 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, message, capsys)
     assert message in line
 
 
-def test_a_failure_is_one_line_and_exit_code_1(save_model, tmp_path, capsys):
+def test_a_failure_is_one_line_and_exit_code_1(save_model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torchedge_tensorrt.runner._GPU_NODES", ())
     source, out = save_model("jetson").path, tmp_path / "out"
     assert main(["export", str(source), "--target", "jetson", "--out", str(out)]) == 0
     assert main(["benchmark", str(out / "tensorrt-bundle")]) == 1
