@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import final
+from typing import cast, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from torchedge.bench.session import Array, Session
-from torchedge.errors import CalibrationError, SchemeError
+from torchedge.errors import CalibrationError, ExportError, SchemeError
 from torchedge.export.artifact import Artifact, Format, TensorSpec, write_artifact
 from torchedge.export.pipeline import staged_folder
 from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
@@ -68,7 +68,8 @@ class CompressedModel:
             CalibrationError: There are no samples, their shapes do not fit, or a quantiser has no
                 range.
             SchemeError: Scheme and module contradict each other.
-            ExportError: torch.export cannot capture the module.
+            ExportError: torch.export cannot capture the module, or it returns something else than
+                tensors.
             OutputExistsError: The folder exists.
         """
         require_finite_weights(self.module)
@@ -194,8 +195,19 @@ def _run_in_batches(
     with torch.no_grad():
         for parts in zip(*(tensor.split(batch_size) for tensor in samples), strict=True):
             result = model(*parts)
-            results.append(result if isinstance(result, tuple) else (result,))
+            results.append(_tensors(result))
     return tuple(torch.cat(column).cpu().numpy() for column in zip(*results, strict=True))
+
+
+def _tensors(result: object) -> tuple[Tensor, ...]:
+    """What a network returned, as a tuple."""
+    outputs = tuple(result) if isinstance(result, tuple | list) else (result,)
+    if not all(isinstance(output, Tensor) for output in outputs):
+        raise ExportError(
+            f"the model returns {type(result).__name__}; wrap it so that it returns a tensor, or a "
+            "tuple of tensors."
+        )
+    return cast(tuple[Tensor, ...], outputs)
 
 
 @final
@@ -217,7 +229,6 @@ class TorchRunner:
         def run(*inputs: Array) -> tuple[Array, ...]:
             with torch.inference_mode():
                 result = model(*(torch.from_numpy(np.ascontiguousarray(x)) for x in inputs))
-            results = result if isinstance(result, tuple) else (result,)
-            return tuple(tensor.numpy() for tensor in results)
+            return tuple(tensor.numpy() for tensor in _tensors(result))
 
         yield run

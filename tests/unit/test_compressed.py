@@ -3,7 +3,13 @@ import pytest
 import torch
 
 from torchedge.compressed import CompressedModel, TorchRunner
-from torchedge.errors import CalibrationError, OutputExistsError, SchemeError, WeightError
+from torchedge.errors import (
+    CalibrationError,
+    ExportError,
+    OutputExistsError,
+    SchemeError,
+    WeightError,
+)
 from torchedge.export import load_artifact
 from torchedge.export.samples import SAMPLES_FILE, load_samples
 
@@ -76,3 +82,26 @@ def test_nothing_is_overwritten_unless_asked(save_model, tmp_path):
     with pytest.raises(OutputExistsError, match="overwrite"):
         save_model()
     assert load_artifact(first.path).sha256 == first.sha256
+
+
+class Answers(torch.nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x):
+        return {"dict": {"y": x}, "tuple": (x, 2 * x), "list": [x, 2 * x]}[self.kind]
+
+
+@pytest.mark.parametrize("kind", ["tuple", "list"])
+def test_a_model_with_several_outputs_is_saved_with_all_of_them(images, tmp_path, kind):
+    model = CompressedModel(module=Answers(kind), example_inputs=(images[:1],), samples=(images,))
+    artifact = model.save(tmp_path / "m")
+    with TorchRunner().open(artifact) as session:
+        assert [len(artifact.outputs), len(session(images[:1].numpy()))] == [2, 2]
+
+
+def test_a_model_that_returns_a_dict_is_refused_with_the_way_out(images, tmp_path):
+    model = CompressedModel(module=Answers("dict"), example_inputs=(images[:1],), samples=(images,))
+    with pytest.raises(ExportError, match="returns dict; wrap it"):
+        model.save(tmp_path / "m")

@@ -104,7 +104,7 @@ def freeze(model: nn.Module, *, bias: BiasKind = "float") -> nn.Module:
     """
     if not isinstance(model, fx.GraphModule):
         raise SchemeError("freeze() takes the model that prepare_qat returned; prepare it first.")
-    frozen = copy.deepcopy(model)
+    frozen = copy.deepcopy(model).requires_grad_(False)
     layers = {n: m for n, m in frozen.named_modules() if isinstance(m, QuantizedLayer)}
     calls: Counter[str] = Counter()
     for node in frozen.graph.nodes:
