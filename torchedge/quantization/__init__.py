@@ -7,6 +7,7 @@ own file, ``torchedge.quantization.lightning``, because Lightning takes seconds 
 
 from torchedge.quantization.calibration import Histogram, RangeRule, entropy, minmax
 from torchedge.quantization.freeze import freeze
+from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.transform import calibrate, describe, prepare_qat
 from torchedge.scheme import QuantScheme, QuantSpec
@@ -22,6 +23,7 @@ __all__ = [
     "describe",
     "entropy",
     "freeze",
+    "merge_batchnorms",
     "minmax",
     "prepare_qat",
 ]

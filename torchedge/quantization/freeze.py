@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from torchedge.errors import SchemeError
-from torchedge.quantization.functional import fake_quantize, weight_params
+from torchedge.quantization.functional import fake_quantize
 from torchedge.quantization.graph import input_scale_source
 from torchedge.quantization.modules import (
     FakeQuantize,
@@ -127,7 +127,7 @@ def _frozen_layer(
     quantized: QuantizedLayer, input_scale: Tensor | None, bias_kind: BiasKind
 ) -> FrozenLayer:
     weight, bias = quantized.folded()
-    scale, zero_point = weight_params(weight, quantized.spec)
+    scale, zero_point = quantized.params(weight)
     bias_quantizer = None
     if input_scale is not None and bias is not None:
         largest = bias.abs() if scale.ndim else bias.abs().amax()

@@ -21,6 +21,7 @@ __all__ = [
     "fold_batchnorm",
     "quantize",
     "round_ste",
+    "scale_channels",
     "tensor_range",
     "weight_params",
 ]
@@ -173,19 +174,40 @@ def weight_params(
     return affine_params(low, high, spec)
 
 
+def scale_channels(
+    weight: Float[Tensor, "*s"], factor: Float[Tensor, " out"], transposed_groups: int = 0
+) -> Float[Tensor, "*s"]:
+    """Multiply each output channel of a weight.
+
+    The output channels are axis 0; of a transposed convolution with ``transposed_groups`` groups
+    they are the groups of axis 0 times axis 1.
+
+    Example:
+        >>> scale_channels(torch.ones(2, 1), torch.tensor([1.0, 3.0])).tolist()
+        [[1.0], [3.0]]
+    """
+    if not transposed_groups:
+        return weight * factor.view(-1, *[1] * (weight.ndim - 1))
+    grouped = weight.unflatten(0, (transposed_groups, -1))
+    factors = factor.view(transposed_groups, 1, -1, *[1] * (weight.ndim - 2))
+    return (grouped * factors).flatten(0, 1)
+
+
 def fold_batchnorm(
-    weight: Float[Tensor, " out *rest"],
+    weight: Float[Tensor, "*s"],
     bias: Float[Tensor, " out"] | None,
     mean: Float[Tensor, " out"],
     variance: Float[Tensor, " out"],
     gamma: Float[Tensor, " out"] | None,
     beta: Float[Tensor, " out"] | None,
     epsilon: float,
-) -> tuple[Float[Tensor, " out *rest"], Float[Tensor, " out"]]:
+    *,
+    transposed_groups: int = 0,
+) -> tuple[Float[Tensor, "*s"], Float[Tensor, " out"]]:
     """Weight and bias of the layer that does both its own work and the batch norm's after it.
 
     ``W' = γ / √(σ² + ε) · W`` and ``b' = γ (b - μ) / √(σ² + ε) + β`` (Jacob et al. 2018, section
-    3.2), with the layer's own ε. The output channel is axis 0.
+    3.2), with the layer's own ε. For the output channels see :func:`scale_channels`.
 
     Example:
         >>> one = torch.ones(1)
@@ -197,4 +219,4 @@ def fold_batchnorm(
     factor = factor if gamma is None else factor * gamma
     shift = -mean if bias is None else bias - mean
     folded_bias = shift * factor if beta is None else shift * factor + beta
-    return weight * factor.view(-1, *[1] * (weight.ndim - 1)), folded_bias
+    return scale_channels(weight, factor, transposed_groups), folded_bias

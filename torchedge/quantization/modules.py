@@ -11,14 +11,31 @@ from torchedge.quantization.functional import (
     affine_params,
     fake_quantize,
     fold_batchnorm,
+    scale_channels,
     tensor_range,
     weight_params,
 )
 from torchedge.scheme import QuantSpec
 
-__all__ = ["BatchNorm", "FakeQuantize", "QuantizedLayer", "WeightedLayer", "apply_layer"]
+__all__ = [
+    "TRANSPOSED",
+    "BatchNorm",
+    "FakeQuantize",
+    "QuantizedLayer",
+    "WeightedLayer",
+    "apply_layer",
+]
 
-WeightedLayer: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+WeightedLayer: TypeAlias = (
+    nn.Conv1d
+    | nn.Conv2d
+    | nn.Conv3d
+    | nn.ConvTranspose1d
+    | nn.ConvTranspose2d
+    | nn.ConvTranspose3d
+    | nn.Linear
+)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 BatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 _TINY_FACTOR = 1e-6
@@ -29,12 +46,15 @@ class FakeQuantize(nn.Module):
     """Stateful form of :func:`~torchedge.quantization.functional.fake_quantize`.
 
     While it observes (training mode only), the range follows a moving average of each batch's
-    smallest and largest value; the first batch sets it. ``scale`` and ``zero_point`` are buffers,
-    so a checkpoint is complete.
+    smallest and largest value; the first batch sets it. The range is the only state, as buffers:
+    scale and zero point are computed from it, so that a checkpoint or an average of several models
+    never holds a scale that belongs to another range.
 
     Args:
         spec: Integer grid.
         averaging: Share of a new batch in the moving average, in (0, 1].
+        fixed: The range that the operation before it always has, as ``(low, high)``; it is then
+            neither observed nor calibrated.
 
     Example:
         >>> quantizer = FakeQuantize(QuantSpec())
@@ -44,33 +64,54 @@ class FakeQuantize(nn.Module):
 
     low: Tensor
     high: Tensor
-    scale: Tensor
-    zero_point: Tensor
 
-    def __init__(self, spec: QuantSpec, *, averaging: float = 0.01) -> None:
+    def __init__(
+        self,
+        spec: QuantSpec,
+        *,
+        averaging: float = 0.01,
+        fixed: tuple[float, float] | None = None,
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.averaging = averaging
+        self.fixed = fixed is not None
         self.enabled = True
         self.observing = True
-        self.register_buffer("low", torch.tensor(float("inf")))
-        self.register_buffer("high", torch.tensor(float("-inf")))
-        self.register_buffer("scale", torch.tensor(1.0))
-        self.register_buffer("zero_point", torch.tensor(0, dtype=torch.int32))
+        low, high = (float("inf"), float("-inf")) if fixed is None else fixed
+        self.register_buffer("low", torch.tensor(low))
+        self.register_buffer("high", torch.tensor(high))
+        self.register_parameter("learned_scale", None)
 
     @property
     def calibrated(self) -> bool:
         """Whether a range has been observed or set."""
         return bool(self.low <= self.high)
 
+    @property
+    def scale(self) -> Tensor:
+        """Width of one step."""
+        return self.params()[0]
+
+    @property
+    def zero_point(self) -> Tensor:
+        """The integer that stands for zero."""
+        return self.params()[1]
+
+    def params(self) -> tuple[Tensor, Tensor]:
+        """Scale and zero point of the range, or the learned scale where there is one."""
+        scale, zero_point = affine_params(self.low, self.high, self.spec)
+        learned: Tensor | None = self.learned_scale
+        return (scale if learned is None else learned), zero_point
+
     def forward(self, x: Tensor) -> Tensor:
         """Observe ``x`` where that is on, and return it on the grid where that is on."""
-        if self.observing and self.training:
+        if self.observing and self.training and not self.fixed and self.learned_scale is None:
             self._observe(x.detach())
         if not self.enabled:
             return x
-        # Copies, because the buffers change in place before the backward pass has used them.
-        return fake_quantize(x, self.scale.clone(), self.zero_point.clone(), self.spec)
+        scale, zero_point = self.params()
+        return fake_quantize(x, scale, zero_point, self.spec)
 
     @torch.no_grad()
     def _observe(self, x: Tensor) -> None:
@@ -84,11 +125,8 @@ class FakeQuantize(nn.Module):
     @torch.no_grad()
     def set_range(self, low: Tensor, high: Tensor) -> None:
         """Represent ``[low, high]`` from now on."""
-        scale, zero_point = affine_params(low, high, self.spec)
         self.low.copy_(low)
         self.high.copy_(high)
-        self.scale.copy_(scale)
-        self.zero_point.copy_(zero_point)
 
     def require_calibrated(self, name: str) -> None:
         """Refuse to go on with a range that nothing has determined.
@@ -111,8 +149,26 @@ def apply_layer(layer: WeightedLayer, x: Tensor, weight: Tensor, bias: Tensor | 
     """What ``layer`` computes, with another weight and bias in place of its own."""
     if isinstance(layer, nn.Linear):
         return F.linear(x, weight, bias)
+    if isinstance(layer, TRANSPOSED):
+        return _transposed(layer, x, weight, bias)
     convolved: Tensor = layer._conv_forward(x, weight, bias)
     return convolved
+
+
+def _transposed(layer: WeightedLayer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    functions = {3: F.conv_transpose1d, 4: F.conv_transpose2d, 5: F.conv_transpose3d}
+    assert isinstance(layer, TRANSPOSED)
+    result: Tensor = functions[weight.ndim](
+        x,
+        weight,
+        bias,
+        layer.stride,
+        layer.padding,
+        layer.output_padding,
+        layer.groups,
+        layer.dilation,
+    )
+    return result
 
 
 @final
@@ -139,19 +195,23 @@ class QuantizedLayer(nn.Module):
         self.batchnorm = batchnorm
         self.enabled = True
         self.batchnorm_frozen = False
+        self.register_buffer("weight_scale", None)
+
+    @property
+    def groups(self) -> int:
+        """Groups of a transposed convolution, whose output channels are split over two axes."""
+        return self.layer.groups if isinstance(self.layer, TRANSPOSED) else 0
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer and its batch norm."""
         if self.batchnorm is None or not self.training or self.batchnorm_frozen:
             weight, bias = self.folded()
-            return apply_layer(self.layer, x, self._on_grid(weight), bias)
+            return apply_layer(self.layer, x, self.on_grid(weight), bias)
         factor = self._batchnorm_factor(self.batchnorm)
-        weight = self.layer.weight * factor.view(-1, *[1] * (self.layer.weight.ndim - 1))
-        y = apply_layer(self.layer, x, self._on_grid(weight), None)
-        y = y / factor.view(-1, *[1] * (y.ndim - 2))
-        if self.layer.bias is not None:
-            y = y + self.layer.bias.view(-1, *[1] * (y.ndim - 2))
-        normalised: Tensor = self.batchnorm(y)
+        weight = self.on_grid(scale_channels(self.layer.weight, factor, self.groups))
+        # Scaled back here and not behind the convolution: the weight is the smaller tensor.
+        weight = scale_channels(weight, 1 / factor, self.groups)
+        normalised: Tensor = self.batchnorm(apply_layer(self.layer, x, weight, self.layer.bias))
         return normalised
 
     def folded(self) -> tuple[Tensor, Tensor | None]:
@@ -169,17 +229,25 @@ class QuantizedLayer(nn.Module):
             norm.weight,
             norm.bias,
             norm.eps,
+            transposed_groups=self.groups,
         )
 
-    def _on_grid(self, weight: Tensor) -> Tensor:
+    def params(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and zero point for a folded weight: the chosen scale, or else its min-max."""
+        scale, zero_point = weight_params(weight, self.spec)
+        chosen: Tensor | None = self.weight_scale
+        return (scale if chosen is None else chosen), zero_point
+
+    def on_grid(self, weight: Tensor) -> Tensor:
+        """A folded weight as its integers mean it, where quantisation is on."""
         if not self.enabled:
             return weight
-        scale, zero_point = weight_params(weight, self.spec)
+        scale, zero_point = self.params(weight)
         return fake_quantize(weight, scale, zero_point, self.spec)
 
     @staticmethod
     def _batchnorm_factor(norm: BatchNorm) -> Tensor:
-        """``γ/σ`` of each channel, kept off zero because the result is divided by it again."""
+        """``γ/σ`` of each channel, kept off zero because the weight is divided by it again."""
         assert norm.running_var is not None
         factor = torch.rsqrt(norm.running_var + norm.eps)
         factor = factor if norm.weight is None else factor * norm.weight

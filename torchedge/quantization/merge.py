@@ -1,0 +1,45 @@
+"""Batch norms merged into the layers before them, for methods that change folded weights."""
+
+import copy
+
+import torch
+from torch import nn
+
+from torchedge.quantization.modules import QuantizedLayer
+
+__all__ = ["merge_batchnorms"]
+
+
+@torch.no_grad()
+def merge_batchnorms(model: nn.Module) -> nn.Module:
+    """A copy of a prepared model whose folded batch norms have become weights and biases.
+
+    Every layer gets a bias, so that its mean can be corrected. In evaluation mode the copy computes
+    what the model computed; it can be trained on, without batch statistics.
+
+    Example:
+        >>> from torchedge.quantization import QuantScheme, prepare_qat
+        >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        >>> merged = merge_batchnorms(prepare_qat(net, QuantScheme(), (torch.zeros(1, 1, 8, 8),)))
+        >>> any(isinstance(module, nn.BatchNorm2d) for module in merged.modules())
+        False
+    """
+    merged = copy.deepcopy(model)
+    for quantized in merged.modules():
+        if isinstance(quantized, QuantizedLayer):
+            _merge(quantized)
+    return merged
+
+
+def _merge(quantized: QuantizedLayer) -> None:
+    weight, bias = quantized.folded()
+    quantized.batchnorm = None
+    quantized.layer.weight.copy_(weight)
+    if bias is None:
+        bias = weight.new_zeros(_output_channels(quantized))
+    quantized.layer.bias = nn.Parameter(bias.detach().clone())
+
+
+def _output_channels(quantized: QuantizedLayer) -> int:
+    layer = quantized.layer
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
