@@ -8,7 +8,23 @@ from torchedge.errors import SchemeError
 
 __all__ = ["BiasKind", "OperationKind", "Placement", "QuantScheme", "QuantSpec"]
 
-OperationKind = Literal["input", "conv", "linear", "add", "average_pool"]
+OperationKind = Literal[
+    "input",
+    "conv",
+    "linear",
+    "batch_norm",
+    "activation",
+    "nonlinear",
+    "sigmoid",
+    "tanh",
+    "softmax",
+    "add",
+    "multiply",
+    "concat",
+    "average_pool",
+    "resize",
+]
+_SETS = ("inputs_of", "outputs_of", "same_scale")
 BiasKind = Literal["float", "float_on_grid", "int32"]
 
 
@@ -82,17 +98,24 @@ class Placement:
     Args:
         inputs_of: Operations that read integers; each tensor they read gets a quantiser.
         outputs_of: Operations whose result is stored as integers, after a fused ReLU.
+        same_scale: Operations that compute in their operand's scale, so that one quantiser serves
+            both sides. Operations that only select values (a concatenation read by integer
+            operations, a slice, a pad) always do.
         fused_add: The addition runs inside the convolution before it, so only the other (skip)
-            operand is quantised; otherwise an addition follows the two sets above.
+            operand is quantised; otherwise an addition follows the first two sets.
+        fixed_outputs: A quantised sigmoid or softmax has the range [0, 1) and a quantised tanh
+            [-1, 1), in 256 steps, whatever the data.
     """
 
     inputs_of: frozenset[OperationKind] = frozenset()
     outputs_of: frozenset[OperationKind] = frozenset()
+    same_scale: frozenset[OperationKind] = frozenset()
     fused_add: bool = False
+    fixed_outputs: bool = False
 
 
 EVERYWHERE = Placement(
-    inputs_of=frozenset({"conv", "linear", "add", "average_pool"}),
+    inputs_of=frozenset({"conv", "linear", "add", "average_pool", "concat"}),
     outputs_of=frozenset({"input", "conv", "linear", "add", "average_pool"}),
 )
 
@@ -104,6 +127,7 @@ class QuantScheme:
 
     Args:
         weight: Grid of every weight.
+        linear_weight: Grid of the weights of linear layers, where it is another one.
         activation: Grid of every quantised activation.
         placement: Which activations are quantised.
         bias: Biases are float, float but a multiple of ``input scale · weight scale``, or int32
@@ -118,11 +142,12 @@ class QuantScheme:
     activation: QuantSpec = field(default_factory=QuantSpec)
     placement: Placement = EVERYWHERE
     bias: BiasKind = "float"
+    linear_weight: QuantSpec | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a manifest; the inverse of :meth:`from_dict`."""
         plain = asdict(self)
-        for name in ("inputs_of", "outputs_of"):
+        for name in _SETS:
             plain["placement"][name] = sorted(plain["placement"][name])
         return plain
 
@@ -135,13 +160,15 @@ class QuantScheme:
         """
         try:
             placement = dict(plain["placement"])
-            for name in ("inputs_of", "outputs_of"):
+            for name in _SETS:
                 placement[name] = frozenset(placement[name])
+            linear_weight = plain["linear_weight"]
             return QuantScheme(
                 weight=QuantSpec(**plain["weight"]),
                 activation=QuantSpec(**plain["activation"]),
                 placement=Placement(**placement),
                 bias=_bias_kind(plain["bias"]),
+                linear_weight=None if linear_weight is None else QuantSpec(**linear_weight),
             )
         except (KeyError, TypeError) as error:
             raise SchemeError(

@@ -9,7 +9,9 @@ from torchedge.quantization.calibration import Histogram, RangeRule, entropy, mi
 from torchedge.quantization.freeze import freeze
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
-from torchedge.quantization.transform import calibrate, describe, prepare_qat
+from torchedge.quantization.ranges import calibrate
+from torchedge.quantization.summary import describe
+from torchedge.quantization.transform import prepare_qat
 from torchedge.scheme import QuantScheme, QuantSpec
 
 __all__ = [

@@ -4,11 +4,15 @@
 shape ``(channels,)`` and its axis is in the :class:`~torchedge.scheme.QuantSpec`.
 """
 
+import math
+
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from torchedge.quantization.straight_through import (
+    LearnedStepFakeQuantize,
     StraightThroughFakeQuantize,
     StraightThroughRound,
 )
@@ -19,8 +23,10 @@ __all__ = [
     "dequantize",
     "fake_quantize",
     "fold_batchnorm",
+    "learned_step_quantize",
     "quantize",
     "round_ste",
+    "rounded_up",
     "scale_channels",
     "tensor_range",
     "weight_params",
@@ -39,11 +45,22 @@ def round_ste(x: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
 
 
 def _along_axis(values: Tensor, x: Tensor, spec: QuantSpec) -> Tensor:
+    """Scales or zero points in a shape that broadcasts over ``x``."""
     if spec.axis is None or values.numel() == 1:
         return values.reshape(())
     shape = [1] * x.ndim
     shape[spec.axis] = -1
-    return values.view(shape)
+    if spec.group_size is None:
+        return values.view(shape)
+    grouped = _group_axis(spec)
+    shape[spec.axis], shape[grouped] = values.shape[0], x.shape[grouped]
+    each = values.repeat_interleave(spec.group_size, dim=1)[:, : x.shape[grouped]]
+    return (each if spec.axis == 0 else each.t()).reshape(shape)
+
+
+def _group_axis(spec: QuantSpec) -> int:
+    """The axis of a weight's input channels, which is the one beside the output channels'."""
+    return 1 if spec.axis == 0 else 0
 
 
 def quantize(
@@ -89,7 +106,8 @@ def fake_quantize(
     """Quantise and dequantise in one step, with the straight-through gradient inside the range.
 
     ``dequantize(quantize(x))`` forwards; backwards 1 where ``x`` was not clipped and 0 where it was
-    (Jacob et al. 2018, section 3).
+    (Jacob et al. 2018, section 3). Half-precision values come back in float32, because few steps of
+    the grid have an exact half-precision number.
 
     Example:
         >>> x = torch.tensor([0.8, -2.0], requires_grad=True)
@@ -99,13 +117,59 @@ def fake_quantize(
         tensor([1., 0.])
     """
     quantized: Tensor = StraightThroughFakeQuantize.apply(
-        x,
+        _at_least_float32(x),
         _along_axis(scale, x, spec),
         _along_axis(zero_point, x, spec),
         spec.quant_min,
         spec.quant_max,
     )
     return quantized
+
+
+def learned_step_quantize(
+    x: Float[Tensor, "*s"],
+    scale: Float[Tensor, "*c"],
+    zero_point: Int[Tensor, "*c"],
+    spec: QuantSpec,
+    sharing: int,
+) -> Float[Tensor, "*s"]:
+    """:func:`fake_quantize` with a gradient for the scale (Esser et al. 2020, sections 2.1, 2.2).
+
+    ``∂/∂s`` of one value is ``round(x/s) - x/s`` inside the range and the nearest bound, less the
+    zero point, outside, times ``1 / √(sharing · steps)``; ``steps`` is ``quant_max`` of a symmetric
+    grid and ``quant_max - quant_min`` of an asymmetric one.
+
+    Args:
+        x: Real values.
+        scale: What learns; positive.
+        zero_point: Stays as it is.
+        spec: Integer grid.
+        sharing: How many weights, or features of one sample, share one scale.
+
+    Example:
+        >>> scale = torch.tensor(0.5, requires_grad=True)
+        >>> x = torch.tensor([0.7])
+        >>> learned_step_quantize(x, scale, torch.tensor(0), QuantSpec(bits=2), 1).backward()
+        >>> scale.grad  # clip(round(1.4)) - 1.4, over √1
+        tensor(-0.4000)
+    """
+    quantized: Tensor = LearnedStepFakeQuantize.apply(
+        _at_least_float32(x),
+        _along_axis(scale, x, spec),
+        _along_axis(zero_point, x, spec),
+        spec.quant_min,
+        spec.quant_max,
+        1 / math.sqrt(sharing * _steps(spec)),
+    )
+    return quantized
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in {torch.bfloat16, torch.float16} else x
+
+
+def _steps(spec: QuantSpec) -> int:
+    return spec.quant_max if spec.symmetric else spec.quant_max - spec.quant_min
 
 
 def affine_params(
@@ -127,19 +191,23 @@ def affine_params(
     """
     low, high = low.clamp(max=0), high.clamp(min=0)
     width = torch.maximum(-low, high) if spec.symmetric else high - low
-    steps = spec.quant_max if spec.symmetric else spec.quant_max - spec.quant_min
     smallest = torch.finfo(width.dtype).tiny
-    scale = torch.where(width > 0, (width / steps).clamp(min=smallest), torch.ones_like(width))
+    scale = torch.where(width > 0, (width / _steps(spec)).clamp(min=smallest), 1.0)
     if spec.scale_bits is not None:
-        scale = _rounded_up(scale, spec.scale_bits)
+        scale = rounded_up(scale, spec.scale_bits)
     if spec.symmetric:
         return scale, torch.zeros_like(scale, dtype=torch.int32)
     zero_point = torch.round(spec.quant_min - low / scale)
     return scale, zero_point.clamp(spec.quant_min, spec.quant_max).to(torch.int32)
 
 
-def _rounded_up(scale: Tensor, bits: int) -> Tensor:
-    """The next number that has only ``bits`` significant bits."""
+def rounded_up(scale: Float[Tensor, "*c"], bits: int) -> Float[Tensor, "*c"]:
+    """The next number that has only ``bits`` significant bits.
+
+    Example:
+        >>> rounded_up(torch.tensor(0.13), bits=2)
+        tensor(0.1875)
+    """
     mantissa, exponent = torch.frexp(scale)
     return torch.ldexp(torch.ceil(mantissa * 2**bits) / 2**bits, exponent)
 
@@ -165,13 +233,32 @@ def weight_params(
 ) -> tuple[Float[Tensor, "*c"], Int[Tensor, "*c"]]:
     """Min-max scale of a weight, for each channel of ``spec.axis``; no gradient reaches it.
 
+    With ``spec.group_size`` the scales have the shape ``(output channels, groups)``: each run of
+    that many input channels, with all their kernel positions, has a scale of its own, and a last
+    run that does not fill a group has one too. In ONNX that is blocked quantisation along the axis
+    of the input channels, with the same scale at every kernel position.
+
     Example:
         >>> weight = torch.tensor([[0.1, 0.0], [0.5, 0.0], [-1.0, 0.0]])
         >>> weight_params(weight, QuantSpec(axis=0, narrow=True))[0]
         tensor([0.0008, 0.0039, 0.0079])
     """
-    low, high = tensor_range(weight.detach(), spec.axis)
+    if spec.group_size is None:
+        low, high = tensor_range(weight.detach(), spec.axis)
+    else:
+        low, high = _group_ranges(weight.detach(), spec, spec.group_size)
     return affine_params(low, high, spec)
+
+
+def _group_ranges(weight: Tensor, spec: QuantSpec, size: int) -> tuple[Tensor, Tensor]:
+    """Ranges of shape ``(channels, groups)``; missing values of the last group count as zeros.
+
+    Zeros change nothing, because every range is widened to hold zero.
+    """
+    rows = weight.flatten(2) if spec.axis == 0 else weight.flatten(2).transpose(0, 1)
+    missing = -rows.shape[1] % size
+    groups = F.pad(rows, (0, 0, 0, missing)).unflatten(1, (-1, size)).flatten(2)
+    return groups.amin(2), groups.amax(2)
 
 
 def scale_channels(

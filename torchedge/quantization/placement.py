@@ -1,56 +1,128 @@
 """Where quantisers sit: a backend's :class:`~torchedge.scheme.Placement` applied to a graph."""
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from torch import fx
 
-from torchedge.quantization.graph import kind_of
+from torchedge.quantization.operations import SELECTING, Kind, kind_of, operands
 from torchedge.scheme import Placement
 
-__all__ = ["QuantizedReads", "quantized_reads"]
+__all__ = ["FIXED_RANGES", "QuantizedReads", "quantized_reads", "scale_groups"]
 
 QuantizedReads: TypeAlias = dict[fx.Node, set[fx.Node]]
+
+# 256 steps of 1/256 and of 1/128: what integer kernels of these functions always return.
+FIXED_RANGES: dict[Kind, tuple[float, float]] = {
+    "sigmoid": (0.0, 255 / 256),
+    "softmax": (0.0, 255 / 256),
+    "tanh": (-1.0, 127 / 128),
+}
+_READS_ALL: frozenset[Kind] = frozenset({"add", "multiply", "concat"})
 
 
 def quantized_reads(graph_module: fx.GraphModule, placement: Placement) -> QuantizedReads:
     """Each tensor that gets a quantiser, with the nodes that read the quantised values.
 
     Other readers of the same tensor keep the float values: a backend that fuses a convolution into
-    the addition after it must not see that operand rounded.
+    the addition after it must not see that operand rounded. A concatenation is quantised only where
+    an integer operation reads it: boxes and scores that are joined for the output keep their own
+    scales. The additions of a stream that is normalised again and again stay in float.
     """
     reads: QuantizedReads = {}
     for node in graph_module.graph.nodes:
-        if kind_of(node, graph_module) in placement.outputs_of:
+        kind = kind_of(node, graph_module)
+        if kind in placement.outputs_of and not _is_normalised_stream(node, graph_module):
             tensor = _end_of_fusion(node, graph_module)
             reads[tensor] = set(tensor.users)
     depths = _weighted_depths(graph_module)
-    for node in graph_module.graph.nodes:
-        for operand in _integer_operands(node, graph_module, placement, depths):
+    for node in reversed(graph_module.graph.nodes):  # a concatenation after what reads it
+        for operand in _integer_operands(node, graph_module, placement, depths, reads):
             if not _is_quantized(operand, node, graph_module, reads):
                 reads.setdefault(operand, set()).add(node)
-    return reads
+    position = {node: index for index, node in enumerate(graph_module.graph.nodes)}
+    return {tensor: reads[tensor] for tensor in sorted(reads, key=position.__getitem__)}
+
+
+def scale_groups(
+    graph_module: fx.GraphModule, reads: QuantizedReads, placement: Placement
+) -> dict[fx.Node, fx.Node]:
+    """For each quantised tensor the first tensor of those that share its scale.
+
+    A result whose values are all values of its operands has their scale, and so has, where the
+    backend computes it so, the result of the operations in ``same_scale``.
+    """
+    parent = {tensor: tensor for tensor in reads}
+    position = {node: index for index, node in enumerate(graph_module.graph.nodes)}
+
+    def root(tensor: fx.Node) -> fx.Node:
+        while parent[tensor] is not tensor:
+            tensor = parent[tensor]
+        return tensor
+
+    for tensor in reads:
+        for source in _scale_sources(tensor, graph_module, reads, placement):
+            first, second = sorted((root(tensor), root(source)), key=position.__getitem__)
+            parent[second] = first
+    return {tensor: root(tensor) for tensor in reads}
+
+
+def _scale_sources(
+    tensor: fx.Node, graph_module: fx.GraphModule, reads: QuantizedReads, placement: Placement
+) -> Iterator[fx.Node]:
+    """Quantised tensors whose values, unchanged or in the same scale, are in ``tensor``."""
+    kind = kind_of(tensor, graph_module)
+    if kind not in SELECTING and kind not in placement.same_scale:
+        return
+    for operand in operands(tensor):
+        if tensor in reads.get(operand, ()):
+            yield operand
+        else:
+            yield from _scale_sources(operand, graph_module, reads, placement)
 
 
 def _integer_operands(
-    node: fx.Node, graph_module: fx.GraphModule, placement: Placement, depths: dict[fx.Node, int]
+    node: fx.Node,
+    graph_module: fx.GraphModule,
+    placement: Placement,
+    depths: dict[fx.Node, int],
+    reads: QuantizedReads,
 ) -> list[fx.Node]:
     kind = kind_of(node, graph_module)
-    operands = list(dict.fromkeys(a for a in node.args if isinstance(a, fx.Node)))
+    if kind == "add" and _is_normalised_stream(node, graph_module):
+        return []
     if kind == "add" and placement.fused_add:
-        fused = _fused_operand(operands, graph_module, depths)
-        return [operand for operand in operands if operand is not fused]
-    if kind == "add":
-        return operands if kind in placement.inputs_of else []
-    return operands[:1] if kind in placement.inputs_of else []
+        fused = _fused_operand(operands(node), graph_module, depths)
+        return [operand for operand in operands(node) if operand is not fused]
+    if kind not in placement.inputs_of or (kind == "concat" and node not in reads):
+        return []
+    return operands(node) if kind in _READS_ALL else operands(node)[:1]
+
+
+def _is_normalised_stream(node: fx.Node, graph_module: fx.GraphModule) -> bool:
+    """An addition that a layer or group norm reads, at once or through further additions."""
+    if kind_of(node, graph_module) != "add":
+        return False
+    waiting = list(node.users)
+    seen = set(waiting)
+    while waiting:
+        user = waiting.pop()
+        kind = kind_of(user, graph_module)
+        if kind == "normalisation":
+            return True
+        if kind == "add" or kind in SELECTING:
+            waiting += [further for further in user.users if further not in seen]
+            seen |= set(user.users)
+    return False
 
 
 def _fused_operand(
-    operands: list[fx.Node], graph_module: fx.GraphModule, depths: dict[fx.Node, int]
+    found: list[fx.Node], graph_module: fx.GraphModule, depths: dict[fx.Node, int]
 ) -> fx.Node | None:
     """The convolution that the addition runs inside of: of two, the one on the longer branch."""
     branches = [
         operand
-        for operand in operands
+        for operand in found
         if kind_of(operand, graph_module) in {"conv", "linear"} and len(operand.users) == 1
     ]
     return max(branches, key=lambda operand: depths[operand], default=None)
@@ -75,8 +147,8 @@ def _is_quantized(
     tensor: fx.Node, reader: fx.Node, graph_module: fx.GraphModule, reads: QuantizedReads
 ) -> bool:
     while reader not in reads.get(tensor, ()):
-        source = tensor.args[0] if tensor.args else None
-        if kind_of(tensor, graph_module) != "same_values" or not isinstance(source, fx.Node):
+        sources = operands(tensor)
+        if kind_of(tensor, graph_module) != "same_values" or not sources:
             return False
-        tensor, reader = source, tensor
+        tensor, reader = sources[0], tensor
     return True

@@ -1,15 +1,25 @@
 """The gradients of rounding and of fake quantisation, written once.
 
-Plain torch operations inside ``autograd.Function``: ``torch.compile`` traces through them, and in
-eager mode they keep one tensor for the backward pass instead of five.
+Plain torch operations inside ``autograd.Function``: ``torch.compile`` traces through them. In eager
+mode the forward pass is one division into a new tensor and three passes in place, and the backward
+pass one native kernel; torch's own fake quantisation is slower, and multiplies by ``1 / scale``
+where ONNX divides, so that it rounds some values to the neighbouring integer.
 """
 
+import math
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["StraightThroughFakeQuantize", "StraightThroughRound"]
+__all__ = [
+    "LearnedStepFakeQuantize",
+    "StraightThroughFakeQuantize",
+    "StraightThroughRound",
+    "StraightThroughValue",
+    "first_clipped",
+]
 
 
 @final
@@ -28,6 +38,21 @@ class StraightThroughRound(torch.autograd.Function):
 
 
 @final
+class StraightThroughValue(torch.autograd.Function):
+    """Puts another value in place of ``x``; the gradient goes to ``x`` as if it were itself."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, value: Tensor) -> Tensor:  # noqa: ANN401
+        """Return ``value``."""
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        """Hand the gradient on unchanged."""
+        return gradients[0], None
+
+
+@final
 class StraightThroughFakeQuantize(torch.autograd.Function):
     """Rounds to the grid and back; the gradient is 1 inside the clipping range and 0 outside."""
 
@@ -40,16 +65,105 @@ class StraightThroughFakeQuantize(torch.autograd.Function):
         quant_min: int,
         quant_max: int,
     ) -> Tensor:
-        """Return ``scale · (clip(round(x / scale) + zero_point) - zero_point)``."""
+        """Return ``scale · clip(round(x / scale), quant_min - zero_point, quant_max - …)``."""
         ctx.save_for_backward(x, scale, zero_point)
         ctx.quant_min, ctx.quant_max = quant_min, quant_max
-        integers = torch.clamp(torch.round(x / scale) + zero_point, quant_min, quant_max)
-        return (integers - zero_point) * scale
+        return _on_grid(x, scale, *_bounds(x, scale, zero_point, quant_min, quant_max))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         """Zero the gradient of what was clipped."""
         x, scale, zero_point = ctx.saved_tensors
-        integers = torch.round(x / scale) + zero_point
-        inside = (integers >= ctx.quant_min) & (integers <= ctx.quant_max)
-        return gradients[0] * inside, None, None, None, None
+        lower, upper = _bounds(x, scale, zero_point, ctx.quant_min, ctx.quant_max)
+        return _masked(gradients[0], x, scale, lower, upper), None, None, None, None
+
+
+@final
+class LearnedStepFakeQuantize(torch.autograd.Function):
+    """Fake quantisation whose scale learns too (Esser et al. 2020, section 2.1)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        x: Tensor,
+        scale: Tensor,
+        zero_point: Tensor,
+        quant_min: int,
+        quant_max: int,
+        gradient_factor: float,
+    ) -> Tensor:
+        """Return what :class:`StraightThroughFakeQuantize` returns."""
+        lower, upper = quant_min - zero_point, quant_max - zero_point
+        ctx.save_for_backward(x, scale, lower, upper)
+        ctx.gradient_factor = gradient_factor
+        return _on_grid(x, scale, lower, upper)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        """Zero the gradient of what was clipped; sum up the scale's over what shares it.
+
+        ``∂/∂s`` is ``round(x/s) - x/s`` inside and the bound outside, times ``gradient_factor``.
+        """
+        x, scale, lower, upper = ctx.saved_tensors
+        steps = x / scale
+        integers = torch.round(steps)
+        inside = (integers >= lower) & (integers <= upper)
+        slopes = torch.where(inside, integers - steps, integers.clamp(lower, upper))
+        of_scale = (gradients[0] * slopes).sum_to_size(scale.shape) * ctx.gradient_factor
+        of_x = torch.where(inside, gradients[0], 0.0)
+        return of_x, of_scale.to(scale.dtype), None, None, None, None
+
+
+def _bounds(
+    x: Tensor, scale: Tensor, zero_point: Tensor, quant_min: int, quant_max: int
+) -> tuple[Tensor, Tensor] | tuple[int, int]:
+    """Smallest and largest ``round(x / scale)``; as numbers where reading them waits for nothing."""
+    if _numbers_are_free(x, scale):
+        zero = int(zero_point)
+        return quant_min - zero, quant_max - zero
+    return quant_min - zero_point, quant_max - zero_point
+
+
+def _numbers_are_free(x: Tensor, scale: Tensor) -> bool:
+    """Whether this runs on a CPU, one operation at a time, with one scale."""
+    plain = type(x) in {Tensor, torch.nn.Parameter} and x.device.type == "cpu"
+    return plain and scale.ndim == 0 and not torch.compiler.is_compiling()
+
+
+def _on_grid(x: Tensor, scale: Tensor, lower: Tensor | int, upper: Tensor | int) -> Tensor:
+    return torch.div(x, scale).round_().clamp_(lower, upper).mul_(scale)
+
+
+def _masked(
+    gradient: Tensor, x: Tensor, scale: Tensor, lower: Tensor | int, upper: Tensor | int
+) -> Tensor:
+    if isinstance(lower, int) and isinstance(upper, int) and x.dtype is torch.float32:
+        below = first_clipped(float(scale), lower, -1)
+        above = first_clipped(float(scale), upper, 1)
+        return torch.ops.aten.hardtanh_backward(gradient, x, below, above)
+    integers = torch.round(x / scale)
+    return torch.where((integers >= lower) & (integers <= upper), gradient, 0.0)
+
+
+def first_clipped(scale: float, integer: int, direction: int) -> float:
+    """The float32 closest to zero's side that rounds beyond ``integer``, going up or down.
+
+    ``round(x / scale)`` never falls as ``x`` grows, so one number on each side tells what is
+    clipped; that number is near ``scale · (integer ± ½)`` and found by stepping from there.
+
+    Args:
+        scale: A positive float32.
+        integer: The last integer of the grid on this side.
+        direction: 1 for the upper side, -1 for the lower.
+
+    Example:
+        >>> first_clipped(1.0, 4, 1) > 4.5, first_clipped(1.0, 3, 1) == 3.5
+        (True, True)
+    """
+    step, outwards = np.float32(scale), np.float32(direction * math.inf)
+    edge = np.float32(scale * (integer + direction / 2))
+    while np.isfinite(edge) and direction * np.rint(edge / step) <= direction * integer:
+        edge = np.nextafter(edge, outwards)
+    while direction * np.rint((inner := np.nextafter(edge, -outwards)) / step) > direction * integer:
+        edge = inner
+    return float(edge)

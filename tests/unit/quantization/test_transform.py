@@ -129,12 +129,12 @@ def test_a_layer_called_twice_shares_its_weight_but_not_its_activation_ranges(im
     prepared(images)
 
 
-def test_an_unknown_operation_stays_float_and_is_listed(images):
+def test_an_operation_without_integer_form_stays_float_and_is_listed(images):
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Softplus(), nn.Conv2d(2, 2, 3))
     rows = describe(prepare_qat(model, ONNX, (images[:1],)))
     assert [(row.kind, row.integer_input) for row in rows] == [
         ("conv", True),
-        ("unknown", True),
+        ("nonlinear", True),
         ("conv", True),
     ]
 

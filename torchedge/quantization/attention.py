@@ -1,0 +1,102 @@
+"""Multi-head attention written out, so that its projections are linear layers like any other."""
+
+from typing import final
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from torchedge.errors import SchemeError
+
+__all__ = ["SelfAttention"]
+
+
+@final
+class SelfAttention(nn.Module):
+    """What ``nn.MultiheadAttention`` computes without masks: three projections, attention, one more.
+
+    ``softmax(Q Kᵀ / √d) V`` for each head (Vaswani et al. 2017, section 3.2). The attention itself
+    stays in float.
+
+    Args:
+        features: Width of the embedding.
+        heads: Number of heads.
+        bias: Whether the projections have one.
+        batch_first: Inputs are ``(batch, sequence, features)``; otherwise the sequence is first.
+
+    Example:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> theirs = nn.MultiheadAttention(8, 2, batch_first=True)
+        >>> x = torch.randn(1, 3, 8)
+        >>> ours = SelfAttention.of(theirs)
+        >>> torch.allclose(ours(x, x, x)[0], theirs(x, x, x)[0], atol=1e-6)
+        True
+    """
+
+    def __init__(self, features: int, heads: int, *, bias: bool, batch_first: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.batch_first = batch_first
+        self.query = nn.Linear(features, features, bias)
+        self.key = nn.Linear(features, features, bias)
+        self.value = nn.Linear(features, features, bias)
+        self.out_proj = nn.Linear(features, features, bias)
+
+    @staticmethod
+    def can_stand_for(attention: nn.MultiheadAttention) -> bool:
+        """Whether ``attention`` is of the plain kind: one width, no added keys."""
+        return attention.in_proj_weight is not None and attention.bias_k is None
+
+    @staticmethod
+    def of(attention: nn.MultiheadAttention) -> "SelfAttention":
+        """The same computation with the same weights."""
+        has_bias = attention.in_proj_bias is not None
+        opened = SelfAttention(
+            attention.embed_dim,
+            attention.num_heads,
+            bias=has_bias,
+            batch_first=attention.batch_first,
+        )
+        projections = (opened.query, opened.key, opened.value)
+        for layer, weight in zip(projections, attention.in_proj_weight.chunk(3), strict=True):
+            layer.weight = nn.Parameter(weight.detach().clone())
+        if has_bias:
+            for layer, bias in zip(projections, attention.in_proj_bias.chunk(3), strict=True):
+                layer.bias = nn.Parameter(bias.detach().clone())
+        opened.out_proj.weight = attention.out_proj.weight
+        opened.out_proj.bias = attention.out_proj.bias
+        return opened.train(attention.training)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: None = None,
+        need_weights: bool = False,
+        attn_mask: None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, None]:
+        """Attend; the weights are not returned.
+
+        Raises:
+            SchemeError: A mask is given.
+        """
+        if key_padding_mask is not None or attn_mask is not None or is_causal:
+            raise SchemeError("attention with a mask cannot be opened for quantisation; drop it.")
+        q, k, v = (
+            self._split(layer(x))
+            for layer, x in ((self.query, query), (self.key, key), (self.value, value))
+        )
+        attended = F.scaled_dot_product_attention(q, k, v)
+        return self.out_proj(self._joined(attended)), None
+
+    def _split(self, x: Tensor) -> Tensor:
+        """To ``(batch, heads, sequence, features of a head)``."""
+        x = x if self.batch_first else x.transpose(0, 1)
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def _joined(self, x: Tensor) -> Tensor:
+        x = x.transpose(1, 2).flatten(2)
+        return x if self.batch_first else x.transpose(0, 1)

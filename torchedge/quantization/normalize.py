@@ -1,0 +1,158 @@
+"""Rewrites before quantisers are placed: what was written as a function call becomes a module.
+
+The result computes what the model computed, so that placement sees one form of each operation.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from torchedge.errors import SchemeError
+from torchedge.quantization.attention import SelfAttention
+from torchedge.quantization.operations import FLOAT_LAYERS, kind_of
+
+__all__ = ["layers_for_functions", "open_attention", "require_known_layers"]
+
+_CONVOLUTIONS: dict[Callable[..., Any], type[nn.Module]] = {
+    F.conv1d: nn.Conv1d,
+    F.conv2d: nn.Conv2d,
+    F.conv3d: nn.Conv3d,
+    F.conv_transpose1d: nn.ConvTranspose1d,
+    F.conv_transpose2d: nn.ConvTranspose2d,
+    F.conv_transpose3d: nn.ConvTranspose3d,
+}
+_CONV_NAMES = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+_TRANSPOSED_NAMES = (*_CONV_NAMES[:5], "output_padding", "groups", "dilation")
+_DROPOUTS: dict[Callable[..., Any], type[nn.Module]] = {
+    F.dropout: nn.Dropout,
+    F.dropout1d: nn.Dropout1d,
+    F.dropout2d: nn.Dropout2d,
+    F.dropout3d: nn.Dropout3d,
+}
+_FLOAT_CONTAINERS = (nn.Embedding, nn.EmbeddingBag, nn.PReLU)
+
+
+def open_attention(model: nn.Module) -> None:
+    """Exchange, in place, each ``nn.MultiheadAttention`` for linear layers around the attention."""
+    for path, module in list(model.named_modules()):
+        if type(module) is nn.MultiheadAttention and SelfAttention.can_stand_for(module):
+            model.set_submodule(path, SelfAttention.of(module))
+
+
+def layers_for_functions(graph_module: fx.GraphModule) -> None:
+    """Exchange, in place, ``F.conv2d(x, self.weight, …)`` and the like for layers.
+
+    A layer shares the parameter it was called with and is named after the module that holds it;
+    a dropout gets a module too, because its ``training`` was a constant of the trace.
+    """
+    for node in list(graph_module.graph.nodes):
+        if node.op != "call_function":
+            continue
+        layer = _layer_of(node, graph_module)
+        if layer is not None:
+            path = _free_path(node, graph_module)
+            graph_module.add_submodule(path, layer.train(graph_module.training))
+            with graph_module.graph.inserting_before(node):
+                call = graph_module.graph.call_module(path, (_arguments(node, ("input",))["input"],))
+            node.replace_all_uses_with(call)
+            graph_module.graph.erase_node(node)
+    graph_module.graph.eliminate_dead_code()
+
+
+def _layer_of(node: fx.Node, graph_module: fx.GraphModule) -> nn.Module | None:
+    if node.target in _CONVOLUTIONS:
+        return _convolution(node, graph_module)
+    if node.target is F.linear:
+        return _linear(node, graph_module)
+    if node.target in _DROPOUTS:
+        arguments = _arguments(node, ("input", "p"))
+        return _DROPOUTS[node.target](arguments.get("p", 0.5))  # type: ignore[index]
+    return None
+
+
+def _arguments(node: fx.Node, names: tuple[str, ...]) -> dict[str, Any]:
+    return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+
+
+def _parameter(value: object, graph_module: fx.GraphModule) -> Tensor | None:
+    if not isinstance(value, fx.Node) or value.op != "get_attr":
+        return None
+    path, _, name = str(value.target).rpartition(".")
+    found = getattr(graph_module.get_submodule(path), name, None)
+    return found if isinstance(found, Tensor) else None
+
+
+def _with_parameters(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
+    layer.weight = weight if isinstance(weight, nn.Parameter) else nn.Parameter(weight)
+    if bias is not None:
+        layer.bias = bias if isinstance(bias, nn.Parameter) else nn.Parameter(bias)
+    return layer
+
+
+def _linear(node: fx.Node, graph_module: fx.GraphModule) -> nn.Module | None:
+    arguments = _arguments(node, ("input", "weight", "bias"))
+    weight = _parameter(arguments["weight"], graph_module)
+    bias = _parameter(arguments.get("bias"), graph_module)
+    if weight is None or (bias is None and arguments.get("bias") is not None):
+        return None
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    return _with_parameters(layer, weight, bias)
+
+
+def _convolution(node: fx.Node, graph_module: fx.GraphModule) -> nn.Module | None:
+    kind = _CONVOLUTIONS[node.target]  # type: ignore[index]
+    transposed = "output_padding" in inspect.signature(kind).parameters
+    arguments = _arguments(node, _TRANSPOSED_NAMES if transposed else _CONV_NAMES)
+    weight = _parameter(arguments.pop("weight"), graph_module)
+    bias_node = arguments.pop("bias", None)
+    bias = _parameter(bias_node, graph_module)
+    if weight is None or (bias is None and bias_node is not None):
+        return None
+    del arguments["input"]
+    groups = arguments.get("groups", 1)
+    ends = (weight.shape[0], weight.shape[1] * groups)
+    sizes = ends if transposed else ends[::-1]
+    layer = kind(
+        *sizes, tuple(weight.shape[2:]), bias=bias is not None, device="meta", **arguments
+    )
+    return _with_parameters(layer, weight, bias)
+
+
+def _free_path(node: fx.Node, graph_module: fx.GraphModule) -> str:
+    weight = _arguments(node, ("input", "weight")).get("weight")
+    owner = str(weight.target).rpartition(".")[0] if isinstance(weight, fx.Node) else ""
+    path = f"{owner}.functional" if owner else f"functional_{node.name}"
+    taken = {name for name, _ in graph_module.named_modules()}
+    return next(p for p in _numbered(path) if p not in taken)
+
+
+def _numbered(path: str) -> Iterator[str]:
+    yield path
+    number = 1
+    while True:
+        yield f"{path}_{number}"
+        number += 1
+
+
+def require_known_layers(graph_module: fx.GraphModule) -> None:
+    """Refuse layers with weights that are neither quantised nor float on purpose.
+
+    Raises:
+        SchemeError: Such a layer is called; the text names it.
+    """
+    for node in graph_module.graph.nodes:
+        if node.op != "call_module" or kind_of(node, graph_module) != "float":
+            continue
+        module = graph_module.get_submodule(str(node.target))
+        known = isinstance(module, FLOAT_LAYERS + _FLOAT_CONTAINERS)
+        if not known and next(module.parameters(), None) is not None:
+            raise SchemeError(
+                f"'{node.target}' is a {type(module).__name__} with weights, which has no integer "
+                "form here and would stay in float unseen; write it with convolutions and linear "
+                "layers, or take it out of the model that is prepared."
+            )
+
+

@@ -1,0 +1,118 @@
+"""Activation ranges chosen from data: hooks, histograms, and the rule that reads them."""
+
+import copy
+from collections.abc import Iterable
+from typing import Any, final
+
+import torch
+from torch import Tensor, fx, nn
+from typing_extensions import override
+
+from torchedge.errors import CalibrationError
+from torchedge.quantization.calibration import Histogram, RangeRule, entropy, observe
+from torchedge.quantization.modules import FakeQuantize
+
+__all__ = ["calibrate"]
+
+
+def calibrate(model: nn.Module, batches: Iterable[Tensor], rule: RangeRule = entropy) -> nn.Module:
+    """A copy of ``model`` whose activation ranges were chosen from data.
+
+    The activations of all batches, not yet rounded but computed with quantised weights, are counted
+    in one histogram a quantiser, in constant memory; then ``rule`` chooses each range.
+
+    Args:
+        model: A model from :func:`prepare_qat`.
+        batches: Inputs as the network sees them in use, without augmentation.
+        rule: ``minmax``, ``entropy``, or any function from histogram and spec to a range.
+
+    Raises:
+        CalibrationError: There is no batch, a batch does not fit the model (the text names the
+            layer), a value is NaN or infinite, or the model has no quantisers.
+
+    Example:
+        >>> from torchedge.quantization import QuantScheme, prepare_qat
+        >>> net = prepare_qat(nn.Sequential(nn.Linear(2, 2)), QuantScheme(), (torch.zeros(1, 2),))
+        >>> net = calibrate(net, [torch.tensor([[-1.0, 1.27]])])
+        >>> round(float(net.quantizers.input_1.scale), 6)
+        0.01
+    """
+    calibrated = copy.deepcopy(model)
+    quantizers = {n: m for n, m in calibrated.named_modules() if isinstance(m, FakeQuantize)}
+    if not quantizers:
+        raise CalibrationError("the model has no quantisers; run prepare_qat(model, …) first.")
+    histograms = _histograms(calibrated, quantizers, batches)
+    for name, quantizer in quantizers.items():
+        if quantizer.fixed:
+            continue
+        low, high = rule(histograms[name], quantizer.spec)
+        quantizer.set_range(torch.tensor(low), torch.tensor(high))
+    return calibrated
+
+
+def _histograms(
+    model: nn.Module, quantizers: dict[str, FakeQuantize], batches: Iterable[Tensor]
+) -> dict[str, Histogram]:
+    histograms: dict[str, Histogram] = {}
+
+    def count(name: str, x: Tensor) -> None:
+        try:
+            histograms[name] = observe(histograms.get(name), x)
+        except CalibrationError as error:
+            raise CalibrationError(f"at '{name}': {error}") from error
+
+    training = model.training
+    model.eval()
+    hooks = []
+    for name, quantizer in quantizers.items():
+        quantizer.enabled = False
+        hooks.append(quantizer.register_forward_pre_hook(lambda _, x, name=name: count(name, x[0])))
+    with torch.no_grad():
+        for number, batch in enumerate(batches):
+            _run(model, batch, number)
+    for quantizer, hook in zip(quantizers.values(), hooks, strict=True):
+        hook.remove()
+        quantizer.enabled = True
+    model.train(training)
+    if len(histograms) < len(quantizers):
+        raise CalibrationError(
+            "the calibration set is empty; give at least one batch, and some 100 to 500 samples."
+        )
+    return histograms
+
+
+def _run(model: nn.Module, batch: Tensor, number: int) -> None:
+    try:
+        model(batch)
+    except CalibrationError:
+        raise
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise CalibrationError(
+            f"calibration batch {number} of shape {tuple(batch.shape)} does not fit the model: "
+            f"{_failing_layer(model, batch)}{str(error).splitlines()[0]}"
+        ) from error
+
+
+@final
+class _Watching(fx.Interpreter):
+    """Remembers the node that it came to."""
+
+    reached = ""
+
+    @override
+    def run_node(self, n: fx.Node) -> Any:
+        self.reached = str(n.target)
+        return super().run_node(n)
+
+
+def _failing_layer(model: nn.Module, batch: Tensor) -> str:
+    """Which node of the graph fails, found by running it once more."""
+    if not isinstance(model, fx.GraphModule):
+        return ""
+    watching = _Watching(model)
+    watching.extra_traceback = False
+    try:
+        watching.run(batch)
+    except Exception:  # the caller raises it; here only its place is wanted
+        return f"at '{watching.reached}', "
+    return ""
