@@ -42,10 +42,13 @@ class QuantSpec:
         scale_bits: Round scales up to this many significant bits, 2 to 24. With 4, sums of products
             of two such tensors are exact in float32 up to 2^24 steps, so every runtime that
             simulates the integers in float gets the same bits; the scale grows by 6 % on average.
+        group_size: Of a weight: so many input channels, with all their kernel positions, share a
+            scale within each output channel; the last group has what is left. ``None`` is one
+            scale for the whole channel.
 
     Raises:
-        SchemeError: The bits are outside 2…8, the scale's bits outside 2…24, or an unsigned grid is
-            asked to be symmetric.
+        SchemeError: The bits are outside 2…8, the scale's bits outside 2…24, an unsigned grid is
+            asked to be symmetric, or groups are empty or without a channel axis.
 
     Example:
         >>> QuantSpec(bits=8, narrow=True).quant_min
@@ -60,6 +63,7 @@ class QuantSpec:
     narrow: bool = False
     signed: bool = True
     scale_bits: int | None = None
+    group_size: int | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= 8:
@@ -68,15 +72,22 @@ class QuantSpec:
             raise SchemeError(f"scale_bits = {self.scale_bits} is outside 2…24.")
         if self.symmetric and not self.signed:
             raise SchemeError("an unsigned grid cannot be symmetric; set symmetric=False.")
+        if self.group_size is not None and self.group_size < 1:
+            raise SchemeError(f"group_size = {self.group_size}; a group holds 1 channel or more.")
+        if self.group_size is not None and self.axis not in {0, 1}:
+            raise SchemeError(
+                f"groups of {self.group_size} input channels need the axis of the output channels, "
+                f"0 or 1, not {self.axis}; set axis=0 (axis=1 for transposed convolutions)."
+            )
 
     def __str__(self) -> str:
         """Short form for people, for example ``uint8, asymmetric``."""
         kind = f"{'int' if self.signed else 'uint'}{self.bits}"
         words = [kind, "symmetric" if self.symmetric else "asymmetric"]
         words += ["narrow"] if self.narrow else []
-        return ", ".join(
-            words if self.axis is None else [*words, f"per channel of axis {self.axis}"]
-        )
+        words += [] if self.axis is None else [f"per channel of axis {self.axis}"]
+        words += [] if self.group_size is None else [f"in groups of {self.group_size}"]
+        return ", ".join(words)
 
     @property
     def quant_min(self) -> int:

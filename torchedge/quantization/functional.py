@@ -7,14 +7,23 @@ shape ``(channels,)`` and its axis is in the :class:`~torchedge.scheme.QuantSpec
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from torchedge.quantization.scales import (
+    affine_params,
+    along_axis,
+    rounded_up,
+    steps,
+    tensor_range,
+    usable_step,
+    weight_params,
+)
 from torchedge.quantization.straight_through import (
     LearnedStepFakeQuantize,
     StraightThroughFakeQuantize,
     StraightThroughRound,
+    StraightThroughValue,
 )
 from torchedge.scheme import QuantSpec
 
@@ -22,6 +31,7 @@ __all__ = [
     "affine_params",
     "dequantize",
     "fake_quantize",
+    "fake_quantize_inside",
     "fold_batchnorm",
     "learned_step_quantize",
     "quantize",
@@ -29,6 +39,7 @@ __all__ = [
     "rounded_up",
     "scale_channels",
     "tensor_range",
+    "usable_step",
     "weight_params",
 ]
 
@@ -42,25 +53,6 @@ def round_ste(x: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
     """
     rounded: Tensor = StraightThroughRound.apply(x)
     return rounded
-
-
-def _along_axis(values: Tensor, x: Tensor, spec: QuantSpec) -> Tensor:
-    """Scales or zero points in a shape that broadcasts over ``x``."""
-    if spec.axis is None or values.numel() == 1:
-        return values.reshape(())
-    shape = [1] * x.ndim
-    shape[spec.axis] = -1
-    if spec.group_size is None:
-        return values.view(shape)
-    grouped = _group_axis(spec)
-    shape[spec.axis], shape[grouped] = values.shape[0], x.shape[grouped]
-    each = values.repeat_interleave(spec.group_size, dim=1)[:, : x.shape[grouped]]
-    return (each if spec.axis == 0 else each.t()).reshape(shape)
-
-
-def _group_axis(spec: QuantSpec) -> int:
-    """The axis of a weight's input channels, which is the one beside the output channels'."""
-    return 1 if spec.axis == 0 else 0
 
 
 def quantize(
@@ -77,7 +69,7 @@ def quantize(
         >>> quantize(x, torch.tensor(1.2 / 255), torch.tensor(0), spec).tolist()
         [0, 64, 128, 191, 255]
     """
-    steps = torch.round(x / _along_axis(scale, x, spec)) + _along_axis(zero_point, x, spec)
+    steps = torch.round(x / along_axis(scale, x, spec)) + along_axis(zero_point, x, spec)
     return torch.clamp(steps, spec.quant_min, spec.quant_max).to(torch.int32)
 
 
@@ -94,7 +86,7 @@ def dequantize(
         >>> dequantize(q, torch.tensor(0.9 / 127), torch.tensor(0), QuantSpec())
         tensor([0.8008])
     """
-    return (q - _along_axis(zero_point, q, spec)) * _along_axis(scale, q, spec)
+    return (q - along_axis(zero_point, q, spec)) * along_axis(scale, q, spec)
 
 
 def fake_quantize(
@@ -118,11 +110,29 @@ def fake_quantize(
     """
     quantized: Tensor = StraightThroughFakeQuantize.apply(
         _at_least_float32(x),
-        _along_axis(scale, x, spec),
-        _along_axis(zero_point, x, spec),
+        along_axis(scale, x, spec),
+        along_axis(zero_point, x, spec),
         spec.quant_min,
         spec.quant_max,
     )
+    return quantized
+
+
+def fake_quantize_inside(
+    x: Float[Tensor, "*s"],
+    scale: Float[Tensor, "*c"],
+    zero_point: Int[Tensor, "*c"],
+    spec: QuantSpec,
+) -> Float[Tensor, "*s"]:
+    """:func:`fake_quantize` where it is known that nothing is clipped: the gradient passes whole.
+
+    Example:
+        >>> x = torch.tensor([0.8], requires_grad=True)
+        >>> fake_quantize_inside(x, torch.tensor(0.5), torch.tensor(0), QuantSpec())
+        tensor([1.], grad_fn=<StraightThroughValueBackward>)
+    """
+    value = fake_quantize(x.detach(), scale, zero_point, spec)
+    quantized: Tensor = StraightThroughValue.apply(x, value)
     return quantized
 
 
@@ -155,110 +165,17 @@ def learned_step_quantize(
     """
     quantized: Tensor = LearnedStepFakeQuantize.apply(
         _at_least_float32(x),
-        _along_axis(scale, x, spec),
-        _along_axis(zero_point, x, spec),
+        along_axis(scale, x, spec),
+        along_axis(zero_point, x, spec),
         spec.quant_min,
         spec.quant_max,
-        1 / math.sqrt(sharing * _steps(spec)),
+        1 / math.sqrt(sharing * steps(spec)),
     )
     return quantized
 
 
 def _at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in {torch.bfloat16, torch.float16} else x
-
-
-def _steps(spec: QuantSpec) -> int:
-    return spec.quant_max if spec.symmetric else spec.quant_max - spec.quant_min
-
-
-def affine_params(
-    low: Float[Tensor, "*c"], high: Float[Tensor, "*c"], spec: QuantSpec
-) -> tuple[Float[Tensor, "*c"], Int[Tensor, "*c"]]:
-    """Scale and zero point that represent ``[low, high]``, with zero exactly on the grid.
-
-    Symmetric: ``scale = max(|low|, |high|) / quant_max`` and zero point 0. Asymmetric: the range is
-    widened to hold 0, ``scale = (high - low) / (quant_max - quant_min)`` and
-    ``zero_point = clip(round(quant_min - low / scale))`` (Jacob et al. 2018, section 2). A range of
-    width zero holds nothing but zeros, which every scale represents, so its scale is 1. Where the
-    spec limits the scale's significant bits, the scale is rounded up to them.
-
-    Example:
-        >>> spec = QuantSpec(symmetric=False)
-        >>> scale, zero_point = affine_params(torch.tensor(0.0), torch.tensor(1.2), spec)
-        >>> round(float(scale), 8), int(zero_point)
-        (0.00470588, -128)
-    """
-    low, high = low.clamp(max=0), high.clamp(min=0)
-    width = torch.maximum(-low, high) if spec.symmetric else high - low
-    smallest = torch.finfo(width.dtype).tiny
-    scale = torch.where(width > 0, (width / _steps(spec)).clamp(min=smallest), 1.0)
-    if spec.scale_bits is not None:
-        scale = rounded_up(scale, spec.scale_bits)
-    if spec.symmetric:
-        return scale, torch.zeros_like(scale, dtype=torch.int32)
-    zero_point = torch.round(spec.quant_min - low / scale)
-    return scale, zero_point.clamp(spec.quant_min, spec.quant_max).to(torch.int32)
-
-
-def rounded_up(scale: Float[Tensor, "*c"], bits: int) -> Float[Tensor, "*c"]:
-    """The next number that has only ``bits`` significant bits.
-
-    Example:
-        >>> rounded_up(torch.tensor(0.13), bits=2)
-        tensor(0.1875)
-    """
-    mantissa, exponent = torch.frexp(scale)
-    return torch.ldexp(torch.ceil(mantissa * 2**bits) / 2**bits, exponent)
-
-
-def tensor_range(
-    x: Float[Tensor, "*s"], axis: int | None
-) -> tuple[Float[Tensor, "*c"], Float[Tensor, "*c"]]:
-    """Smallest and largest value, over everything or for each index of ``axis``.
-
-    Example:
-        >>> low, high = tensor_range(torch.tensor([[1.0, -2.0], [3.0, 4.0]]), axis=0)
-        >>> low.tolist(), high.tolist()
-        ([-2.0, 3.0], [1.0, 4.0])
-    """
-    if axis is None:
-        return x.amin(), x.amax()
-    others = [d for d in range(x.ndim) if d != axis % x.ndim]
-    return x.amin(others), x.amax(others)
-
-
-def weight_params(
-    weight: Float[Tensor, "*s"], spec: QuantSpec
-) -> tuple[Float[Tensor, "*c"], Int[Tensor, "*c"]]:
-    """Min-max scale of a weight, for each channel of ``spec.axis``; no gradient reaches it.
-
-    With ``spec.group_size`` the scales have the shape ``(output channels, groups)``: each run of
-    that many input channels, with all their kernel positions, has a scale of its own, and a last
-    run that does not fill a group has one too. In ONNX that is blocked quantisation along the axis
-    of the input channels, with the same scale at every kernel position.
-
-    Example:
-        >>> weight = torch.tensor([[0.1, 0.0], [0.5, 0.0], [-1.0, 0.0]])
-        >>> weight_params(weight, QuantSpec(axis=0, narrow=True))[0]
-        tensor([0.0008, 0.0039, 0.0079])
-    """
-    if spec.group_size is None:
-        low, high = tensor_range(weight.detach(), spec.axis)
-    else:
-        low, high = _group_ranges(weight.detach(), spec, spec.group_size)
-    return affine_params(low, high, spec)
-
-
-def _group_ranges(weight: Tensor, spec: QuantSpec, size: int) -> tuple[Tensor, Tensor]:
-    """Ranges of shape ``(channels, groups)``; missing values of the last group count as zeros.
-
-    Zeros change nothing, because every range is widened to hold zero.
-    """
-    rows = weight.flatten(2) if spec.axis == 0 else weight.flatten(2).transpose(0, 1)
-    missing = -rows.shape[1] % size
-    groups = F.pad(rows, (0, 0, 0, missing)).unflatten(1, (-1, size)).flatten(2)
-    return groups.amin(2), groups.amax(2)
 
 
 def scale_channels(

@@ -3,18 +3,27 @@
 from typing import TypeAlias, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from torchedge.errors import CalibrationError
 from torchedge.quantization.functional import (
     affine_params,
     fake_quantize,
+    fake_quantize_inside,
     fold_batchnorm,
+    learned_step_quantize,
     scale_channels,
-    tensor_range,
+    usable_step,
     weight_params,
 )
+from torchedge.quantization.layers import (
+    TRANSPOSED,
+    WeightedLayer,
+    apply_layer,
+    masked_parameters,
+)
+from torchedge.quantization.processes import range_over_processes
+from torchedge.quantization.straight_through import StraightThroughValue, covers
 from torchedge.scheme import QuantSpec
 
 __all__ = [
@@ -24,18 +33,9 @@ __all__ = [
     "QuantizedLayer",
     "WeightedLayer",
     "apply_layer",
+    "masked_parameters",
 ]
 
-WeightedLayer: TypeAlias = (
-    nn.Conv1d
-    | nn.Conv2d
-    | nn.Conv3d
-    | nn.ConvTranspose1d
-    | nn.ConvTranspose2d
-    | nn.ConvTranspose3d
-    | nn.Linear
-)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 BatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 _TINY_FACTOR = 1e-6
@@ -46,9 +46,11 @@ class FakeQuantize(nn.Module):
     """Stateful form of :func:`~torchedge.quantization.functional.fake_quantize`.
 
     While it observes (training mode only), the range follows a moving average of each batch's
-    smallest and largest value; the first batch sets it. The range is the only state, as buffers:
-    scale and zero point are computed from it, so that a checkpoint or an average of several models
-    never holds a scale that belongs to another range.
+    smallest and largest value, over all processes of a distributed training; the first batch sets
+    it. The range is the only state, as buffers: scale and zero point are computed from it, so that
+    a checkpoint or an average of several models never holds a scale that belongs to another range.
+    A scale that is learned (:func:`~torchedge.quantization.learned.learn_step_sizes`) takes the
+    range's place; its zero point stays the range's.
 
     Args:
         spec: Integer grid.
@@ -102,25 +104,34 @@ class FakeQuantize(nn.Module):
         """Scale and zero point of the range, or the learned scale where there is one."""
         scale, zero_point = affine_params(self.low, self.high, self.spec)
         learned: Tensor | None = self.learned_scale
-        return (scale if learned is None else learned), zero_point
+        return (scale if learned is None else usable_step(learned, self.spec)), zero_point
 
     def forward(self, x: Tensor) -> Tensor:
         """Observe ``x`` where that is on, and return it on the grid where that is on."""
+        extremes: tuple[Tensor, Tensor] | None = None
         if self.observing and self.training and not self.fixed and self.learned_scale is None:
-            self._observe(x.detach())
+            extremes = self._observe(x.detach())
         if not self.enabled:
             return x
         scale, zero_point = self.params()
-        return fake_quantize(x, scale, zero_point, self.spec)
+        if self.learned_scale is not None:
+            features = max(x.numel() // max(len(x), 1), 1)
+            return learned_step_quantize(x, scale, zero_point, self.spec, features)
+        grid = (scale, zero_point, self.spec.quant_min, self.spec.quant_max)
+        inside = extremes is not None and covers(*extremes, *grid)
+        return (fake_quantize_inside if inside else fake_quantize)(x, scale, zero_point, self.spec)
 
     @torch.no_grad()
-    def _observe(self, x: Tensor) -> None:
-        low, high = tensor_range(x, None)
+    def _observe(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Move the range towards that of ``x``, and return the latter."""
+        smallest, largest = torch.aminmax(x)
+        low, high = range_over_processes(smallest.to(self.low), largest.to(self.high))
         first = self.low > self.high
         self.set_range(
-            torch.where(first, low, torch.lerp(self.low, low.to(self.low), self.averaging)),
-            torch.where(first, high, torch.lerp(self.high, high.to(self.high), self.averaging)),
+            torch.where(first, low, torch.lerp(self.low, low, self.averaging)),
+            torch.where(first, high, torch.lerp(self.high, high, self.averaging)),
         )
+        return smallest, largest
 
     @torch.no_grad()
     def set_range(self, low: Tensor, high: Tensor) -> None:
@@ -145,32 +156,6 @@ class FakeQuantize(nn.Module):
         return f"{self.spec}, enabled={self.enabled}, observing={self.observing}"
 
 
-def apply_layer(layer: WeightedLayer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """What ``layer`` computes, with another weight and bias in place of its own."""
-    if isinstance(layer, nn.Linear):
-        return F.linear(x, weight, bias)
-    if isinstance(layer, TRANSPOSED):
-        return _transposed(layer, x, weight, bias)
-    convolved: Tensor = layer._conv_forward(x, weight, bias)
-    return convolved
-
-
-def _transposed(layer: WeightedLayer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    functions = {3: F.conv_transpose1d, 4: F.conv_transpose2d, 5: F.conv_transpose3d}
-    assert isinstance(layer, TRANSPOSED)
-    result: Tensor = functions[weight.ndim](
-        x,
-        weight,
-        bias,
-        layer.stride,
-        layer.padding,
-        layer.output_padding,
-        layer.groups,
-        layer.dilation,
-    )
-    return result
-
-
 @final
 class QuantizedLayer(nn.Module):
     """A convolution or linear layer that computes with integer weights, its batch norm folded in.
@@ -180,8 +165,13 @@ class QuantizedLayer(nn.Module):
     normalise (Krishnamoorthi 2018, section 3.2.3). In evaluation, or once ``batchnorm_frozen`` is
     set, the folded weight and bias are used as the device will use them.
 
+    While the statistics are live, ``γ/σ`` only chooses the grid and gets no gradient from the
+    weight: the min-max scale of a channel grows with it, so that dividing by it again leaves
+    nothing of it.
+
     Args:
-        layer: The layer; its ``weight`` may be parametrised, for example by a pruning mask.
+        layer: The layer; its ``weight`` may be parametrised, or pruned with
+            ``torch.nn.utils.prune``.
         spec: Grid of the weight.
         batchnorm: The batch norm that follows the layer, if any.
     """
@@ -207,23 +197,43 @@ class QuantizedLayer(nn.Module):
         if self.batchnorm is None or not self.training or self.batchnorm_frozen:
             weight, bias = self.folded()
             return apply_layer(self.layer, x, self.on_grid(weight), bias)
-        factor = self._batchnorm_factor(self.batchnorm)
-        weight = self.on_grid(scale_channels(self.layer.weight, factor, self.groups))
-        # Scaled back here and not behind the convolution: the weight is the smaller tensor.
-        weight = scale_channels(weight, 1 / factor, self.groups)
-        normalised: Tensor = self.batchnorm(apply_layer(self.layer, x, weight, self.layer.bias))
+        weight, bias = masked_parameters(self.layer)
+        y = apply_layer(self.layer, x, self._unfolded_on_grid(weight, self.batchnorm), bias)
+        normalised: Tensor = self.batchnorm(y)
         return normalised
+
+    def _unfolded_on_grid(self, weight: Tensor, norm: BatchNorm) -> Tensor:
+        """Folded, put on the grid, and scaled back: here, because the output is a larger tensor."""
+        if not self.enabled:
+            return weight
+        factor = self._batchnorm_factor(norm)
+        if self._may_clip:
+            return self._there_and_back(weight, factor)
+        unfolded: Tensor = StraightThroughValue.apply(
+            weight, self._there_and_back(weight.detach(), factor)
+        )
+        return unfolded
+
+    def _there_and_back(self, weight: Tensor, factor: Tensor) -> Tensor:
+        folded = self.on_grid(scale_channels(weight, factor, self.groups))
+        return scale_channels(folded, 1 / factor, self.groups)
+
+    @property
+    def _may_clip(self) -> bool:
+        """Whether a weight can lie outside its grid; a symmetric min-max scale covers them all."""
+        return self.weight_scale is not None or not self.spec.symmetric
 
     def folded(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias with the batch norm in them, not yet quantised."""
         norm = self.batchnorm
+        weight, bias = masked_parameters(self.layer)
         if norm is None:
-            return self.layer.weight, self.layer.bias
+            return weight, bias
         assert norm.running_mean is not None
         assert norm.running_var is not None
         return fold_batchnorm(
-            self.layer.weight,
-            self.layer.bias,
+            weight,
+            bias,
             norm.running_mean,
             norm.running_var,
             norm.weight,
@@ -234,18 +244,28 @@ class QuantizedLayer(nn.Module):
 
     def params(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and zero point for a folded weight: the chosen scale, or else its min-max."""
-        scale, zero_point = weight_params(weight, self.spec)
         chosen: Tensor | None = self.weight_scale
-        return (scale if chosen is None else chosen), zero_point
+        if chosen is None:
+            return weight_params(weight, self.spec)
+        learned = isinstance(chosen, nn.Parameter)
+        scale = usable_step(chosen, self.spec) if learned else chosen
+        if self.spec.symmetric:
+            return scale, torch.zeros_like(scale, dtype=torch.int32)
+        return scale, weight_params(weight, self.spec)[1]
 
     def on_grid(self, weight: Tensor) -> Tensor:
         """A folded weight as its integers mean it, where quantisation is on."""
         if not self.enabled:
             return weight
         scale, zero_point = self.params(weight)
-        return fake_quantize(weight, scale, zero_point, self.spec)
+        if isinstance(self.weight_scale, nn.Parameter):
+            sharing = weight.numel() // scale.numel()
+            return learned_step_quantize(weight, scale, zero_point, self.spec, sharing)
+        on_grid = fake_quantize if self._may_clip else fake_quantize_inside
+        return on_grid(weight, scale, zero_point, self.spec)
 
     @staticmethod
+    @torch.no_grad()
     def _batchnorm_factor(norm: BatchNorm) -> Tensor:
         """``γ/σ`` of each channel, kept off zero because the weight is divided by it again."""
         assert norm.running_var is not None

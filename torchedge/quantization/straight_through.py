@@ -18,6 +18,7 @@ __all__ = [
     "StraightThroughFakeQuantize",
     "StraightThroughRound",
     "StraightThroughValue",
+    "covers",
     "first_clipped",
 ]
 
@@ -117,7 +118,7 @@ class LearnedStepFakeQuantize(torch.autograd.Function):
 def _bounds(
     x: Tensor, scale: Tensor, zero_point: Tensor, quant_min: int, quant_max: int
 ) -> tuple[Tensor, Tensor] | tuple[int, int]:
-    """Smallest and largest ``round(x / scale)``; as numbers where reading them waits for nothing."""
+    """Smallest and largest ``round(x / scale)``; numbers where reading them costs nothing."""
     if _numbers_are_free(x, scale):
         zero = int(zero_point)
         return quant_min - zero, quant_max - zero
@@ -145,8 +146,25 @@ def _masked(
     return torch.where((integers >= lower) & (integers <= upper), gradient, 0.0)
 
 
+def covers(
+    low: Tensor, high: Tensor, scale: Tensor, zero_point: Tensor, quant_min: int, quant_max: int
+) -> bool:
+    """Whether nothing in ``[low, high]`` is clipped; ``False`` where asking would make us wait.
+
+    Example:
+        >>> one = torch.tensor(1.0)
+        >>> covers(-one, 8 * one, one, torch.tensor(0), -8, 7)
+        False
+    """
+    if not (_numbers_are_free(low, scale) and low.dtype is torch.float32):
+        return False
+    step, zero = np.float32(scale.item()), int(zero_point)
+    lowest, highest = np.rint(np.float32(low) / step), np.rint(np.float32(high) / step)
+    return bool(quant_min - zero <= lowest and highest <= quant_max - zero)
+
+
 def first_clipped(scale: float, integer: int, direction: int) -> float:
-    """The float32 closest to zero's side that rounds beyond ``integer``, going up or down.
+    """The first float32 that rounds beyond ``integer``, going up or down.
 
     ``round(x / scale)`` never falls as ``x`` grows, so one number on each side tells what is
     clipped; that number is near ``scale · (integer ± ½)`` and found by stepping from there.
@@ -161,9 +179,12 @@ def first_clipped(scale: float, integer: int, direction: int) -> float:
         (True, True)
     """
     step, outwards = np.float32(scale), np.float32(direction * math.inf)
-    edge = np.float32(scale * (integer + direction / 2))
+    with np.errstate(over="ignore"):  # beyond every float32: then nothing is clipped
+        edge = np.float32(scale * (integer + direction / 2))
     while np.isfinite(edge) and direction * np.rint(edge / step) <= direction * integer:
         edge = np.nextafter(edge, outwards)
-    while direction * np.rint((inner := np.nextafter(edge, -outwards)) / step) > direction * integer:
+    while (
+        direction * np.rint((inner := np.nextafter(edge, -outwards)) / step) > direction * integer
+    ):
         edge = inner
     return float(edge)
