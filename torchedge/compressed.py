@@ -1,7 +1,7 @@
 """The hand-over from training to export: a model, real samples and what it should answer."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
 from torchedge.program import load_program, save_program
 from torchedge.quantization.freeze import FrozenFakeQuantize, freeze
 from torchedge.quantization.graph import require_finite_weights
+from torchedge.quantization.integers import IntegerProgram
 from torchedge.quantization.modules import FakeQuantize
 from torchedge.scheme import QuantScheme
 
@@ -75,9 +76,10 @@ class CompressedModel:
         require_finite_weights(self.module)
         self._require_fitting_samples()
         model = self._frozen()
-        expected = _run_in_batches(model, self.samples, len(self.example_inputs[0]))
         with staged_folder(folder, overwrite=overwrite) as staging:
             save_program(model, self.example_inputs, staging / PROGRAM_FILE)
+            reference = _reference(staging / PROGRAM_FILE, self.scheme)
+            expected = _run_in_batches(reference, self.samples, len(self.example_inputs[0]))
             save_samples(self._samples(expected), staging / SAMPLES_FILE)
             draft = Artifact(
                 path=staging,
@@ -187,8 +189,16 @@ def _quantizer_of(node: object, model: torch.fx.GraphModule) -> FrozenFakeQuanti
     return module if isinstance(module, FrozenFakeQuantize) else None
 
 
+def _reference(path: Path, scheme: QuantScheme | None) -> Callable[..., object]:
+    """The program as its device computes it: on integers where biases are int32."""
+    module = load_program(path).module()
+    assert isinstance(module, torch.fx.GraphModule)
+    integer = scheme is not None and scheme.bias == "int32"
+    return IntegerProgram(module).run if integer else module
+
+
 def _run_in_batches(
-    model: nn.Module, samples: tuple[Tensor, ...], batch_size: int
+    model: Callable[..., object], samples: tuple[Tensor, ...], batch_size: int
 ) -> tuple[Array, ...]:
     """Outputs of a module for all samples, in the batches it will be exported with."""
     results: list[tuple[Tensor, ...]] = []
@@ -224,7 +234,7 @@ class TorchRunner:
         Raises:
             ArtifactError: The program is damaged or holds what must not be loaded.
         """
-        model = load_program(artifact.file(PROGRAM_FILE)).module()
+        model = _reference(artifact.file(PROGRAM_FILE), artifact.scheme)
 
         def run(*inputs: Array) -> tuple[Array, ...]:
             with torch.inference_mode():

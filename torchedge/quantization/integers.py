@@ -1,0 +1,244 @@
+"""A quantised program run on its integers, as ONNX Runtime runs it.
+
+Float arithmetic on fake-quantised values differs from integer arithmetic in the last bit, now and
+then on the other side of a rounding, and in a deep network such differences grow. Here the sums are
+exact integers and each result is rounded once, with the same float32 multiplier as in the runtime.
+
+An operation returns whole steps of the quantiser behind it, so that a ReLU between them, and the
+quantiser itself, cannot round them again.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, fx
+from typing_extensions import override
+
+from torchedge.quantization.operator import fake_quantize_operator
+
+__all__ = ["IntegerProgram"]
+
+_ATEN = torch.ops.aten
+_EXACT = 2**24  # float32 counts up to here
+_CONVOLUTIONS = {
+    _ATEN.conv1d.default,
+    _ATEN.conv2d.default,
+    _ATEN.conv3d.default,
+    _ATEN.conv1d.padding,
+    _ATEN.conv2d.padding,
+    _ATEN.conv3d.padding,
+    _ATEN.conv_transpose1d.default,
+    _ATEN.conv_transpose2d.input,
+    _ATEN.conv_transpose3d.input,
+}
+_TRANSPOSED = frozenset(
+    {
+        _ATEN.conv_transpose1d.default,
+        _ATEN.conv_transpose2d.input,
+        _ATEN.conv_transpose3d.input,
+    }
+)
+_WEIGHTED = frozenset({*_CONVOLUTIONS, _ATEN.linear.default})
+_CLIPS = frozenset(
+    {
+        *(_ATEN.relu.default, _ATEN.relu_.default, _ATEN.relu6.default, _ATEN.relu6_.default),
+        *(_ATEN.hardtanh.default, _ATEN.hardtanh_.default),
+        *(_ATEN.clamp.default, _ATEN.clamp_.default),
+    }
+)
+_ADDITIONS = frozenset({_ATEN.add.Tensor, _ATEN.add_.Tensor})
+_AVERAGES = frozenset({_ATEN.adaptive_avg_pool2d.default, _ATEN.mean.dim})
+_SAME_VALUES = frozenset(
+    {
+        *(_ATEN.flatten.using_ints, _ATEN.view.default, _ATEN.reshape.default),
+        *(_ATEN.max_pool1d.default, _ATEN.max_pool2d.default, _ATEN.max_pool3d.default),
+        *(_ATEN.squeeze.default, _ATEN.squeeze.dim, _ATEN.unsqueeze.default),
+        *(_ATEN.permute.default, _ATEN.transpose.int, _ATEN.dropout.default),
+        *(_ATEN.contiguous.default, _ATEN.pad.default, _ATEN.unflatten.int),
+    }
+)
+_QUANTIZE = torch.ops.torchedge.fake_quantize.default
+assert fake_quantize_operator is not None  # its import registers the operator
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    """Scale and zero point of a tensor, as the program's constants."""
+
+    scale: Tensor
+    zero_point: Tensor
+
+
+@final
+class IntegerProgram(fx.Interpreter):
+    """Runs the graph of an exported program whose biases are int32.
+
+    Convolutions, linear layers, additions and global averages between quantisers are computed on
+    integers; everything else as it is written.
+
+    Args:
+        graph_module: ``program.module()`` of a program with ``torchedge::fake_quantize`` nodes.
+    """
+
+    def __init__(self, graph_module: fx.GraphModule) -> None:
+        super().__init__(graph_module)
+        self._constants = graph_module
+        self._results = dict(self._integer_results())
+
+    @override
+    def run_node(self, n: fx.Node) -> Any:
+        """Compute one node, on integers where its result is quantised."""
+        if n in self._results:
+            with torch.no_grad():
+                return self._results[n](n)
+        return super().run_node(n)
+
+    def _integer_results(self) -> Iterator[tuple[fx.Node, Callable[[fx.Node], Tensor]]]:
+        """Nodes that run on integers, found from the quantisers backwards."""
+        for quantizer in self._constants.graph.nodes:
+            if quantizer.target is not _QUANTIZE or not isinstance(quantizer.args[0], fx.Node):
+                continue
+            node = _before_clip(quantizer.args[0])
+            if node is None:
+                continue
+            grid = self._grid(quantizer)
+            if node.target in _WEIGHTED and self._has_integer_operands(node):
+                yield node, lambda n, grid=grid: self._weighted(n, grid)
+            elif node.target in _ADDITIONS and self._adds_integers(node):
+                yield node, lambda n, grid=grid: self._added(n, grid)
+            elif self._averages_integers(node):
+                yield node, lambda n, grid=grid: self._averaged(n, grid)
+
+    def _grid(self, quantizer: fx.Node) -> _Grid:
+        scale, zero_point = (self._constant(quantizer.args[index]) for index in (1, 2))
+        assert scale is not None
+        assert zero_point is not None
+        return _Grid(scale=scale, zero_point=zero_point)
+
+    def _constant(self, node: object) -> Tensor | None:
+        if not isinstance(node, fx.Node) or node.op != "get_attr":
+            return None
+        return self.fetch_attr(str(node.target)).detach()
+
+    def _source_grid(self, node: object) -> _Grid | None:
+        """The grid of an activation: its quantiser's, also through operations that keep values."""
+        while isinstance(node, fx.Node) and node.target in _SAME_VALUES:
+            node = node.args[0]
+        if not isinstance(node, fx.Node) or node.target is not _QUANTIZE:
+            return None
+        return self._grid(node)
+
+    def _has_integer_operands(self, node: fx.Node) -> bool:
+        _, weight, *rest = node.args
+        on_grid = isinstance(weight, fx.Node) and weight.target is _QUANTIZE
+        bias = rest[0] if rest else None
+        integer_bias = bias is None or (isinstance(bias, fx.Node) and bias.target is _QUANTIZE)
+        return on_grid and integer_bias and self._source_grid(node.args[0]) is not None
+
+    def _adds_integers(self, node: fx.Node) -> bool:
+        return len(node.args) == 2 and all(self._source_grid(value) for value in node.args)
+
+    def _averages_integers(self, node: fx.Node) -> bool:
+        if node.target not in _AVERAGES or self._source_grid(node.args[0]) is None:
+            return False
+        if node.target is _ATEN.mean.dim:
+            return sorted(d % 4 for d in node.args[1]) == [2, 3]  # type: ignore[union-attr]
+        return list(node.args[1]) == [1, 1]  # type: ignore[arg-type]
+
+    def _weighted(self, node: fx.Node, result: _Grid) -> Tensor:
+        """``float(Σ x_q·w_q + b_q) · (s_x·s_w / s_y)`` steps (ONNX Runtime's requantisation)."""
+        arguments, _ = self.fetch_args_kwargs_from_env(node)
+        x, weight, *rest = arguments
+        source, weights = self._source_grid(node.args[0]), self._grid(node.args[1])  # type: ignore[arg-type]
+        assert source is not None
+        axis = 1 if node.target in _TRANSPOSED else 0
+        per_channel = _along(weights.scale, weight.ndim, axis)
+        integers = torch.round(weight / per_channel)
+        sums = _exact_sums(node.target, torch.round(x / source.scale), integers, rest[1:])
+        channel = -1 if node.target is _ATEN.linear.default else 1
+        scales = _per_output(source.scale * weights.scale, sums.shape[channel])
+        if rest and rest[0] is not None:
+            bias = torch.round(rest[0].double() / scales.double())
+            sums = sums + _along(bias, sums.ndim, channel)
+        return _in_steps(sums.float(), _along(scales / result.scale, sums.ndim, channel), result)
+
+    def _added(self, node: fx.Node, result: _Grid) -> Tensor:
+        """``a·(s_a/s_y) + (b·(s_b/s_y) + c)`` steps, each sum rounded once to float32."""
+        (a, first), (b, second) = (
+            (value, self._source_grid(argument))
+            for value, argument in zip(
+                self.fetch_args_kwargs_from_env(node)[0], node.args, strict=True
+            )
+        )
+        assert first is not None
+        assert second is not None
+        ratios = first.scale / result.scale, second.scale / result.scale
+        zero = result.zero_point.float()
+        of_b = (ratios[1] * second.zero_point.float()).double()
+        offset = (ratios[0].double() * first.zero_point.double() + of_b).float()
+        total = zero - offset
+        for x, grid, ratio in ((b, second, ratios[1]), (a, first, ratios[0])):
+            steps = torch.round(x / grid.scale).double() + grid.zero_point.double()
+            total = (total.double() + steps * ratio.double()).float()
+        return (torch.round(total) - zero) * result.scale
+
+    def _averaged(self, node: fx.Node, result: _Grid) -> Tensor:
+        """``float(Σ x_q) · (s_x / (s_y·n))`` steps."""
+        x = self.fetch_args_kwargs_from_env(node)[0][0]
+        source = self._source_grid(node.args[0])
+        assert source is not None
+        keeps = node.target is not _ATEN.mean.dim or (len(node.args) > 2 and bool(node.args[2]))
+        sums = torch.round(x / source.scale).sum((2, 3), keepdim=keeps)
+        count = x.shape[2] * x.shape[3]
+        return _in_steps(sums, source.scale / (result.scale * count), result)
+
+
+def _before_clip(node: fx.Node) -> fx.Node | None:
+    """The operation whose result, perhaps after a ReLU, only the quantiser reads."""
+    if node.target in _CLIPS and len(node.users) == 1 and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    return node if len(node.users) == 1 else None
+
+
+def _in_steps(sums: Tensor, multiplier: Tensor, result: _Grid) -> Tensor:
+    return torch.round(sums * multiplier) * result.scale
+
+
+def _along(values: Tensor, rank: int, axis: int) -> Tensor:
+    if values.ndim == 0:
+        return values
+    shape = [1] * rank
+    shape[axis] = -1
+    return values.view(shape)
+
+
+def _per_output(scales: Tensor, channels: int) -> Tensor:
+    """One scale for each output channel; those of a grouped transposed convolution repeat."""
+    return scales.repeat(channels // len(scales)) if scales.ndim else scales
+
+
+def _exact_sums(operation: Any, x: Tensor, weight: Tensor, options: list[Any]) -> Tensor:  # noqa: ANN401
+    """Sums of integer products in float64, from float32 parts that are too small to round."""
+    axis = 0 if operation in _TRANSPOSED else 1
+    inputs = weight.shape[axis]
+    bound = float(weight.abs().transpose(0, 1 - axis).flatten(1).sum(1).amax() * x.abs().amax())
+    if bound < _EXACT:
+        return _call(operation, x, weight, options).double()
+    if _groups(options) > 1:
+        return _call(operation, x.double(), weight.double(), options)
+    parts = min(inputs, int(2 * bound / _EXACT) + 1)
+    channel = -1 if operation is _ATEN.linear.default else 1
+    pairs = zip(x.tensor_split(parts, channel), weight.tensor_split(parts, axis), strict=True)
+    return sum((_exact_sums(operation, a, b, options) for a, b in pairs), torch.tensor(0.0).double())
+
+
+def _groups(options: list[Any]) -> int:
+    return max([value for value in options if isinstance(value, int)], default=1)
+
+
+def _call(operation: Any, x: Tensor, weight: Tensor, options: list[Any]) -> Tensor:  # noqa: ANN401
+    result: Tensor = operation(x, weight, None, *options)
+    return result
