@@ -1,4 +1,6 @@
+import math
 from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -6,9 +8,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import entropy as kullback_leibler
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchedge.errors import CalibrationError
-from torchedge.quantization.calibration import BINS, entropy, entropy_threshold, minmax, observe
+from torchedge.quantization.calibration import (
+    BINS,
+    entropy,
+    entropy_threshold,
+    magnitudes,
+    minmax,
+    observe,
+)
 from torchedge.scheme import QuantSpec
 
 
@@ -79,6 +89,37 @@ def test_memory_is_bounded_however_far_the_range_grows():
     assert int(histogram.counts.sum()) == 2
 
 
+def test_memory_is_bounded_on_both_sides_of_zero():
+    histogram = observe(None, torch.tensor([-1e-30, 1e-30]))
+    for width in (1e-10, 1.0, 1e6):
+        histogram = observe(histogram, torch.tensor([-width, width]))
+    assert len(histogram.counts) <= 2 * 64 * BINS
+    assert int(histogram.counts.sum()) == 8
+    assert histogram.counts[[0, -1]].tolist() == [1, 1]
+
+
+class LargestNewTensor(TorchDispatchMode):
+    """Notes how many bytes the largest tensor takes that an operation makes."""
+
+    size_bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        old = {x.untyped_storage().data_ptr() for x in args if isinstance(x, torch.Tensor)}
+        for tensor in result if isinstance(result, tuple) else (result,):
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().data_ptr() not in old:
+                self.size_bytes = max(self.size_bytes, tensor.untyped_storage().nbytes())
+        return result
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_large_batch_is_counted_without_a_copy_of_it(layout):
+    values = torch.randn(4, 32, 128, 128).to(memory_format=layout)
+    with LargestNewTensor() as largest:
+        observe(None, values)
+    assert 0 < largest.size_bytes <= 2**18 * 8 < values.numel() * 4
+
+
 BATCHES = st.lists(
     st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20), min_size=1, max_size=5
 )
@@ -93,6 +134,96 @@ def test_counting_batch_by_batch_keeps_every_value_and_the_exact_extremes(batche
     assert int(histogram.counts.sum()) == len(everything)
     expected = torch.tensor(everything)
     assert minmax(histogram, QuantSpec()) == (float(expected.min()), float(expected.max()))
+
+
+def exact_counts(values, width):
+    """The bin rule in rational numbers: an edge belongs to the bin nearer to zero."""
+    positions = [Fraction(value) / Fraction(width) for value in values]
+    bins = [math.ceil(p) - 1 if p > 0 else math.floor(p) for p in positions]
+    return Counter(max(b, 0) if p == 0 else b for b, p in zip(bins, positions, strict=True))
+
+
+def counts_by_bin(histogram):
+    counts = enumerate(histogram.counts.tolist(), start=-histogram.bins_below_zero)
+    return {index: count for index, count in counts if count}
+
+
+@given(BATCHES)
+def test_every_value_is_in_the_bin_that_exact_arithmetic_gives_it(batches):
+    values = [value for batch in batches for value in batch]
+    histogram = observe(None, torch.tensor(values))
+    if histogram.bin_width:
+        assert counts_by_bin(histogram) == exact_counts(values, histogram.bin_width)
+
+
+@given(st.lists(st.integers(-4096, 4096), min_size=1, max_size=50))
+def test_values_on_an_edge_are_in_the_bin_nearer_to_zero(integers):
+    histogram = observe(observe(None, torch.tensor([2048.0])), torch.tensor(integers))
+    assert histogram.bin_width == 1
+    assert counts_by_bin(histogram) == exact_counts([2048, *integers], 1)
+
+
+@given(BATCHES, st.floats(2.0**-20, 100, width=32))
+def test_counts_do_not_depend_on_how_later_values_are_split(batches, first):
+    at_once = parts = observe(None, torch.tensor([first]))
+    for batch in batches:
+        parts = observe(parts, torch.tensor(batch))
+    at_once = observe(at_once, torch.tensor([value for batch in batches for value in batch]))
+    assert parts.counts.tolist() == at_once.counts.tolist()
+    assert (parts.bin_width, parts.bins_below_zero) == (at_once.bin_width, at_once.bins_below_zero)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_magnitudes_are_a_histogram_of_absolute_values(seed):
+    values = torch.randn(50_000, generator=torch.Generator().manual_seed(seed)) - 0.5
+    absolute = values.abs().double().numpy()
+    expected, _ = np.histogram(absolute, bins=BINS, range=(0, absolute.max()))
+    assert magnitudes(observe(None, values)).tolist() == expected.tolist()
+
+
+def test_values_of_one_sign_take_bins_on_one_side_only():
+    assert observe(None, torch.tensor([3.0, 5.0])).bins_below_zero == 0
+    negative = observe(None, torch.tensor([-3.0, -5.0]))
+    assert len(negative.counts) == negative.bins_below_zero + 1 == BINS + 1
+
+
+def test_observing_changes_neither_the_values_nor_the_histogram_before():
+    values = torch.tensor([-2.0, 1.0], dtype=torch.float64)
+    first = observe(None, values)
+    before = first.counts.clone()
+    observe(first, torch.tensor([7.0, 1.0]))
+    observe(first, values)
+    assert values.tolist() == [-2.0, 1.0]
+    assert torch.equal(first.counts, before)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int8, torch.uint8, torch.int64]
+)
+def test_every_real_type_is_counted_like_float32(dtype):
+    values = torch.tensor([[0, 1, 2], [5, 100, 100]])
+    histogram, expected = observe(None, values.to(dtype)), observe(None, values.float())
+    assert torch.equal(histogram.counts, expected.counts)
+    assert (histogram.low, histogram.high) == (0.0, 100.0)
+
+
+@pytest.mark.parametrize("value", [1e-30, -1e-30, 1e-45, 1e30, -3e38])
+def test_a_constant_of_any_size_fills_the_outermost_bin(value):
+    histogram = observe(None, torch.full((5,), value))
+    assert int(histogram.counts[0 if value < 0 else -1]) == 5
+    assert entropy(histogram, QuantSpec()) == (histogram.low, histogram.high)
+
+
+def test_magnitudes_without_a_normal_bin_width_count_as_zero():
+    histogram = observe(None, torch.tensor([1e-310], dtype=torch.float64))
+    assert (histogram.bin_width, histogram.counts.tolist()) == (0.0, [1])
+
+
+def test_the_values_of_a_slice_and_of_an_expanded_tensor_are_counted():
+    values = torch.arange(24.0).view(2, 3, 4)
+    assert int(observe(None, values[:, :, ::2]).counts.sum()) == 12
+    assert int(observe(None, values[:1].expand(5, 3, 4)).counts.sum()) == 60
+    assert int(observe(None, torch.tensor(2.0)).counts.sum()) == 1
 
 
 @given(BATCHES)
