@@ -67,12 +67,13 @@ class TorchToOnnx:
         return write_artifact(draft)
 
     def _quantized_model(self, program: "ExportedProgram", source: Artifact) -> "onnx.ModelProto":
-        from torchedge_onnx import rewrites
+        from torchedge_onnx import integer_forms, rewrites
 
         model = rewrites.without_metadata(_translated(program, source))
-        model = rewrites.mean_to_global_pool(model)
+        model = integer_forms.fold_padding(rewrites.mean_to_global_pool(model))
         if self.integer_weights:
-            model = rewrites.with_own_zero_points(rewrites.fold_weight_quantizers(model))
+            model = integer_forms.transpose_weights(rewrites.fold_weight_quantizers(model))
+            model = rewrites.with_own_zero_points(integer_forms.subpixel_convolutions(model))
         return rewrites.lower_opset(model, self.opset)
 
 

@@ -50,7 +50,9 @@ def scale_groups(
     """For each quantised tensor the first tensor of those that share its scale.
 
     A result whose values are all values of its operands has their scale, and so has, where the
-    backend computes it so, the result of the operations in ``same_scale``.
+    backend computes it so, the result of the operations in ``same_scale``. A concatenation that is
+    not among those shares one scale only where a ReLU is behind each operand: on a grid that does
+    not begin at zero, that ReLU would keep its convolution in float.
     """
     parent = {tensor: tensor for tensor in reads}
     position = {node: index for index, node in enumerate(graph_module.graph.nodes)}
@@ -74,11 +76,22 @@ def _scale_sources(
     kind = kind_of(tensor, graph_module)
     if kind not in SELECTING and kind not in placement.same_scale:
         return
+    if kind == "concat" and kind not in placement.same_scale:
+        if not all(_is_clipped(operand, graph_module) for operand in operands(tensor)):
+            return
     for operand in operands(tensor):
         if tensor in reads.get(operand, ()):
             yield operand
         else:
             yield from _scale_sources(operand, graph_module, reads, placement)
+
+
+def _is_clipped(tensor: fx.Node, graph_module: fx.GraphModule) -> bool:
+    kind = kind_of(tensor, graph_module)
+    sources = operands(tensor)
+    if kind in SELECTING and sources:
+        return all(_is_clipped(source, graph_module) for source in sources)
+    return kind == "activation"
 
 
 def _integer_operands(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchedge.compressed import CompressedModel
 from torchedge.export import Artifact
 from torchedge.quantization.calibration import minmax
-from torchedge.quantization.transform import calibrate, prepare_qat
+from torchedge.quantization import calibrate, prepare_qat
 from torchedge_tensorrt.targets import TENSORRT_SCHEME
 
 BATCH = 4
