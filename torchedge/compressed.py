@@ -76,6 +76,8 @@ class CompressedModel:
         require_finite_weights(self.module)
         self._require_fitting_samples()
         model = self._frozen()
+        with torch.no_grad():
+            _tensors(model(*self.example_inputs))  # refused before anything is written
         with staged_folder(folder, overwrite=overwrite) as staging:
             save_program(model, self.example_inputs, staging / PROGRAM_FILE)
             reference = _reference(staging / PROGRAM_FILE, self.scheme)

@@ -11,12 +11,14 @@ from torchedge.errors import ExportError
 
 __all__ = [
     "WEIGHTED_OPERATIONS",
+    "add_constant",
     "attribute",
     "constants",
     "copied",
     "producers",
     "remove_unused",
     "replace_input",
+    "replace_node",
     "tensor_shapes",
     "weight_chain",
     "weighted_macs",
@@ -58,6 +60,19 @@ def replace_input(model: onnx.ModelProto, old: str, new: str) -> None:
         for index, name in enumerate(node.input):
             if name == old:
                 node.input[index] = new
+
+
+def add_constant(model: onnx.ModelProto, name: str, array: Constant) -> None:
+    """Add an initialiser."""
+    model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+
+
+def replace_node(model: onnx.ModelProto, old: onnx.NodeProto, new: list[onnx.NodeProto]) -> None:
+    """Put other nodes in the place of one."""
+    index = list(model.graph.node).index(old)
+    model.graph.node.remove(old)
+    for offset, node in enumerate(new):
+        model.graph.node.insert(index + offset, node)
 
 
 def remove_unused(model: onnx.ModelProto) -> None:

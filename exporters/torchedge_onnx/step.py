@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from torchedge.errors import ExportError, SchemeError
+from torchedge.backends import ONNX_LIMITS
+from torchedge.errors import ExportError
 from torchedge.export.artifact import Artifact, Format, write_artifact
 from torchedge.export.samples import SAMPLES_FILE
-from torchedge.scheme import QuantScheme
 
 if TYPE_CHECKING:
     import onnx
@@ -43,15 +43,15 @@ class TorchToOnnx:
         """Translate the program; fake quantisers become ``QuantizeLinear``/``DequantizeLinear``.
 
         Raises:
-            SchemeError: The activations are not full int8 or uint8, which ONNX at these opsets
-                cannot say.
+            SchemeError: ONNX at these opsets cannot say the scheme; the text has the nearest.
             ArtifactError: The program is damaged.
             ExportError: An operator cannot be translated.
         """
         from torchedge.compressed import PROGRAM_FILE
         from torchedge.program import load_program
 
-        _require_eight_bits(source.scheme)
+        if source.scheme is not None:
+            ONNX_LIMITS.require(source.scheme)
         program = load_program(source.file(PROGRAM_FILE))
         model = self._quantized_model(program, source)
         _write(model, folder / MODEL_FILE)
@@ -68,21 +68,14 @@ class TorchToOnnx:
 
     def _quantized_model(self, program: "ExportedProgram", source: Artifact) -> "onnx.ModelProto":
         from torchedge_onnx import integer_forms, rewrites
+        from torchedge_onnx.subpixel import subpixel_convolutions
 
         model = rewrites.without_metadata(_translated(program, source))
         model = integer_forms.fold_padding(rewrites.mean_to_global_pool(model))
         if self.integer_weights:
             model = integer_forms.transpose_weights(rewrites.fold_weight_quantizers(model))
-            model = rewrites.with_own_zero_points(integer_forms.subpixel_convolutions(model))
+            model = rewrites.with_own_zero_points(subpixel_convolutions(model))
         return rewrites.lower_opset(model, self.opset)
-
-
-def _require_eight_bits(scheme: QuantScheme | None) -> None:
-    if scheme is not None and (scheme.activation.bits != 8 or scheme.activation.narrow):
-        raise SchemeError(
-            f"activations of {scheme.activation.bits} bits (narrow={scheme.activation.narrow}) "
-            "cannot be written as ONNX QuantizeLinear below opset 21; use 8 bits, not narrow."
-        )
 
 
 def _float_twin(model: "onnx.ModelProto") -> "onnx.ModelProto":

@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, final
 
+from torchedge.backends import TENSORRT_LIMITS
 from torchedge.export.artifact import Artifact, Format, file_record, write_artifact
 from torchedge.export.samples import SAMPLES_FILE, batches, load_samples
 from torchedge_onnx.step import FLOAT_FILE, MODEL_FILE
@@ -39,12 +40,15 @@ class OnnxToTensorRTBundle:
         """Copy the models, write the same scales as a cache, and add the scripts.
 
         Raises:
+            SchemeError: TensorRT cannot run the scheme; the text has the nearest.
             CalibrationError: The source carries no calibration data.
             ArtifactError: One of its ONNX files is damaged.
         """
         from torchedge_tensorrt.calibration_cache import format_cache
         from torchedge_tensorrt.ranges import tensor_scales
 
+        if source.scheme is not None:
+            TENSORRT_LIMITS.require(source.scheme)
         shutil.copyfile(source.file(MODEL_FILE), folder / QUANTIZED_FILE)
         shutil.copyfile(source.file(FLOAT_FILE), folder / PLAIN_FILE)
         calibration = load_samples(source.file(SAMPLES_FILE)).calibration

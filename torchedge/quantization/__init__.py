@@ -9,6 +9,7 @@ from torchedge.quantization.calibration import Histogram, RangeRule, entropy, mi
 from torchedge.quantization.freeze import freeze
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
+from torchedge.quantization.range_rules import mse, percentile
 from torchedge.quantization.ranges import calibrate
 from torchedge.quantization.summary import describe
 from torchedge.quantization.transform import prepare_qat
@@ -27,5 +28,7 @@ __all__ = [
     "freeze",
     "merge_batchnorms",
     "minmax",
+    "mse",
+    "percentile",
     "prepare_qat",
 ]

@@ -12,7 +12,7 @@ __all__ = ["SelfAttention"]
 
 @final
 class SelfAttention(nn.Module):
-    """What ``nn.MultiheadAttention`` computes without masks: three projections, attention, one more.
+    """What ``nn.MultiheadAttention`` computes without masks, its projections as linear layers.
 
     ``softmax(Q Kᵀ / √d) V`` for each head (Vaswani et al. 2017, section 3.2). The attention itself
     stays in float.
@@ -67,7 +67,7 @@ class SelfAttention(nn.Module):
         opened.out_proj.bias = attention.out_proj.bias
         return opened.train(attention.training)
 
-    def forward(
+    def forward(  # noqa: PLR0913 - called as nn.MultiheadAttention is
         self,
         query: Tensor,
         key: Tensor,
@@ -90,7 +90,8 @@ class SelfAttention(nn.Module):
             for layer, x in ((self.query, query), (self.key, key), (self.value, value))
         )
         attended = F.scaled_dot_product_attention(q, k, v)
-        return self.out_proj(self._joined(attended)), None
+        projected: Tensor = self.out_proj(self._joined(attended))
+        return projected, None
 
     def _split(self, x: Tensor) -> Tensor:
         """To ``(batch, heads, sequence, features of a head)``."""

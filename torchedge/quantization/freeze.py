@@ -6,11 +6,11 @@ from typing import final
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils import parametrize
 
 from torchedge.errors import SchemeError
 from torchedge.quantization.functional import fake_quantize
 from torchedge.quantization.graph import input_scale_source
+from torchedge.quantization.merge import plain_copy
 from torchedge.quantization.modules import (
     FakeQuantize,
     QuantizedLayer,
@@ -130,24 +130,14 @@ def _frozen_layer(
     scale, zero_point = quantized.params(weight)
     bias_quantizer = None
     if input_scale is not None and bias is not None:
-        largest = bias.abs() if scale.ndim else bias.abs().amax()
+        sharing = len(bias) // len(scale) if scale.ndim else 1  # groups of a transposed convolution
+        largest = bias.abs().view(sharing, -1).amax(0) if scale.ndim else bias.abs().amax()
         scale = torch.maximum(scale, largest / (input_scale * _BIAS_STEPS))
-        bias_quantizer = FrozenFakeQuantize.of_bias(input_scale * scale)
+        steps = input_scale * scale
+        bias_quantizer = FrozenFakeQuantize.of_bias(steps.repeat(sharing) if scale.ndim else steps)
         bias = bias_quantizer(bias)
-    layer = _plain_copy(quantized.layer)
+    layer = plain_copy(quantized.layer)
     layer.weight = nn.Parameter(fake_quantize(weight, scale, zero_point, quantized.spec))
     layer.bias = None if bias is None else nn.Parameter(bias)
     weight_quantizer = FrozenFakeQuantize.of_spec(scale, zero_point, quantized.spec)
     return FrozenLayer(layer, weight_quantizer, bias_quantizer if bias_kind == "int32" else None)
-
-
-def _plain_copy(layer: WeightedLayer) -> WeightedLayer:
-    """A copy without parametrisations, so that its weight can be set.
-
-    Copies of a parametrised module share its class, so the class is exchanged and not edited.
-    """
-    plain = copy.deepcopy(layer)
-    if parametrize.is_parametrized(plain):
-        plain.__class__ = parametrize.type_before_parametrizations(layer)
-        del plain.parametrizations
-    return plain

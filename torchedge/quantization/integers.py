@@ -10,6 +10,7 @@ quantiser itself, cannot round them again.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -106,11 +107,11 @@ class IntegerProgram(fx.Interpreter):
                 continue
             grid = self._grid(quantizer)
             if node.target in _WEIGHTED and self._has_integer_operands(node):
-                yield node, lambda n, grid=grid: self._weighted(n, grid)
+                yield node, partial(self._weighted, result=grid)
             elif node.target in _ADDITIONS and self._adds_integers(node):
-                yield node, lambda n, grid=grid: self._added(n, grid)
+                yield node, partial(self._added, result=grid)
             elif self._averages_integers(node):
-                yield node, lambda n, grid=grid: self._averaged(n, grid)
+                yield node, partial(self._averaged, result=grid)
 
     def _grid(self, quantizer: fx.Node) -> _Grid:
         scale, zero_point = (self._constant(quantizer.args[index]) for index in (1, 2))
@@ -121,7 +122,8 @@ class IntegerProgram(fx.Interpreter):
     def _constant(self, node: object) -> Tensor | None:
         if not isinstance(node, fx.Node) or node.op != "get_attr":
             return None
-        return self.fetch_attr(str(node.target)).detach()
+        constant: Tensor = self.fetch_attr(str(node.target)).detach()
+        return constant
 
     def _source_grid(self, node: object) -> _Grid | None:
         """The grid of an activation: its quantiser's, also through operations that keep values."""
@@ -145,8 +147,8 @@ class IntegerProgram(fx.Interpreter):
         if node.target not in _AVERAGES or self._source_grid(node.args[0]) is None:
             return False
         if node.target is _ATEN.mean.dim:
-            return sorted(d % 4 for d in node.args[1]) == [2, 3]  # type: ignore[union-attr]
-        return list(node.args[1]) == [1, 1]  # type: ignore[arg-type]
+            return sorted(d % 4 for d in _whole_numbers(node.args[1])) == [2, 3]
+        return _whole_numbers(node.args[1]) == [1, 1]
 
     def _weighted(self, node: fx.Node, result: _Grid) -> Tensor:
         """``float(Σ x_q·w_q + b_q) · (s_x·s_w / s_y)`` steps (ONNX Runtime's requantisation)."""
@@ -232,7 +234,13 @@ def _exact_sums(operation: Any, x: Tensor, weight: Tensor, options: list[Any]) -
     parts = min(inputs, int(2 * bound / _EXACT) + 1)
     channel = -1 if operation is _ATEN.linear.default else 1
     pairs = zip(x.tensor_split(parts, channel), weight.tensor_split(parts, axis), strict=True)
-    return sum((_exact_sums(operation, a, b, options) for a, b in pairs), torch.tensor(0.0).double())
+    return sum(
+        (_exact_sums(operation, a, b, options) for a, b in pairs), torch.tensor(0.0).double()
+    )
+
+
+def _whole_numbers(argument: object) -> list[int]:
+    return [int(str(value)) for value in argument] if isinstance(argument, list | tuple) else []
 
 
 def _groups(options: list[Any]) -> int:

@@ -4,17 +4,19 @@ import copy
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
-from torchedge.quantization.modules import QuantizedLayer
+from torchedge.quantization.modules import QuantizedLayer, WeightedLayer
 
-__all__ = ["merge_batchnorms"]
+__all__ = ["merge_batchnorms", "plain_copy"]
 
 
 @torch.no_grad()
 def merge_batchnorms(model: nn.Module) -> nn.Module:
     """A copy of a prepared model whose folded batch norms have become weights and biases.
 
-    Every layer gets a bias, so that its mean can be corrected. In evaluation mode the copy computes
+    Every layer gets a bias, so that its mean can be corrected. Weights that a mask had set to zero
+    are zero; the mask itself is gone. In evaluation mode the copy computes
     what the model computed; it can be trained on, without batch statistics.
 
     Example:
@@ -34,7 +36,8 @@ def merge_batchnorms(model: nn.Module) -> nn.Module:
 def _merge(quantized: QuantizedLayer) -> None:
     weight, bias = quantized.folded()
     quantized.batchnorm = None
-    quantized.layer.weight.copy_(weight)
+    quantized.layer = plain_copy(quantized.layer)
+    quantized.layer.weight = nn.Parameter(weight.detach().clone())
     if bias is None:
         bias = weight.new_zeros(_output_channels(quantized))
     quantized.layer.bias = nn.Parameter(bias.detach().clone())
@@ -43,3 +46,15 @@ def _merge(quantized: QuantizedLayer) -> None:
 def _output_channels(quantized: QuantizedLayer) -> int:
     layer = quantized.layer
     return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+
+
+def plain_copy(layer: WeightedLayer) -> WeightedLayer:
+    """A copy without parametrisations, so that its weight can be set.
+
+    Copies of a parametrised module share its class, so the class is exchanged and not edited.
+    """
+    plain = copy.deepcopy(layer)
+    if parametrize.is_parametrized(plain):
+        plain.__class__ = parametrize.type_before_parametrizations(layer)
+        del plain.parametrizations
+    return plain

@@ -56,7 +56,9 @@ def layers_for_functions(graph_module: fx.GraphModule) -> None:
             path = _free_path(node, graph_module)
             graph_module.add_submodule(path, layer.train(graph_module.training))
             with graph_module.graph.inserting_before(node):
-                call = graph_module.graph.call_module(path, (_arguments(node, ("input",))["input"],))
+                call = graph_module.graph.call_module(
+                    path, (_arguments(node, ("input",))["input"],)
+                )
             node.replace_all_uses_with(call)
             graph_module.graph.erase_node(node)
     graph_module.graph.eliminate_dead_code()
@@ -69,7 +71,7 @@ def _layer_of(node: fx.Node, graph_module: fx.GraphModule) -> nn.Module | None:
         return _linear(node, graph_module)
     if node.target in _DROPOUTS:
         arguments = _arguments(node, ("input", "p"))
-        return _DROPOUTS[node.target](arguments.get("p", 0.5))  # type: ignore[index]
+        return _DROPOUTS[node.target](arguments.get("p", 0.5))
     return None
 
 
@@ -115,9 +117,7 @@ def _convolution(node: fx.Node, graph_module: fx.GraphModule) -> nn.Module | Non
     groups = arguments.get("groups", 1)
     ends = (weight.shape[0], weight.shape[1] * groups)
     sizes = ends if transposed else ends[::-1]
-    layer = kind(
-        *sizes, tuple(weight.shape[2:]), bias=bias is not None, device="meta", **arguments
-    )
+    layer = kind(*sizes, tuple(weight.shape[2:]), bias=bias is not None, device="meta", **arguments)
     return _with_parameters(layer, weight, bias)
 
 
@@ -154,5 +154,3 @@ def require_known_layers(graph_module: fx.GraphModule) -> None:
                 "form here and would stay in float unseen; write it with convolutions and linear "
                 "layers, or take it out of the model that is prepared."
             )
-
-

@@ -115,8 +115,8 @@ _NAMES_OF_KIND: dict[Kind, str] = {
     ),
     "resize": "interpolate upsample",
     "same_values": (
-        "max_pool1d max_pool2d max_pool3d flatten unflatten view reshape squeeze unsqueeze contiguous "
-        "dropout dropout2d dropout3d permute transpose t detach stochastic_depth "
+        "max_pool1d max_pool2d max_pool3d flatten unflatten view reshape squeeze unsqueeze "
+        "contiguous dropout dropout2d dropout3d permute transpose t detach stochastic_depth "
         "chunk split tensor_split unbind"
     ),
     "select": (
@@ -163,7 +163,7 @@ def _module_kind(module: nn.Module) -> Kind:
     if type(module).__name__ in DROPS_PATHS:
         return "same_values"
     written = parametrize.type_before_parametrizations(module)  # a pruning mask changes the type
-    kind = next((kind for types, kind in _MODULE_KINDS if written in types), "float")
+    kind: Kind = next((kind for types, kind in _MODULE_KINDS if written in types), "float")
     if kind == "resize" and getattr(module, "mode", "bilinear") == "nearest":
         return "select"
     return _clipped_kind(kind, getattr(module, "min_val", None), getattr(module, "max_val", None))
@@ -221,5 +221,5 @@ def _pad_kind(node: fx.Node) -> Kind:
     """Zeros are on every grid; another constant is not."""
     mode, value = _argument(node, 2, "mode"), _argument(node, 3, "value")
     if mode in {None, "constant"}:
-        return "same_values" if value in {None, 0, 0.0} else "float"
+        return "same_values" if value in {None, 0} else "float"
     return "select"

@@ -76,9 +76,9 @@ def _scale_sources(
     kind = kind_of(tensor, graph_module)
     if kind not in SELECTING and kind not in placement.same_scale:
         return
-    if kind == "concat" and kind not in placement.same_scale:
-        if not all(_is_clipped(operand, graph_module) for operand in operands(tensor)):
-            return
+    clipped = all(_is_clipped(operand, graph_module) for operand in operands(tensor))
+    if kind == "concat" and kind not in placement.same_scale and not clipped:
+        return
     for operand in operands(tensor):
         if tensor in reads.get(operand, ()):
             yield operand

@@ -10,7 +10,8 @@ from typing_extensions import override
 
 from torchedge.errors import CalibrationError
 from torchedge.quantization.calibration import Histogram, RangeRule, entropy, observe
-from torchedge.quantization.modules import FakeQuantize
+from torchedge.quantization.merge import merge_batchnorms
+from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 
 __all__ = ["calibrate"]
 
@@ -41,7 +42,7 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor], rule: RangeRule = ent
     quantizers = {n: m for n, m in calibrated.named_modules() if isinstance(m, FakeQuantize)}
     if not quantizers:
         raise CalibrationError("the model has no quantisers; run prepare_qat(model, …) first.")
-    histograms = _histograms(calibrated, quantizers, batches)
+    histograms = _histograms(_with_fixed_weights(model), batches)
     for name, quantizer in quantizers.items():
         if quantizer.fixed:
             continue
@@ -50,9 +51,20 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor], rule: RangeRule = ent
     return calibrated
 
 
-def _histograms(
-    model: nn.Module, quantizers: dict[str, FakeQuantize], batches: Iterable[Tensor]
-) -> dict[str, Histogram]:
+@torch.no_grad()
+def _with_fixed_weights(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode whose weights are on their grids once and for all batches."""
+    fixed = merge_batchnorms(model).eval()
+    for module in fixed.modules():
+        if isinstance(module, QuantizedLayer):
+            module.layer.weight.copy_(module.on_grid(module.layer.weight))
+            module.enabled = False
+        elif isinstance(module, FakeQuantize):
+            module.enabled = False
+    return fixed
+
+
+def _histograms(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Histogram]:
     histograms: dict[str, Histogram] = {}
 
     def count(name: str, x: Tensor) -> None:
@@ -61,20 +73,14 @@ def _histograms(
         except CalibrationError as error:
             raise CalibrationError(f"at '{name}': {error}") from error
 
-    training = model.training
-    model.eval()
-    hooks = []
-    for name, quantizer in quantizers.items():
-        quantizer.enabled = False
-        hooks.append(quantizer.register_forward_pre_hook(lambda _, x, name=name: count(name, x[0])))
+    for name, module in model.named_modules():
+        if isinstance(module, FakeQuantize) and not module.fixed:
+            module.register_forward_pre_hook(lambda _, x, name=name: count(name, x[0]))
+    number = -1
     with torch.no_grad():
         for number, batch in enumerate(batches):
             _run(model, batch, number)
-    for quantizer, hook in zip(quantizers.values(), hooks, strict=True):
-        hook.remove()
-        quantizer.enabled = True
-    model.train(training)
-    if len(histograms) < len(quantizers):
+    if number < 0:
         raise CalibrationError(
             "the calibration set is empty; give at least one batch, and some 100 to 500 samples."
         )

@@ -12,6 +12,7 @@ from torchedge.quantization.operations import Kind, kind_of
 
 __all__ = ["OperationSummary", "describe"]
 
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class OperationSummary:

@@ -127,9 +127,7 @@ def _insert_quantizers(graph_module: fx.GraphModule, scheme: QuantScheme) -> Non
             reader.replace_input_with(tensor, node)
 
 
-def _quantizer(
-    tensor: fx.Node, graph_module: fx.GraphModule, scheme: QuantScheme
-) -> FakeQuantize:
+def _quantizer(tensor: fx.Node, graph_module: fx.GraphModule, scheme: QuantScheme) -> FakeQuantize:
     kind = kind_of(tensor, graph_module)
     fixed = FIXED_RANGES.get(kind) if scheme.placement.fixed_outputs else None
     return FakeQuantize(scheme.activation, fixed=fixed).train(graph_module.training)

@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from torchedge.backends import TENSORRT
 from torchedge.compressed import CompressedModel
 from torchedge.export import Artifact
-from torchedge.quantization.calibration import minmax
 from torchedge.quantization import calibrate, prepare_qat
-from torchedge_tensorrt.targets import TENSORRT_SCHEME
+from torchedge.quantization.calibration import minmax
 
 BATCH = 4
 
@@ -49,12 +49,12 @@ def save_trained(folder: Path, calibration: tuple[Tensor, ...]) -> Artifact:
     """The quantised tiny network with min-max ranges, saved as a recipe would save it."""
     torch.manual_seed(0)
     data = images(4 * BATCH)
-    prepared = prepare_qat(TinyNet().eval(), TENSORRT_SCHEME, (data[:BATCH],))
+    prepared = prepare_qat(TinyNet().eval(), TENSORRT, (data[:BATCH],))
     return CompressedModel(
         module=calibrate(prepared, [data], minmax),
         example_inputs=(data[:BATCH],),
         samples=(data,),
         calibration=calibration,
-        scheme=TENSORRT_SCHEME,
+        scheme=TENSORRT,
         name="tiny",
     ).save(folder)
