@@ -113,7 +113,7 @@ def _integer_operands(
 
 
 def _is_normalised_stream(node: fx.Node, graph_module: fx.GraphModule) -> bool:
-    """An addition that a layer or group norm reads, at once or through further additions."""
+    """An addition that a layer or group norm reads: at once, through further ones, or averaged."""
     if kind_of(node, graph_module) != "add":
         return False
     waiting = list(node.users)
@@ -123,7 +123,7 @@ def _is_normalised_stream(node: fx.Node, graph_module: fx.GraphModule) -> bool:
         kind = kind_of(user, graph_module)
         if kind == "normalisation":
             return True
-        if kind == "add" or kind in SELECTING:
+        if kind in {"add", "average_pool"} or kind in SELECTING:
             waiting += [further for further in user.users if further not in seen]
             seen |= set(user.users)
     return False
