@@ -23,6 +23,7 @@ from torchedge.quantization.layers import (
     masked_parameters,
 )
 from torchedge.quantization.processes import range_over_processes
+from torchedge.quantization.scales import extremes
 from torchedge.quantization.straight_through import StraightThroughValue, covers
 from torchedge.scheme import QuantSpec
 
@@ -92,8 +93,8 @@ class FakeQuantize(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """Width of one step."""
-        return self.params()[0]
+        """Width of one step, as a number and not as something to learn."""
+        return self.params()[0].detach()
 
     @property
     def zero_point(self) -> Tensor:
@@ -108,9 +109,9 @@ class FakeQuantize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Observe ``x`` where that is on, and return it on the grid where that is on."""
-        extremes: tuple[Tensor, Tensor] | None = None
+        observed: tuple[Tensor, Tensor] | None = None
         if self.observing and self.training and not self.fixed and self.learned_scale is None:
-            extremes = self._observe(x.detach())
+            observed = self._observe(x.detach())
         if not self.enabled:
             return x
         scale, zero_point = self.params()
@@ -118,13 +119,13 @@ class FakeQuantize(nn.Module):
             features = max(x.numel() // max(len(x), 1), 1)
             return learned_step_quantize(x, scale, zero_point, self.spec, features)
         grid = (scale, zero_point, self.spec.quant_min, self.spec.quant_max)
-        inside = extremes is not None and covers(*extremes, *grid)
+        inside = observed is not None and covers(*observed, *grid)
         return (fake_quantize_inside if inside else fake_quantize)(x, scale, zero_point, self.spec)
 
     @torch.no_grad()
     def _observe(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Move the range towards that of ``x``, and return the latter."""
-        smallest, largest = torch.aminmax(x)
+        smallest, largest = extremes(x)
         low, high = range_over_processes(smallest.to(self.low), largest.to(self.high))
         first = self.low > self.high
         self.set_range(

@@ -11,6 +11,7 @@ from torchedge.scheme import QuantSpec
 __all__ = [
     "affine_params",
     "along_axis",
+    "extremes",
     "group_ranges",
     "rounded_up",
     "steps",
@@ -101,6 +102,23 @@ def tensor_range(
         return x.amin(), x.amax()
     others = [d for d in range(x.ndim) if d != axis % x.ndim]
     return x.amin(others), x.amax(others)
+
+
+def extremes(x: Float[Tensor, "*s"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Smallest and largest value, read in one pass.
+
+    Under ``torch.compile`` both are largest values: what its partitioner takes for fusible has
+    ``amax`` in it and ``aminmax`` not, and behind an operation that it cannot fuse it stores every
+    mask for the backward pass, transposed twice, and computes none again.
+
+    Example:
+        >>> extremes(torch.tensor([0.5, -2.0]))
+        (tensor(-2.), tensor(0.5000))
+    """
+    if torch.compiler.is_compiling():
+        return -(-x).amax(), x.amax()
+    low, high = torch.aminmax(x)
+    return low, high
 
 
 def weight_params(

@@ -22,6 +22,8 @@ __all__ = [
     "first_clipped",
 ]
 
+_MORE_THAN_IS_UNROLLED = 16
+
 
 @final
 class StraightThroughRound(torch.autograd.Function):
@@ -67,6 +69,7 @@ class StraightThroughFakeQuantize(torch.autograd.Function):
         quant_max: int,
     ) -> Tensor:
         """Return ``scale · clip(round(x / scale), quant_min - zero_point, quant_max - …)``."""
+        scale, zero_point = _computed_once(scale), _computed_once(zero_point)
         ctx.save_for_backward(x, scale, zero_point)
         ctx.quant_min, ctx.quant_max = quant_min, quant_max
         return _on_grid(x, scale, *_bounds(x, scale, zero_point, quant_min, quant_max))
@@ -94,6 +97,7 @@ class LearnedStepFakeQuantize(torch.autograd.Function):
         gradient_factor: float,
     ) -> Tensor:
         """Return what :class:`StraightThroughFakeQuantize` returns."""
+        scale, zero_point = _computed_once(scale), _computed_once(zero_point)
         lower, upper = quant_min - zero_point, quant_max - zero_point
         ctx.save_for_backward(x, scale, lower, upper)
         ctx.gradient_factor = gradient_factor
@@ -113,6 +117,17 @@ class LearnedStepFakeQuantize(torch.autograd.Function):
         of_scale = (gradients[0] * slopes).sum_to_size(scale.shape) * ctx.gradient_factor
         of_x = torch.where(inside, gradients[0], 0.0)
         return of_x, of_scale.to(scale.dtype), None, None, None, None
+
+
+def _computed_once(value: Tensor) -> Tensor:
+    """The same number; under ``torch.compile`` one that is stored before the loop over ``x``.
+
+    Inductor writes the arithmetic of a single number into every loop that reads it, here some 30
+    operations for each vector of ``x``, but stores the result of a reduction.
+    """
+    if value.ndim > 0 or not torch.compiler.is_compiling():
+        return value
+    return value.expand(_MORE_THAN_IS_UNROLLED).amax()
 
 
 def _bounds(

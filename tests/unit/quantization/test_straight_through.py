@@ -130,7 +130,7 @@ def test_an_infinite_gradient_of_a_clipped_value_is_zero_and_not_nan():
         assert x.grad.tolist() == [0, torch.inf]
 
 
-@pytest.mark.parametrize("high, covered", [(7.5, False), (7.4999995, True), (9.0, False)])
+@pytest.mark.parametrize(("high", "covered"), [(7.5, False), (7.4999995, True), (9.0, False)])
 def test_a_range_is_covered_until_its_end_rounds_beyond_the_grid(high, covered):
     """7.5 is half way between 7 and 8, and rounds to the even 8."""
     one, zero = torch.tensor(1.0), torch.tensor(0)
