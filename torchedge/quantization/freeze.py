@@ -99,7 +99,7 @@ def freeze(model: nn.Module, *, bias: BiasKind = "float") -> nn.Module:
             ``|bias| · inputs / 2^23``).
 
     Raises:
-        SchemeError: The model does not come from ``prepare_qat``.
+        SchemeError: The model does not come from ``prepare_qat``, or its weights are in groups.
         CalibrationError: A quantiser has no range yet.
     """
     if not isinstance(model, fx.GraphModule):
@@ -109,6 +109,7 @@ def freeze(model: nn.Module, *, bias: BiasKind = "float") -> nn.Module:
     calls: Counter[str] = Counter()
     for node in frozen.graph.nodes:
         if node.op == "call_module" and (name := str(node.target)) in layers:
+            _require_writable(name, layers[name])
             source = None if bias == "float" else input_scale_source(node, frozen)
             layer = _frozen_layer(layers[name], None if source is None else source.scale, bias)
             node.target = f"{name}_call_{calls[name]}" if calls[name] else name
@@ -130,14 +131,27 @@ def _frozen_layer(
     scale, zero_point = quantized.params(weight)
     bias_quantizer = None
     if input_scale is not None and bias is not None:
-        sharing = len(bias) // len(scale) if scale.ndim else 1  # groups of a transposed convolution
-        largest = bias.abs().view(sharing, -1).amax(0) if scale.ndim else bias.abs().amax()
+        largest = _largest_bias(bias, scale)
         scale = torch.maximum(scale, largest / (input_scale * _BIAS_STEPS))
-        steps = input_scale * scale
-        bias_quantizer = FrozenFakeQuantize.of_bias(steps.repeat(sharing) if scale.ndim else steps)
+        repeats = len(bias) // len(scale) if scale.ndim else 1  # groups of a transposed one
+        bias_quantizer = FrozenFakeQuantize.of_bias(input_scale * (scale.repeat(repeats) if scale.ndim else scale))
         bias = bias_quantizer(bias)
     layer = plain_copy(quantized.layer)
     layer.weight = nn.Parameter(fake_quantize(weight, scale, zero_point, quantized.spec))
     layer.bias = None if bias is None else nn.Parameter(bias)
     weight_quantizer = FrozenFakeQuantize.of_spec(scale, zero_point, quantized.spec)
     return FrozenLayer(layer, weight_quantizer, bias_quantizer if bias_kind == "int32" else None)
+
+
+def _largest_bias(bias: Tensor, scale: Tensor) -> Tensor:
+    """Of the output channels that have one weight scale together."""
+    return bias.abs().view(-1, len(scale)).amax(0) if scale.ndim else bias.abs().amax()
+
+
+def _require_writable(name: str, quantized: QuantizedLayer) -> None:
+    if quantized.spec.group_size is not None:
+        raise SchemeError(
+            f"'{name}' has weights in groups of {quantized.spec.group_size}, which no exporter "
+            "here can write; requantize(model, scheme, batches) with one scale a channel (the "
+            "same scheme without group_size is the nearest), or train with that from the start."
+        )
