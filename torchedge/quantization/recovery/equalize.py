@@ -1,0 +1,284 @@
+"""Channels of a float network brought to like ranges, before it is quantised."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, final
+
+import torch
+from torch import Tensor, fx, nn
+from typing_extensions import override
+
+from torchedge.quantization.modules import WeightedLayer
+from torchedge.quantization.operations import kind_of
+from torchedge.quantization.recovery.channel_groups import (
+    ChannelGroup,
+    channel_groups,
+    divide_inputs,
+    float_graph,
+    layer_of,
+    multiply_outputs,
+    weights_by_input,
+)
+from torchedge.quantization.recovery.lockstep import tensors_of
+
+__all__ = ["ClippedReLU", "Relu6Mode", "equalize"]
+
+Relu6Mode: TypeAlias = Literal["keep", "per_channel", "replace"]
+
+_ROUNDS = 40
+_CONVERGED = 1e-3
+_EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_ROOF = 6.0
+# Steps of the grids that the noise is estimated for: 8 bits, activations of one sign.
+_ACTIVATION_STEPS, _WEIGHT_STEPS = 255, 127
+
+
+@final
+class ClippedReLU(nn.Module):
+    """``min(max(x, 0), roof)`` with a roof for each channel.
+
+    Args:
+        roofs: Upper bounds, of shape ``(channels,)``.
+
+    Example:
+        >>> ClippedReLU(torch.tensor([6.0, 3.0]))(torch.tensor([[7.0, 7.0]]))
+        tensor([[6., 3.]])
+    """
+
+    roofs: Tensor
+
+    def __init__(self, roofs: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("roofs", roofs.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Clip each channel, the channels on axis 1."""
+        return torch.minimum(torch.relu(x), self.roofs.view(-1, *[1] * (x.ndim - 2)))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What batches showed of a tensor: for each channel the largest magnitude and mean square."""
+
+    largest: Tensor
+    mean_square: Tensor
+
+
+def equalize(
+    model: nn.Module,
+    example_inputs: tuple[Tensor, ...],
+    *,
+    batches: Iterable[Tensor] | None = None,
+    relu6: Relu6Mode = "keep",
+) -> nn.Module:
+    """A copy of a float model, batch norms merged, whose channels have like ranges.
+
+    A factor for each channel passes through ReLU, pooling, additions and flattening, so layers that
+    write a tensor are multiplied by it and layers that read it are divided by it; the function
+    stays the same. Additions are passed too: a residual stream gets one set of factors.
+
+    Without data the factors make the weight ranges before and behind equal,
+    ``f = √(range of reader / range of writer)``, repeated until nothing moves (Nagel et al. 2019,
+    section 4.1). With data they are ``(largest / largest of the channel)^α · (weight range)^β``
+    with the exponents of the least expected noise: rounding of the tensor on one 8-bit grid plus
+    rounding of the readers' weights on a grid for each output channel.
+
+    Args:
+        model: A float network that torch.fx can follow.
+        example_inputs: One valid set of inputs.
+        batches: Inputs as the network sees them in use.
+        relu6: What becomes of a ReLU6 between scaled channels. ``keep``: it stays, and a channel is
+            scaled up at most until the largest value in ``batches`` meets the 6 (the function is
+            the same for values up to those; without data, such channels stay as they are).
+            ``per_channel``: an exact clip for each channel, which integer runtimes compute in
+            float. ``replace``: a ReLU, which lets values above 6 pass.
+
+    Raises:
+        TraceError: torch.fx cannot follow the model.
+        CalibrationError: ``batches`` is empty.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+        >>> x = torch.rand(8, 4)
+        >>> torch.allclose(equalize(net, (x,))(x), net(x), atol=1e-6)
+        True
+    """
+    graph_module = float_graph(model, example_inputs)
+    groups = channel_groups(graph_module, example_inputs)
+    if batches is None:
+        _equalize_weights(graph_module, groups, relu6)
+    else:
+        seen = _observe(graph_module, groups, batches)
+        _equalize_activations(graph_module, groups, seen, relu6)
+    graph_module.recompile()
+    return graph_module.train(model.training)
+
+
+def _equalize_weights(
+    graph_module: fx.GraphModule, groups: list[ChannelGroup], relu6: Relu6Mode
+) -> None:
+    usable = [group for group in groups if relu6 != "keep" or not group.relu6]
+    total = {group: torch.ones(group.channels) for group in usable}
+    for _ in range(_ROUNDS):
+        moved = 0.0
+        for group in usable:
+            factors = _weight_factors(graph_module, group)
+            _apply(graph_module, group, factors)
+            total[group] *= factors
+            moved = max(moved, float(factors.log().abs().amax()))
+        if moved < _CONVERGED:
+            break
+    for group, factors in total.items():
+        _exchange_relu6(graph_module, group, factors, relu6)
+
+
+def _weight_factors(graph_module: fx.GraphModule, group: ChannelGroup) -> Tensor:
+    writers = [_output_range(layer_of(n, graph_module)) for n in group.writers]
+    before = torch.stack(writers).amax(0)
+    behind = _reader_range(graph_module, group)
+    usable = (before > 0) & (behind > 0)
+    return torch.where(usable, torch.sqrt(behind / before), torch.ones_like(before))
+
+
+def _output_range(layer: WeightedLayer) -> Tensor:
+    """Largest magnitude among the weights of each output channel."""
+    by_input = weights_by_input(layer, _inputs(layer))
+    return by_input.detach().abs().amax((2, 3)).flatten()
+
+
+def _inputs(layer: WeightedLayer) -> int:
+    return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+
+
+def _reader_range(graph_module: fx.GraphModule, group: ChannelGroup) -> Tensor:
+    """Largest magnitude among the weights of each input channel, over all readers."""
+    ranges = [
+        weights_by_input(layer_of(n, graph_module), group.channels).abs().amax((1, 3)).flatten()
+        for n in group.readers
+    ]
+    return torch.stack(ranges).amax(0).detach()
+
+
+def _apply(graph_module: fx.GraphModule, group: ChannelGroup, factors: Tensor) -> None:
+    for node in group.writers:
+        multiply_outputs(layer_of(node, graph_module), factors)
+    for node in dict.fromkeys(group.readers):
+        divide_inputs(layer_of(node, graph_module), factors)
+
+
+def _exchange_relu6(
+    graph_module: fx.GraphModule, group: ChannelGroup, factors: Tensor, relu6: Relu6Mode
+) -> None:
+    if relu6 == "keep":
+        return
+    for node in group.relu6:
+        path = f"{node.name}_equalized"
+        clip = ClippedReLU(_ROOF * factors) if relu6 == "per_channel" else nn.ReLU()
+        graph_module.add_submodule(path, clip)
+        with graph_module.graph.inserting_before(node):
+            node.replace_all_uses_with(graph_module.graph.call_module(path, (node.args[0],)))
+        graph_module.graph.erase_node(node)
+
+
+def _equalize_activations(
+    graph_module: fx.GraphModule,
+    groups: list[ChannelGroup],
+    seen: dict[fx.Node, _Seen],
+    relu6: Relu6Mode,
+) -> None:
+    for group in groups:
+        factors = _quietest_factors(graph_module, group, seen, relu6)
+        _apply(graph_module, group, factors)
+        _exchange_relu6(graph_module, group, factors, relu6)
+
+
+def _quietest_factors(
+    graph_module: fx.GraphModule, group: ChannelGroup, seen: dict[fx.Node, _Seen], relu6: Relu6Mode
+) -> Tensor:
+    largest = _relative([seen[n].largest for n in group.tensors if n in seen])
+    behind = _relative([_reader_range(graph_module, group)])
+    roof = torch.full_like(largest, torch.inf)
+    if relu6 == "keep" and group.relu6:
+        roof = torch.stack([_ROOF / seen[n].largest.clamp(min=1e-3) for n in group.relu6]).amin(0)
+    best, least = torch.ones_like(largest), torch.inf
+    for alpha in _EXPONENTS:
+        for beta in _EXPONENTS:
+            factors = largest**-alpha * behind**beta
+            factors = factors.clamp(min=1.0).minimum(roof) if group.relu6 else factors
+            noise = _expected_noise(graph_module, group, seen, factors)
+            if noise < least:
+                best, least = factors, noise
+    return best
+
+
+def _relative(ranges: list[Tensor]) -> Tensor:
+    """Each channel's range in units of the widest channel's, kept off zero."""
+    return torch.stack([r / r.amax().clamp(min=1e-12) for r in ranges]).amax(0).clamp(min=1e-3)
+
+
+@torch.no_grad()
+def _expected_noise(
+    graph_module: fx.GraphModule, group: ChannelGroup, seen: dict[fx.Node, _Seen], factors: Tensor
+) -> float:
+    """Mean square error, up to a factor, that 8-bit grids put into the readers' outputs."""
+    total = 0.0
+    for node in group.readers:
+        reader, tensor = layer_of(node, graph_module), seen[node.all_input_nodes[0]]
+        weight = weights_by_input(reader, group.channels)
+        by_group = factors.view(weight.shape[0], 1, -1, 1)
+        scaled = weight / by_group
+        step = float((tensor.largest * factors).amax()) / _ACTIVATION_STEPS
+        weight_steps = scaled.abs().amax((2, 3)) / _WEIGHT_STEPS
+        power = (tensor.mean_square * factors**2).view(weight.shape[0], -1).sum(1, keepdim=True)
+        rounded_input = step**2 * scaled.square().sum()
+        rounded_weight = (weight_steps.square() * power).sum() * weight.shape[3]
+        total += float(rounded_input + rounded_weight)
+    return total
+
+
+@torch.no_grad()
+def _observe(
+    graph_module: fx.GraphModule, groups: list[ChannelGroup], batches: Iterable[Tensor]
+) -> dict[fx.Node, _Seen]:
+    channels = {
+        n: group.channels for group in groups for n in group.tensors if _is_stored(n, graph_module)
+    }
+    seen: dict[fx.Node, _Seen] = {}
+    kept = tensors_of(batches)
+    for batch in kept:
+        watching = _Watching(graph_module, channels)
+        watching.run(batch)
+        for node, new in watching.seen.items():
+            old = seen.get(node, new)
+            seen[node] = _Seen(
+                largest=torch.maximum(old.largest, new.largest),
+                mean_square=(old.mean_square + new.mean_square) / (1 if node in seen else 2),
+            )
+    return seen
+
+
+def _is_stored(node: fx.Node, graph_module: fx.GraphModule) -> bool:
+    """Whether a runtime keeps the tensor: not where an activation is fused behind it."""
+    return any(kind_of(user, graph_module) != "activation" for user in node.users)
+
+
+@final
+class _Watching(fx.Interpreter):
+    """Runs a graph and notes the channels of some of its tensors."""
+
+    def __init__(self, graph_module: fx.GraphModule, channels: dict[fx.Node, int]) -> None:
+        super().__init__(graph_module)
+        self.channels = channels
+        self.seen: dict[fx.Node, _Seen] = {}
+
+    @override
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if n in self.channels:
+            values = result.reshape(len(result), self.channels[n], -1)
+            self.seen[n] = _Seen(
+                largest=values.abs().amax((0, 2)), mean_square=values.square().mean((0, 2))
+            )
+        return result

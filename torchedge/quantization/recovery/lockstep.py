@@ -1,0 +1,143 @@
+"""A quantised network and its float reference, run side by side, node by node.
+
+Methods that repair one layer after another need the input that a layer gets *after* the layers
+before it were repaired. Walking the graph once, with every batch at the same node, costs one
+forward pass of each network instead of one for each layer.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, fx, nn
+
+from torchedge.errors import CalibrationError, SchemeError
+from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
+
+__all__ = ["LayerStep", "in_float", "layer_steps", "tensors_of"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LayerStep:
+    """One weighted layer, at the moment when the walk has reached it.
+
+    Args:
+        name: Path of the layer in the model.
+        layer: The layer in the quantised network; what is changed here is used from here on.
+        activation: The only reader of its result where that is a module without weights, else
+            ``None``.
+        inputs: What the layer reads in the quantised network, one tensor a batch.
+        targets: What it returns in the reference.
+    """
+
+    name: str
+    layer: QuantizedLayer
+    activation: nn.Module | None
+    inputs: tuple[Tensor, ...]
+    targets: tuple[Tensor, ...]
+
+
+def in_float(model: nn.Module) -> nn.Module:
+    """A copy of a prepared model with every quantiser off: the network that was prepared.
+
+    Example:
+        >>> from torchedge.quantization import QuantScheme, prepare_qat
+        >>> net, x = nn.Sequential(nn.Linear(2, 2)), torch.rand(1, 2)
+        >>> torch.equal(in_float(prepare_qat(net, QuantScheme(), (x,)))(x), net(x))
+        True
+    """
+    reference = copy.deepcopy(model).eval()
+    for module in reference.modules():
+        if isinstance(module, FakeQuantize | QuantizedLayer):
+            module.enabled = False
+    return reference
+
+
+def tensors_of(batches: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """The batches as a tuple, at least one of them.
+
+    Raises:
+        CalibrationError: There is none.
+    """
+    kept = tuple(batches)
+    if not kept:
+        raise CalibrationError(
+            "the calibration set is empty; give at least one batch, and some 50 to 500 samples."
+        )
+    return kept
+
+
+def layer_steps(
+    model: nn.Module, reference: nn.Module, batches: tuple[Tensor, ...]
+) -> Iterator[LayerStep]:
+    """Walk both networks in execution order and stop at every weighted layer.
+
+    A layer that is called several times is walked through without a stop: a change that suits one
+    call would spoil the others. Memory is that of the tensors still to be read, for all batches.
+
+    Args:
+        model: A calibrated model from ``prepare_qat``, in evaluation mode.
+        reference: A model of the same graph.
+        batches: Inputs of both.
+
+    Raises:
+        SchemeError: The models do not come from ``prepare_qat``, or differ in their graph.
+    """
+    nodes = _paired_nodes(model, reference)
+    ours = tuple(_interpreter(model, batch) for batch in batches)
+    theirs = tuple(_interpreter(reference, batch) for batch in batches)
+    calls = Counter(node.target for node, _ in nodes if node.op == "call_module")
+    for node, twin in nodes:
+        if node.op == "output":
+            return
+        _run(theirs, twin)
+        layer = model.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(layer, QuantizedLayer) and calls[node.target] == 1:
+            yield LayerStep(
+                name=str(node.target),
+                layer=layer,
+                activation=_activation(node, model),
+                inputs=tuple(run.env[node.all_input_nodes[0]] for run in ours),
+                targets=tuple(run.env[twin] for run in theirs),
+            )
+        _run(ours, node)
+
+
+def _paired_nodes(model: nn.Module, reference: nn.Module) -> list[tuple[fx.Node, fx.Node]]:
+    if not isinstance(model, fx.GraphModule) or not isinstance(reference, fx.GraphModule):
+        raise SchemeError("recovery works on models made by prepare_qat; prepare the model first.")
+    ours, theirs = list(model.graph.nodes), list(reference.graph.nodes)
+    if [node.name for node in ours] != [node.name for node in theirs]:
+        raise SchemeError(
+            f"model and reference have different graphs, of {len(ours)} and {len(theirs)} nodes; "
+            "the reference is a copy of the prepared model, made before weights were changed."
+        )
+    return list(zip(ours, theirs, strict=True))
+
+
+def _interpreter(model: nn.Module, batch: Tensor) -> fx.Interpreter:
+    assert isinstance(model, fx.GraphModule)
+    interpreter = fx.Interpreter(model)
+    interpreter.extra_traceback = False
+    interpreter.args_iter = iter((batch,))
+    return interpreter
+
+
+@torch.no_grad()
+def _run(interpreters: tuple[fx.Interpreter, ...], node: fx.Node) -> None:
+    for interpreter in interpreters:
+        interpreter.env[node] = interpreter.run_node(node)
+        for finished in interpreter.user_to_last_uses.get(node, []):
+            del interpreter.env[finished]
+
+
+def _activation(node: fx.Node, model: nn.Module) -> nn.Module | None:
+    users = list(node.users)
+    if len(users) != 1 or users[0].op != "call_module":
+        return None
+    module: Any = model.get_submodule(str(users[0].target))
+    return module if isinstance(module, nn.ReLU | nn.ReLU6) else None
