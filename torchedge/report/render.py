@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -93,7 +94,16 @@ def to_markdown(report: "Report") -> str:
         f"| {report.artifact.path.name}/{name} | {record.bytes:,} | `{record.sha256[:16]}…` |"
         for name, record in report.artifact.files.items()
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_diagnostics_lines(report)]) + "\n"
+
+
+def _diagnostics_lines(report: "Report") -> list[str]:
+    found = report.diagnostics
+    if found is None:
+        return []
+    pictures = [f"![{PurePosixPath(picture).stem}]({picture})" for picture in found.pictures]
+    lines = ["", "## Where accuracy is lost", "", found.text.rstrip()]
+    return [*lines, *(line for picture in pictures for line in ("", picture))]
 
 
 def _markdown_table(report: "Report") -> list[str]:
@@ -117,6 +127,7 @@ def to_json(report: "Report") -> str:
         "stages": [dataclasses.asdict(stage) for stage in report.stages],
         "census": _census_plain(report),
         "speed": None if report.speed is None else dataclasses.asdict(report.speed),
+        "diagnostics": None if report.diagnostics is None else dict(report.diagnostics.figures),
         "not_run": [stage.note for stage in report.stages if stage.note],
         "files": {name: record.bytes for name, record in report.artifact.files.items()},
     }

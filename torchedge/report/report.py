@@ -9,6 +9,7 @@ from torchedge.bench.latency import Latency
 from torchedge.bench.parity import Parity
 from torchedge.export.artifact import Artifact
 from torchedge.export.target import Target
+from torchedge.report.diagnostics import Diagnostics
 from torchedge.report.render import to_json, to_markdown
 
 __all__ = ["Report", "SpeedComparison", "Stage"]
@@ -71,6 +72,7 @@ class Report:
         stages: Every form of the network, in order.
         census: Share of integer arithmetic in the last artefact.
         speed: Float against integers.
+        diagnostics: Where the network loses accuracy, if the recipe looked.
     """
 
     artifact: Artifact
@@ -81,6 +83,7 @@ class Report:
     stages: tuple[Stage, ...] = ()
     census: Census | None = None
     speed: SpeedComparison | None = None
+    diagnostics: Diagnostics | None = None
 
     def to_markdown(self) -> str:
         """The report as a page."""

@@ -16,6 +16,7 @@ from torchedge.export.artifact import Artifact
 from torchedge.export.plugins import runner
 from torchedge.export.samples import SAMPLES_FILE, Samples, load_samples
 from torchedge.export.target import Target
+from torchedge.report.diagnostics import diagnostics_of
 from torchedge.report.report import Report, SpeedComparison, Stage
 
 __all__ = ["LEAST_AGREEMENT", "verify"]
@@ -56,6 +57,7 @@ def verify(source: Artifact, artifacts: Sequence[Artifact], target: Target) -> R
         stages=tuple(stages),
         census=census,
         speed=speed,
+        diagnostics=diagnostics_of(source),
     )
 
 

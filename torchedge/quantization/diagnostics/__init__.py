@@ -1,6 +1,7 @@
 """Finding out where quantisation costs accuracy, and what to do about it."""
 
 from torchedge.quantization.diagnostics.analyse import Analysis, TensorAnalysis, analyse
+from torchedge.quantization.diagnostics.attach import attach
 from torchedge.quantization.diagnostics.lint import Finding, lint_calibration
 from torchedge.quantization.diagnostics.mixed_precision import (
     BitBudget,
@@ -24,6 +25,7 @@ __all__ = [
     "Requantized",
     "TensorAnalysis",
     "analyse",
+    "attach",
     "choose_bits",
     "costs",
     "dequantized",

@@ -199,10 +199,10 @@ class _Tally:
     def add(self, in_float: Run, quantized: Run) -> None:
         """Run the node in both networks, and alone on the float network's input."""
         x = in_float.input_of(self.node)
-        on_grid = self.module(x)
         self.module.enabled = False
         reference = in_float.step(self.node)
         self.module.enabled = self.on
+        on_grid = self.module(x)
         self.local = self.local.plus(reference, on_grid)
         self.accumulated = self.accumulated.plus(reference, quantized.step(self.node))
         if isinstance(self.module, FakeQuantize):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from torchedge.quantization.calibration import Histogram
-from torchedge.quantization.diagnostics.render import decibels
+from torchedge.quantization.diagnostics.render import decibels, share_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,13 +92,15 @@ def histogram_figure(rows: "Sequence[TensorAnalysis]") -> "Figure":
 def _panel(axes: "Axes", row: "TensorAnalysis") -> None:
     edges, counts = bars(row.histogram)
     low, high = row.chosen_range or row.observed_range
-    outside = (edges[1:] <= low) | (edges[:-1] >= high)
-    colours = np.where(outside, _RED, _BLUE)
-    axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=list(colours))
+    outside = (row.clipped_share > 0) & ((edges[1:] <= low) | (edges[:-1] >= high))
+    for colour, part in ((_BLUE, ~outside), (_RED, outside)):
+        axes.stairs(np.where(part, counts, 0), edges, fill=True, color=colour)
     for end in row.chosen_range or ():
         axes.axvline(end, color=_BLACK, linewidth=1.2, linestyle="--")
     axes.set_yscale("log")
-    axes.yaxis.set_minor_formatter("")
+    axes.minorticks_off()
+    axes.locator_params(axis="x", nbins=6)
+    axes.xaxis.get_offset_text().set_fontsize(7)
     axes.set_ylim(bottom=0.5)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
@@ -108,7 +110,7 @@ def _panel(axes: "Axes", row: "TensorAnalysis") -> None:
 def _panel_title(row: "TensorAnalysis") -> str:
     width = "float" if row.bits is None else f"{row.bits} bits"
     facts = [f"{decibels(row.local_sqnr_db)} dB alone", width]
-    facts += [f"{row.clipped_share:.2%} clipped"] if row.clipped_share else []
+    facts += [f"{share_text(row.clipped_share)} clipped"] if row.clipped_share else []
     facts += [f"{row.dead_channels}/{row.channels} dead"] if row.dead_channels else []
     return f"{_short(row.label)}\n{', '.join(facts)}"
 

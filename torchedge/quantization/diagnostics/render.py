@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torchedge.quantization.diagnostics.analyse import Analysis, TensorAnalysis
 
-__all__ = ["decibels", "markdown", "plain", "table_text"]
+__all__ = ["decibels", "markdown", "plain", "share_text", "table_text"]
 
 _COLUMNS = ("tensor", "bits", "accumulated dB", "alone dB", "range", "seen", "clipped", "dead")
 _WORST_IN_MARKDOWN = 10
@@ -25,6 +25,16 @@ def decibels(value: float) -> str:
     return f"{value:.1f}" if math.isfinite(value) else str(value).replace("inf", "∞")
 
 
+def share_text(share: float) -> str:
+    """A share in percent, down to a ten-thousandth.
+
+    Example:
+        >>> share_text(0.0123), share_text(1e-7)
+        ('1.23%', '< 0.01%')
+    """
+    return f"{share:.2%}" if share >= 5e-5 else "< 0.01%"
+
+
 def _cells(row: "TensorAnalysis") -> tuple[str, ...]:
     return (
         row.label,
@@ -33,7 +43,7 @@ def _cells(row: "TensorAnalysis") -> tuple[str, ...]:
         decibels(row.local_sqnr_db),
         "" if row.chosen_range is None else _interval(row.chosen_range),
         _interval(row.observed_range),
-        f"{row.clipped_share:.2%}" if row.clipped_share else "",
+        share_text(row.clipped_share) if row.clipped_share else "",
         f"{row.dead_channels} of {row.channels}" if row.dead_channels else "",
     )
 

@@ -1,0 +1,227 @@
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from torchedge.errors import BudgetError, SchemeError, UnknownNameError, UsageError
+from torchedge.quantization.diagnostics import (
+    BitBudget,
+    LayerSensitivity,
+    choose_bits,
+    costs,
+    sensitivity,
+    sqnr,
+    with_bits,
+)
+from torchedge.quantization.learned import learn_step_sizes
+
+WIDTHS = (2, 4, 8, 32)
+
+
+def row(layer, bits, error, weights=100, macs=1000):
+    input_bits = 32 if bits == 32 else 8
+    return LayerSensitivity(
+        layer=layer,
+        bits=bits,
+        error=error,
+        sqnr_db=0.0,
+        weights=weights,
+        macs=macs,
+        input_bits=input_bits,
+    )
+
+
+@st.composite
+def networks(draw):
+    rows = []
+    for number in range(draw(st.integers(1, 5))):
+        weights, macs = draw(st.integers(1, 10_000)), draw(st.integers(1, 1_000_000))
+        widths = draw(st.lists(st.sampled_from(WIDTHS), min_size=1, max_size=4, unique=True))
+        exponents = st.floats(-8, 1)
+        rows += [row(f"l{number}", w, 10 ** draw(exponents), weights, macs) for w in widths]
+    return rows
+
+
+def every_assignment(rows):
+    layers = {r.layer: [] for r in rows}
+    for r in rows:
+        layers[r.layer].append(r.bits)
+    for bits in itertools.product(*layers.values()):
+        yield dict(zip(layers, bits, strict=True))
+
+
+def best(rows, budget):
+    """Brute force: the least error, or the fewest bytes, of what fits; ``None`` if nothing does."""
+    names = ("weight_bytes", "bit_operations", "error")
+    limits = {name: getattr(budget, name) for name in names if getattr(budget, name) is not None}
+    found = [costs(rows, assignment) for assignment in every_assignment(rows)]
+    fitting = [c for c in found if all(getattr(c, name) <= limits[name] for name in limits)]
+    goal = "error" if budget.error is None else "weight_bytes"
+    return min((getattr(cost, goal) for cost in fitting), default=None), goal
+
+
+def check(rows, budget):
+    expected, goal = best(rows, budget)
+    if expected is None:
+        with pytest.raises(BudgetError):
+            choose_bits(rows, budget)
+        return
+    found = costs(rows, choose_bits(rows, budget))
+    for name in ("weight_bytes", "bit_operations", "error"):
+        limit = getattr(budget, name)
+        assert limit is None or getattr(found, name) <= limit
+    largest = max(abs(getattr(costs([r], {r.layer: r.bits}), goal)) for r in rows)
+    assert getattr(found, goal) == pytest.approx(expected, abs=2e-13 * largest, rel=1e-14)
+
+
+@given(networks(), st.floats(0, 1))
+def test_under_a_limit_on_bytes_it_finds_what_trying_everything_finds(rows, share):
+    most = sum(r.weights for r in rows) * 4.0
+    check(rows, BitBudget(weight_bytes=share * most))
+
+
+@given(networks(), st.floats(0, 1))
+def test_under_a_limit_on_bit_operations_it_finds_what_trying_everything_finds(rows, share):
+    most = sum(r.macs for r in rows) * 32 * 32
+    check(rows, BitBudget(bit_operations=share * most))
+
+
+@given(networks(), st.floats(-8, 2))
+def test_under_a_limit_on_the_error_it_finds_the_fewest_bytes(rows, exponent):
+    check(rows, BitBudget(error=10**exponent))
+
+
+@given(networks(), st.floats(0, 0.5), st.floats(0, 0.5), st.one_of(st.none(), st.floats(-4, 1)))
+def test_limits_hold_together(rows, bytes_share, operations_share, exponent):
+    budget = BitBudget(
+        weight_bytes=bytes_share * sum(r.weights for r in rows) * 4,
+        bit_operations=operations_share * sum(r.macs for r in rows) * 1024,
+        error=None if exponent is None else 10**exponent,
+    )
+    check(rows, budget)
+
+
+@given(networks())
+def test_a_budget_that_is_met_exactly_is_enough(rows):
+    for assignment in itertools.islice(every_assignment(rows), 4):
+        exactly = costs(rows, assignment)
+        check(rows, BitBudget(weight_bytes=exactly.weight_bytes))
+        check(rows, BitBudget(error=exactly.error))
+
+
+@given(networks())
+def test_a_budget_that_is_missed_by_a_bit_is_refused_with_the_smallest(rows):
+    smallest = min(costs(rows, a).weight_bytes for a in every_assignment(rows))
+    assume(smallest > 1 / 8)
+    with pytest.raises(BudgetError, match="the smallest has"):
+        choose_bits(rows, BitBudget(weight_bytes=smallest - 1 / 8))
+
+
+def test_negative_errors_are_gains():
+    rows = [row("a", 8, 0.0), row("a", 4, -0.5), row("b", 8, 0.0), row("b", 4, 1.0)]
+    assert choose_bits(rows, BitBudget(weight_bytes=1e6)) == {"a": 4, "b": 8}
+
+
+def test_limits_that_exclude_each_other_are_named():
+    rows = [row("a", 8, 0.0), row("a", 4, 1.0)]
+    with pytest.raises(BudgetError, match=r"weight_bytes ≤ 50, error ≤ 0\.5 together"):
+        choose_bits(rows, BitBudget(weight_bytes=50, error=0.5))
+
+
+def test_many_layers_are_solved_under_a_tight_budget():
+    generator = torch.Generator().manual_seed(0)
+    sizes = torch.randint(100, 1_000_000, (60,), generator=generator).tolist()
+    errors = (10 ** (-6 * torch.rand(60, generator=generator))).tolist()
+    rows = [
+        row(f"l{i}", bits, error * 4.0 ** (8 - bits), size)
+        for i, (size, error) in enumerate(zip(sizes, errors, strict=True))
+        for bits in (8, 6, 4, 2)
+    ]
+    budget = sum(sizes) * 0.5
+    chosen = choose_bits(rows, BitBudget(weight_bytes=budget))
+    found = costs(rows, chosen)
+    assert found.weight_bytes <= budget
+    # No exchange of one or two layers that fits is better.
+    table = {(r.layer, r.bits): (r.weights * r.bits / 8, r.error) for r in rows}
+    for a, b in itertools.combinations(chosen, 2):
+        for bits in itertools.product((8, 6, 4, 2), repeat=2):
+            now = [table[name, chosen[name]] for name in (a, b)]
+            then = [table[name, width] for name, width in zip((a, b), bits, strict=True)]
+            size = found.weight_bytes + sum(t[0] - n[0] for t, n in zip(then, now, strict=True))
+            gain = sum(n[1] - t[1] for t, n in zip(then, now, strict=True))
+            assert size > budget or gain <= 1e-9 * found.error
+
+
+def test_what_cannot_be_chosen_from_is_refused():
+    with pytest.raises(UsageError, match="budget is empty"):
+        BitBudget()
+    with pytest.raises(UsageError, match="must be finite"):
+        choose_bits([row("a", 8, math.inf)], BitBudget(error=1))
+    with pytest.raises(UsageError, match="0 sensitivities"):
+        choose_bits([], BitBudget(error=1))
+    with pytest.raises(UnknownNameError, match="'a' was not measured with 4 bits"):
+        costs([row("a", 8, 0.0)], {"a": 4})
+
+
+def test_costs_are_bytes_bit_operations_and_a_sum_of_errors():
+    rows = [row("a", 4, 0.25, weights=10, macs=100), row("b", 32, 0.5, weights=1, macs=7)]
+    found = costs(rows, {"a": 4, "b": 32})
+    assert found.weight_bytes == 10 * 4 / 8 + 4
+    assert found.bit_operations == 100 * 4 * 8 + 7 * 32 * 32
+    assert found.error == 0.75
+
+
+def test_a_layer_gets_its_bits_on_a_copy(model, images):
+    changed = with_bits(model, {"project": 3})
+    assert changed.project.spec.bits == 3
+    assert model.project.spec.bits == 8
+    weight = changed.project.on_grid(changed.project.folded()[0])
+    assert all(len(channel.unique()) <= 7 for channel in weight)  # narrow: -3…3
+    assert changed.depthwise.spec.bits == 8
+
+
+def test_scales_of_another_width_are_dropped_and_of_the_same_kept(model, images):
+    learned = learn_step_sizes(model)
+    changed = with_bits(learned, {"project": 4, "depthwise": 8})
+    assert changed.project.weight_scale is None
+    assert torch.equal(changed.depthwise.weight_scale, learned.depthwise.weight_scale)
+    changed.load_state_dict(changed.state_dict())
+
+
+def test_in_float_a_layer_takes_its_private_input_along(model, images):
+    changed = with_bits(model, {"classifier": 32, "depthwise": 32})
+    assert not changed.classifier.enabled
+    assert not changed.quantizers.pool.enabled
+    assert changed.quantizers.stem_2.enabled  # the addition reads it too
+    back = with_bits(changed, {"classifier": 8, "depthwise": 8})
+    assert back.classifier.enabled
+    assert back.quantizers.pool.enabled
+    with torch.no_grad():
+        assert torch.equal(back.eval()(images), model.eval()(images))
+
+
+def test_layers_that_are_not_there_are_named(model):
+    with pytest.raises(UnknownNameError, match=r"no quantised layer 'stem'; it has stem\.0"):
+        with_bits(model, {"stem": 4})
+    with pytest.raises(SchemeError, match="2 to 8"):
+        with_bits(model, {"project": 16})
+    with pytest.raises(SchemeError, match="prepare_qat"):
+        with_bits(torch.nn.Linear(1, 1), {})
+
+
+def test_the_chosen_bits_beat_any_other_way_to_spend_them_on_the_network(model, images):
+    rows = sensitivity(model, [images], bits=(8, 2))
+    sizes = {r.layer: r.weights for r in rows}
+    budget = BitBudget(weight_bytes=sum(sizes.values()) * 5 / 8)
+    chosen = choose_bits(rows, budget)
+    worst = max(
+        (a for a in every_assignment(rows) if costs(rows, a).weight_bytes <= budget.weight_bytes),
+        key=lambda a: costs(rows, a).error,
+    )
+    with torch.no_grad():
+        expected = model.eval()(images)
+        better, worse = (sqnr(expected, with_bits(model, b)(images)) for b in (chosen, worst))
+    assert better > worse
