@@ -6,6 +6,7 @@ of the target, and saves what ``scripts/export.py`` takes. About a minute on two
 
 import copy
 from pathlib import Path
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
@@ -28,6 +29,7 @@ def main(
     out: Path = Path("runs/digits"),
     epochs: int = 16,
     qat_epochs: int = 3,
+    compile: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Train, quantise and save the digits network.
@@ -37,6 +39,7 @@ def main(
         out: New folder for the trained artefact.
         epochs: Passes over the images in float.
         qat_epochs: Passes with the target's integers.
+        compile: Compile those passes; takes a C++ compiler and minutes before the first step.
         overwrite: Replace the folder if it exists.
     """
     pl.seed_everything(0, verbose=False)
@@ -58,7 +61,8 @@ def main(
     schedule = QuantizationAwareTraining(
         freeze_ranges_from_epoch=0, freeze_batchnorm_from_epoch=max(qat_epochs - 1, 0)
     )
-    fit(Classifier(model, learning_rate=3e-4), data, qat_epochs, schedule)
+    trained = cast(nn.Module, torch.compile(model)) if compile else model  # shares the weights
+    fit(Classifier(trained, learning_rate=3e-4), data, qat_epochs, schedule)
 
     artifact = CompressedModel(
         module=model,

@@ -101,6 +101,65 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(net, images, data, t
         assert torch.equal(second.state_dict()[name], value), name
 
 
+class BatchesFrom:
+    """Batches in a fixed order; the first pass begins at ``first``."""
+
+    def __init__(self, images, size, first):
+        self.images = images.split(size)
+        self.labels = (torch.arange(len(images)) % 4).split(size)
+        self.first = first
+
+    def __len__(self):
+        return len(self.images)
+
+    def __iter__(self):
+        first, self.first = self.first, 0
+        for index in range(first, len(self)):
+            yield [self.images[index], self.labels[index]]
+
+
+class SaveAfter(pl.Callback):
+    """Writes a checkpoint in the middle of an epoch, and stops."""
+
+    def __init__(self, steps, path):
+        self.steps = steps
+        self.path = path
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step == self.steps:
+            trainer.save_checkpoint(self.path)
+            trainer.should_stop = True
+
+
+@pytest.mark.filterwarnings("ignore:.*your dataloader is not resumable.*")
+@pytest.mark.parametrize("steps", [1, 2, 5, 7])
+def test_resuming_in_the_middle_of_an_epoch_ends_where_an_uninterrupted_run_does(
+    net, images, data, tmp_path, steps
+):
+    """Observers move with every batch, so that one lost range would show.
+
+    The data is put back by hand: Lightning restores no loader that it opened before the checkpoint,
+    as it does to count the steps of a learning-rate schedule.
+    """
+
+    def fit(task, *callbacks, checkpoint=None, first=0):
+        schedule = QuantizationAwareTraining(
+            freeze_ranges_from_epoch=1, freeze_batchnorm_from_epoch=1
+        )
+        fitting = trainer(2, tmp_path, schedule, *callbacks)
+        batches = BatchesFrom(images, 8, first)
+        fitting.fit(task, batches, data, ckpt_path=checkpoint, weights_only=checkpoint and True)
+        return fitting
+
+    whole, first, second = (prepared_task(net, images) for _ in range(3))
+    assert fit(whole).global_step == 8
+    path = tmp_path / "middle.ckpt"
+    assert fit(first, SaveAfter(steps, path)).global_step == steps
+    assert fit(second, checkpoint=path, first=steps % 4).global_step == 8
+    for name, value in whole.state_dict().items():
+        assert torch.equal(second.state_dict()[name], value), name
+
+
 class StopAfter(pl.Callback):
     def __init__(self, epochs):
         self.epochs = epochs
