@@ -68,7 +68,8 @@ def runtime_census(path: Path) -> Census:
     for node in model.graph.node:
         if node.op_type not in WEIGHTED_OPERATIONS:
             continue
-        found = _take(operations, weight_chain(node, made_by))
+        names = (*weight_chain(node, made_by), *_written(node, model))
+        found = _take(operations, names)
         layers.append(
             LayerCount(
                 name=node.name,
@@ -93,11 +94,21 @@ def _optimised_graph(path: Path) -> onnx.ModelProto:
 
 
 def _integer_operations(model: onnx.ModelProto) -> Counter[tuple[str, str]]:
-    return Counter(
-        (node.input[_WEIGHT_INPUT[node.op_type]].removesuffix(_TO_UNSIGNED), node.op_type)
-        for node in model.graph.node
-        if node.op_type in _WEIGHT_INPUT
-    )
+    """Each by its weight; a product of two activations by what it writes."""
+    constant = {tensor.name for tensor in model.graph.initializer}
+    found = Counter[tuple[str, str]]()
+    for node in model.graph.node:
+        if node.op_type in _WEIGHT_INPUT:
+            weight = node.input[_WEIGHT_INPUT[node.op_type]]
+            name = weight.removesuffix(_TO_UNSIGNED) if weight in constant else node.output[0]
+            found[name, node.op_type] += 1
+    return found
+
+
+def _written(node: onnx.NodeProto, model: onnx.ModelProto) -> tuple[str, ...]:
+    """Names of a node's result, as it is and quantised."""
+    readers = [reader for reader in model.graph.node if reader.op_type == "QuantizeLinear"]
+    return node.output[0], *(r.output[0] for r in readers if r.input[0] == node.output[0])
 
 
 def _take(operations: Counter[tuple[str, str]], names: tuple[str, ...]) -> str | None:

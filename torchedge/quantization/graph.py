@@ -2,17 +2,25 @@
 
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
 import torch
 from torch import fx, nn
+from typing_extensions import override
 
 from torchedge.errors import TraceError, WeightError
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.operations import DROPS_PATHS, kind_of, operands
 
-__all__ = ["input_scale_source", "require_finite_weights", "trace"]
+__all__ = [
+    "axes_of_results",
+    "evaluating",
+    "input_scale_source",
+    "require_finite_weights",
+    "trace",
+]
 
 _LIBRARIES = tuple(str(Path(module.__file__ or "").parent) for module in (torch, fx))
 
@@ -51,15 +59,50 @@ def trace(model: nn.Module) -> fx.GraphModule:
             text names the module and the line.
     """
     tracer = _Tracer()
-    modes = {module: module.training for module in model.modules()}
     try:
-        graph = tracer.trace(model.eval())
+        with evaluating(model):
+            graph = tracer.trace(model)
     except Exception as error:
         raise TraceError(_trace_message(error, tracer.inside, model)) from error
+    return fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """All modules in evaluation mode, and afterwards each in the mode that it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
     finally:
         for module, training in modes.items():
             module.training = training
-    return fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
+
+
+@final
+class _CountingAxes(fx.Interpreter):
+    """Remembers how many axes each result has."""
+
+    def __init__(self, graph_module: fx.GraphModule) -> None:
+        super().__init__(graph_module)
+        self.extra_traceback = False
+        self.axes: dict[fx.Node, int] = {}
+
+    @override
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        self.axes[n] = result.ndim if isinstance(result, torch.Tensor) else 0
+        return result
+
+
+def axes_of_results(
+    graph_module: fx.GraphModule, example_inputs: tuple[torch.Tensor, ...]
+) -> dict[fx.Node, int]:
+    """How many axes the result of each node has, found by running the graph once."""
+    counting = _CountingAxes(graph_module)
+    with torch.no_grad(), evaluating(graph_module):
+        counting.run(*example_inputs)
+    return counting.axes
 
 
 def _trace_message(error: Exception, inside: list[str], model: nn.Module) -> str:

@@ -141,10 +141,12 @@ class IntegerProgram(fx.Interpreter):
         return on_grid and integer_bias and self._source_grid(node.args[0]) is not None
 
     def _adds_integers(self, node: fx.Node) -> bool:
-        return len(node.args) == 2 and all(self._source_grid(value) for value in node.args)
+        scaled = len(node.args) != 2 or bool(node.kwargs)  # alpha · the second operand
+        return not scaled and all(self._source_grid(value) for value in node.args)
 
     def _averages_integers(self, node: fx.Node) -> bool:
-        if node.target not in _AVERAGES or self._source_grid(node.args[0]) is None:
+        source = node.args[0] if node.target in _AVERAGES else None
+        if self._source_grid(source) is None or _axes(source) != 4:
             return False
         if node.target is _ATEN.mean.dim:
             return sorted(d % 4 for d in _whole_numbers(node.args[1])) == [2, 3]
@@ -196,6 +198,11 @@ class IntegerProgram(fx.Interpreter):
         sums = torch.round(x / source.scale).sum((2, 3), keepdim=keeps)
         count = x.shape[2] * x.shape[3]
         return _in_steps(sums, source.scale / (result.scale * count), result)
+
+
+def _axes(node: object) -> int | None:
+    value = node.meta.get("val") if isinstance(node, fx.Node) else None
+    return value.ndim if isinstance(value, Tensor) else None
 
 
 def _before_clip(node: fx.Node) -> fx.Node | None:

@@ -80,7 +80,6 @@ _MODULE_KINDS: tuple[tuple[tuple[type[nn.Module], ...], Kind], ...] = (
         (
             *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.Flatten, nn.Unflatten, nn.Identity),
             *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
-            *(nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d),
         ),
         "same_values",
     ),
@@ -88,6 +87,7 @@ _MODULE_KINDS: tuple[tuple[tuple[type[nn.Module], ...], Kind], ...] = (
         (
             *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
             *(nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.UpsamplingNearest2d),
+            *(nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d),
             *(nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReplicationPad1d, nn.ReplicationPad2d),
         ),
         "select",
@@ -96,6 +96,8 @@ _MODULE_KINDS: tuple[tuple[tuple[type[nn.Module], ...], Kind], ...] = (
     (FLOAT_LAYERS, "normalisation"),
     ((FakeQuantize,), "quantizer"),
 )
+_ZERO_PADS = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 DROPS_PATHS = frozenset({"StochasticDepth", "DropPath"})  # by name: several packages have one
 _NAMES_OF_KIND: dict[Kind, str] = {
     "activation": "relu relu_ relu6",
@@ -144,7 +146,10 @@ def kind_of(node: fx.Node, graph_module: fx.GraphModule) -> Kind:
     if node.op == "output":
         return "output"
     if node.op == "call_module":
-        return _module_kind(graph_module.get_submodule(str(node.target)))
+        module = graph_module.get_submodule(str(node.target))
+        if isinstance(module, _ZERO_PADS):
+            return _zero_pad_kind(node, module.padding, graph_module)
+        return _module_kind(module)
     if node.op in {"call_function", "call_method"}:
         return _function_kind(node, graph_module)
     return "float"
@@ -185,7 +190,7 @@ def _function_kind(node: fx.Node, graph_module: fx.GraphModule) -> Kind:
     if name == "getitem" and not _takes_part_of_tensor(node, graph_module):
         return "shape"
     if name == "pad":
-        return _pad_kind(node)
+        return _pad_kind(node, graph_module)
     if name in {"clamp", "clamp_", "clip", "hardtanh", "hardtanh_"}:
         low, high = (_argument(node, *where) for where in ((1, "min"), (2, "max")))
         return _clipped_kind(kind, low, high)
@@ -217,9 +222,24 @@ def _takes_part_of_tensor(node: fx.Node, graph_module: fx.GraphModule) -> bool:
     return isinstance(source, fx.Node) and kind_of(source, graph_module) != "shape"
 
 
-def _pad_kind(node: fx.Node) -> Kind:
+def _pad_kind(node: fx.Node, graph_module: fx.GraphModule) -> Kind:
     """Zeros are on every grid; another constant is not."""
     mode, value = _argument(node, 2, "mode"), _argument(node, 3, "value")
-    if mode in {None, "constant"}:
-        return "same_values" if value in {None, 0} else "float"
-    return "select"
+    if mode not in {None, "constant"}:
+        return "select"
+    if value not in {None, 0}:
+        return "float"
+    return _zero_pad_kind(node, _argument(node, 1, "pad"), graph_module)
+
+
+def _zero_pad_kind(node: fx.Node, widths: object, graph_module: fx.GraphModule) -> Kind:
+    """Zeros around an image become padding of the convolutions that read it, and cost nothing."""
+    widens = isinstance(widths, list | tuple) and all(isinstance(w, int) and w >= 0 for w in widths)
+    for user in node.users:
+        layer = graph_module.get_submodule(str(user.target)) if user.op == "call_module" else None
+        layer = layer.layer if isinstance(layer, QuantizedLayer) else layer
+        if not widens or not isinstance(layer, _CONVOLUTIONS):
+            return "select"
+        if len(widths) > 2 * len(layer.kernel_size):  # type: ignore[arg-type]
+            return "select"
+    return "same_values"

@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.errors import SchemeError
-from torchedge.quantization.graph import require_finite_weights, trace
+from torchedge.quantization.graph import (
+    axes_of_results,
+    evaluating,
+    require_finite_weights,
+    trace,
+)
 from torchedge.quantization.modules import TRANSPOSED, FakeQuantize, QuantizedLayer
 from torchedge.quantization.normalize import (
     layers_for_functions,
@@ -53,7 +58,7 @@ def prepare_qat(
         raise SchemeError("the model has fake quantisation already; prepare the float model.")
     require_finite_weights(model)
     graph_module = _normalized_graph(model)
-    _quantize_layers(graph_module, scheme)
+    _quantize_layers(graph_module, scheme, _foldable_batchnorms(graph_module, example_inputs))
     _insert_quantizers(graph_module, scheme)
     graph_module.delete_all_unused_submodules()
     graph_module.graph.lint()
@@ -72,8 +77,9 @@ def _normalized_graph(model: nn.Module) -> fx.GraphModule:
     return fx.GraphModule(graph_module, graph_module.graph, class_name=type(model).__name__)
 
 
-def _quantize_layers(graph_module: fx.GraphModule, scheme: QuantScheme) -> None:
-    calls = Counter(node.target for node in graph_module.graph.nodes if node.op == "call_module")
+def _quantize_layers(
+    graph_module: fx.GraphModule, scheme: QuantScheme, norms: dict[fx.Node, fx.Node]
+) -> None:
     folded = []
     for node in list(graph_module.graph.nodes):
         if kind_of(node, graph_module) not in {"conv", "linear"}:
@@ -81,11 +87,12 @@ def _quantize_layers(graph_module: fx.GraphModule, scheme: QuantScheme) -> None:
         layer = graph_module.get_submodule(str(node.target))
         if isinstance(layer, QuantizedLayer):
             continue  # called a second time; one set of weights
-        norm_node = _foldable_batchnorm(node, graph_module, calls)
+        norm_node = norms.get(node)
         norm = graph_module.get_submodule(str(norm_node.target)) if norm_node else None
         assert norm is None or isinstance(norm, _BATCH_NORMS)
         quantized = QuantizedLayer(layer, _weight_spec(layer, scheme), norm)  # type: ignore[arg-type]
-        graph_module.set_submodule(str(node.target), quantized.train(layer.training))
+        quantized.training = layer.training  # and not .train(): a batch norm has its own mode
+        graph_module.set_submodule(str(node.target), quantized)
         if norm_node is not None:
             norm_node.replace_all_uses_with(node)
             graph_module.graph.erase_node(norm_node)
@@ -102,7 +109,22 @@ def _weight_spec(layer: nn.Module, scheme: QuantScheme) -> QuantSpec:
     return scheme.weight
 
 
-def _foldable_batchnorm(
+def _foldable_batchnorms(
+    graph_module: fx.GraphModule, example_inputs: tuple[Tensor, ...]
+) -> dict[fx.Node, fx.Node]:
+    """For each layer the batch norm to fold into it; that of a sequence is over another axis."""
+    calls = Counter(node.target for node in graph_module.graph.nodes if node.op == "call_module")
+    kinds = {node: kind_of(node, graph_module) for node in graph_module.graph.nodes}
+    layers = [node for node, kind in kinds.items() if kind in {"conv", "linear"}]
+    norms = {node: _batchnorm_after(node, graph_module, calls) for node in layers}
+    found = {node: norm for node, norm in norms.items() if norm is not None}
+    if any(kinds[node] == "linear" for node in found):
+        axes = axes_of_results(graph_module, example_inputs)
+        found = {n: norm for n, norm in found.items() if kinds[n] != "linear" or axes[n] == 2}
+    return found
+
+
+def _batchnorm_after(
     node: fx.Node, graph_module: fx.GraphModule, calls: Counter[object]
 ) -> fx.Node | None:
     """The batch norm right after a layer, where both are used once and statistics are kept."""
@@ -134,7 +156,5 @@ def _quantizer(tensor: fx.Node, graph_module: fx.GraphModule, scheme: QuantSchem
 
 
 def _run_once(graph_module: fx.GraphModule, example_inputs: tuple[Tensor, ...]) -> None:
-    training = graph_module.training
-    with torch.no_grad():
-        graph_module.eval()(*example_inputs)
-    graph_module.train(training)
+    with torch.no_grad(), evaluating(graph_module):
+        graph_module(*example_inputs)

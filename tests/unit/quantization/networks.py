@@ -14,6 +14,8 @@ def trained(model: nn.Module, inputs: Tensor) -> nn.Module:
     """
     for module in model.modules():
         if isinstance(module, (*BATCH_NORMS, nn.GroupNorm, nn.LayerNorm)):
+            if module.weight is None:
+                continue
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.5, 0.5)
             with torch.no_grad():
@@ -154,6 +156,46 @@ class Detector(nn.Module):
         boxes = self.boxes(features).flatten(2) * 64
         scores = self.scores(features).flatten(2).sigmoid()
         return torch.cat([boxes, scores], 1), features.mean((2, 3))
+
+
+class Padded(nn.Module):
+    """Zeros that a convolution can add itself, zeros that it cannot, and cropping by padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pad, self.first = nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 8, 3, 2)
+        self.second, self.third = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.pad(F.relu(self.first(self.pad(x))), (0, 1, 0, 1)), 3, 1)
+        x = F.pad(F.relu(self.second(x)), (-1, 1, -1, 1))
+        return self.third(F.pad(x, (0, 0, 0, 0, 0, 0))).mean((2, 3))
+
+
+class SequenceNorm(nn.Module):
+    """A batch norm over the steps of a sequence, as many as the features of the layer before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.steps = nn.BatchNorm1d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(F.relu(self.steps(self.first(x))))
+
+
+class OtherAxes(nn.Module):
+    """A mean over channels and time, a weighted sum, and a product of two activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv1d(3, 8, 3), nn.Conv1d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.first(x))
+        y = torch.add(self.second(x), x, alpha=2)
+        y = y * x.mean((-2, -1), keepdim=True)
+        return self.second(y) @ x.transpose(1, 2)
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -328,6 +370,9 @@ NETWORKS = {
         lambda: with_head(nn.Conv2d(8, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), nn.Conv2d(8, 8, 1)),
         (8, 3, 10, 10),
     ),
+    "padded": (Padded, (8, 3, 14, 14)),
+    "sequence_norm": (SequenceNorm, (16, 8, 4)),
+    "other_axes": (OtherAxes, (8, 3, 12)),
     "functional": (Functional, (8, 3, 12, 12)),
     "used_twice": (UsedTwice, (8, 3, 10, 10)),
     "detector": (Detector, (8, 3, 16, 16)),

@@ -20,7 +20,10 @@ from torchedge_onnx.runner import OnnxRunner
 ONNX = export.target("onnx-cpu").scheme
 FLOAT_EPSILON = 2.0**-24
 # Products of two activations, and grouped transposed convolutions, have no integer kernel there.
-FLOAT_LAYERS = {"vision_transformer": ["MatMul", "MatMul"], "grouped_transposed": ["ConvTranspose"]}
+FLOAT_LAYERS = {
+    "grouped_transposed": ["ConvTranspose"],
+    "vision_transformer": ["MatMul", "MatMul"],
+}
 
 
 def network(name):
@@ -103,6 +106,24 @@ def test_a_stream_that_is_normalised_again_and_again_stays_float(name):
     assert len(additions) >= 2
     read = {str(operand) for node in (*additions, graph.output_node()) for operand in node.args}
     assert not any(name.startswith("quantizers_add") for name in read)
+
+
+def test_a_batch_norm_over_a_sequence_is_not_folded():
+    """It was once folded into the features, which were as many as the steps."""
+    model, inputs = network("sequence_norm")
+    prepared = prepare_qat(model, ONNX, (inputs[:1],))
+    assert prepared.get_submodule("first").batchnorm is None
+    assert [row.kind for row in describe(prepared)].count("batch_norm") == 1
+
+
+def test_each_layer_stays_in_its_own_mode():
+    """Preparing once put a frozen batch norm of a model in training back into training."""
+    model, inputs = network("large_epsilon")
+    model.train()
+    model[2].eval()
+    prepared = prepare_qat(model, ONNX, (inputs[:1],))
+    assert not prepared.get_submodule("1").batchnorm.training
+    assert prepared.get_submodule("0.0").batchnorm.training
 
 
 def test_boxes_and_scores_joined_for_the_output_keep_their_own_scales():
