@@ -112,6 +112,7 @@ def equalize(
     else:
         seen = _observe(graph_module, groups, batches)
         _equalize_activations(graph_module, groups, seen, relu6)
+    graph_module.delete_all_unused_submodules()
     graph_module.recompile()
     return graph_module.train(model.training)
 
@@ -245,18 +246,18 @@ def _observe(
     channels = {
         n: group.channels for group in groups for n in group.tensors if _is_stored(n, graph_module)
     }
-    seen: dict[fx.Node, _Seen] = {}
     kept = tensors_of(batches)
-    for batch in kept:
-        watching = _Watching(graph_module, channels)
-        watching.run(batch)
-        for node, new in watching.seen.items():
-            old = seen.get(node, new)
-            seen[node] = _Seen(
-                largest=torch.maximum(old.largest, new.largest),
-                mean_square=(old.mean_square + new.mean_square) / (1 if node in seen else 2),
-            )
-    return seen
+    watching = [_Watching(graph_module, channels) for _ in kept]
+    for interpreter, batch in zip(watching, kept, strict=True):
+        interpreter.run(batch)
+    return {node: _joined([run.seen[node] for run in watching]) for node in watching[0].seen}
+
+
+def _joined(parts: list[_Seen]) -> _Seen:
+    return _Seen(
+        largest=torch.stack([part.largest for part in parts]).amax(0),
+        mean_square=torch.stack([part.mean_square for part in parts]).mean(0),
+    )
 
 
 def _is_stored(node: fx.Node, graph_module: fx.GraphModule) -> bool:

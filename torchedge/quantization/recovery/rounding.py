@@ -23,7 +23,7 @@ _LOW, _HIGH = -0.1, 1.1
 _BETA_FROM, _BETA_TO = 20.0, 2.0
 _FREE_SHARE = 0.2
 _PUSH = 30.0
-_SWEEPS = 4
+_SWEEPS, _RUN = 4, 32
 _RATE, _DECAYS, _EPSILON = 0.05, (0.9, 0.99), 1e-8
 
 
@@ -109,7 +109,7 @@ def _rounded_matrix(
     floor = torch.floor(exact / steps).clamp(spec.quant_min, spec.quant_max - 1)
     nearest = as_matrix(quantized.on_grid(weight), layer)
     up = _learned_rounding(exact, floor, steps, target, iterations)
-    up = _flipped_while_better(exact, floor, steps, target, up)
+    up = _turned_while_better(exact, floor, steps, target, up)
     learned = (floor + up) * steps * (exact != 0)
     better = target.errors(learned - exact) < target.errors(nearest - exact)
     return torch.where(better[..., None], learned, nearest)
@@ -140,26 +140,39 @@ def _learned_rounding(
     return (torch.sigmoid(logits) * (_HIGH - _LOW) + _LOW > 0.5).to(exact.dtype)
 
 
-def _flipped_while_better(
+def _turned_while_better(
     exact: Tensor, floor: Tensor, steps: Tensor, target: Reconstruction, up: Tensor
 ) -> Tensor:
     """One weight after another rounded the other way where that makes the error smaller.
 
-    Turning weight ``i`` by ``δ`` changes the error by ``2 δ g_i + δ² H_ii``, ``g = D·H - c``.
+    Turning weight ``i`` by ``δ`` changes the error by ``2 δ g_i + δ² H_ii``, ``g = D·H - c``. The
+    gradient is kept up to date within a run of weights, and for all others once after the run.
     """
-    up, kept, moments = up.clone(), exact != 0, target.moments
-    half_gradient = target.gradient(((floor + up) * steps - exact) * kept) / 2
+    up, movable, moments = up.clone(), steps * (exact != 0), target.moments
+    half_gradient = target.gradient((floor * steps - exact) * (exact != 0) + up * movable) / 2
     for _ in range(_SWEEPS):
         before = up.clone()
-        for i in range(exact.shape[-1]):
-            turn = (1 - 2 * up[..., i]) * steps[..., i] * kept[..., i]
-            change = 2 * turn * half_gradient[..., i] + turn.square() * moments[:, i, i, None]
-            better = change < 0
-            up[..., i] = torch.where(better, 1 - up[..., i], up[..., i])
-            half_gradient += (turn * better)[..., None] * moments[:, i, None, :]
+        for run in torch.arange(exact.shape[-1]).split(_RUN):
+            here = slice(int(run[0]), int(run[-1]) + 1)
+            start = up[..., here].clone()
+            _turn_run(
+                up[..., here], half_gradient[..., here], movable[..., here], moments[:, here, here]
+            )
+            turned = (up[..., here] - start) * movable[..., here]
+            half_gradient += turned @ moments[:, here]
         if torch.equal(before, up):
             break
     return up
+
+
+def _turn_run(up: Tensor, half_gradient: Tensor, steps: Tensor, moments: Tensor) -> None:
+    """Turn, in place, the weights of one run."""
+    local = half_gradient.clone()
+    for i in range(up.shape[-1]):
+        turn = (1 - 2 * up[..., i]) * steps[..., i]
+        better = 2 * turn * local[..., i] + turn.square() * moments[:, i, i, None] < 0
+        up[..., i] = torch.where(better, 1 - up[..., i], up[..., i])
+        local += (turn * better)[..., None] * moments[:, i, None, :]
 
 
 def _push_to_ends(up: Tensor, progress: float) -> Tensor:
