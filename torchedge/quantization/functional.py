@@ -194,10 +194,11 @@ def scale_channels(
         return weight * factor.view(-1, *[1] * (weight.ndim - 1))
     grouped = weight.unflatten(0, (transposed_groups, -1))
     factors = factor.view(transposed_groups, 1, -1, *[1] * (weight.ndim - 2))
-    return (grouped * factors).flatten(0, 1)
+    scaled: Tensor = (grouped * factors).flatten(0, 1)
+    return scaled
 
 
-def fold_batchnorm(
+def fold_batchnorm(  # noqa: PLR0913
     weight: Float[Tensor, "*s"],
     bias: Float[Tensor, " out"] | None,
     mean: Float[Tensor, " out"],

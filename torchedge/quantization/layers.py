@@ -1,6 +1,6 @@
 """The layers that have weights: applying one with other weights, and reading pruned ones."""
 
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,7 +60,7 @@ def _transposed(layer: WeightedLayer, x: Tensor, weight: Tensor, bias: Tensor | 
         weight,
         bias,
         layer.stride,
-        layer.padding,
+        cast(tuple[int, ...], layer.padding),  # in words only where nothing is transposed
         layer.output_padding,
         layer.groups,
         layer.dilation,

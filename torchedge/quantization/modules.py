@@ -67,6 +67,7 @@ class FakeQuantize(nn.Module):
 
     low: Tensor
     high: Tensor
+    learned_scale: nn.Parameter | None
 
     def __init__(
         self,
@@ -104,7 +105,7 @@ class FakeQuantize(nn.Module):
     def params(self) -> tuple[Tensor, Tensor]:
         """Scale and zero point of the range, or the learned scale where there is one."""
         scale, zero_point = affine_params(self.low, self.high, self.spec)
-        learned: Tensor | None = self.learned_scale
+        learned = self.learned_scale
         return (scale if learned is None else usable_step(learned, self.spec)), zero_point
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,9 +119,11 @@ class FakeQuantize(nn.Module):
         if self.learned_scale is not None:
             features = max(x.numel() // max(len(x), 1), 1)
             return learned_step_quantize(x, scale, zero_point, self.spec, features)
-        grid = (scale, zero_point, self.spec.quant_min, self.spec.quant_max)
-        inside = observed is not None and covers(*observed, *grid)
+        inside = observed is not None and self._covers(*observed, scale, zero_point)
         return (fake_quantize_inside if inside else fake_quantize)(x, scale, zero_point, self.spec)
+
+    def _covers(self, low: Tensor, high: Tensor, scale: Tensor, zero_point: Tensor) -> bool:
+        return covers(low, high, scale, zero_point, self.spec.quant_min, self.spec.quant_max)
 
     @torch.no_grad()
     def _observe(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,6 +179,8 @@ class QuantizedLayer(nn.Module):
         spec: Grid of the weight.
         batchnorm: The batch norm that follows the layer, if any.
     """
+
+    weight_scale: Tensor | None
 
     def __init__(
         self, layer: WeightedLayer, spec: QuantSpec, batchnorm: BatchNorm | None = None
@@ -245,7 +250,7 @@ class QuantizedLayer(nn.Module):
 
     def params(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and zero point for a folded weight: the chosen scale, or else its min-max."""
-        chosen: Tensor | None = self.weight_scale
+        chosen = self.weight_scale
         if chosen is None:
             return weight_params(weight, self.spec)
         learned = isinstance(chosen, nn.Parameter)

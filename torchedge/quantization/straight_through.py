@@ -7,7 +7,7 @@ where ONNX divides, so that it rounds some values to the neighbouring integer.
 """
 
 import math
-from typing import Any, final
+from typing import Any, cast, final
 
 import numpy as np
 import torch
@@ -147,7 +147,8 @@ def _numbers_are_free(x: Tensor, scale: Tensor) -> bool:
 
 
 def _on_grid(x: Tensor, scale: Tensor, lower: Tensor | int, upper: Tensor | int) -> Tensor:
-    return torch.div(x, scale).round_().clamp_(lower, upper).mul_(scale)
+    low, high = cast(int, lower), cast(int, upper)  # or two tensors; the signatures are apart
+    return torch.div(x, scale).round_().clamp_(low, high).mul_(scale)
 
 
 def _masked(
@@ -156,7 +157,8 @@ def _masked(
     if isinstance(lower, int) and isinstance(upper, int) and x.dtype is torch.float32:
         below = first_clipped(float(scale), lower, -1)
         above = first_clipped(float(scale), upper, 1)
-        return torch.ops.aten.hardtanh_backward(gradient, x, below, above)
+        masked: Tensor = torch.ops.aten.hardtanh_backward(gradient, x, below, above)
+        return masked
     integers = torch.round(x / scale)
     return torch.where((integers >= lower) & (integers <= upper), gradient, 0.0)
 
