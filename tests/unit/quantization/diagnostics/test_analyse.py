@@ -71,8 +71,10 @@ def test_a_layer_that_is_called_twice_has_two_rows(twice, images):
 
 def test_the_model_is_left_as_it_was(model, images):
     before = copy.deepcopy(model.state_dict())
-    analyse(model.train(), [images])
+    expected = analyse(model.eval(), [images])
+    found = analyse(model.train(), [images])
     assert model.training
+    assert [r.local_sqnr_db for r in found.rows] == [r.local_sqnr_db for r in expected.rows]
     assert all(module.enabled for module in quantized_parts(model).values())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
@@ -110,6 +112,17 @@ def test_channels_that_are_zero_are_counted_in_weights_and_activations(images, s
     rows = {row.label: row for row in analyse(model, images.split(8)).rows}
     assert (rows["0"].dead_channels, rows["0"].channels) == (2, 6)
     assert (rows["→ _1"].dead_channels, rows["→ _1"].channels) == (3, 6)
+
+
+def test_a_channel_that_lives_in_any_batch_is_alive(images, scheme):
+    net = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.ReLU(), nn.Conv2d(2, 2, 1))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([1.0, -1.0]).view(2, 1, 1, 1))
+    batches = [images, -images]
+    model = calibrate(prepare_qat(net, scheme, (images[:1],)), batches, minmax)
+    dead = {row.label: row.dead_channels for row in analyse(model, batches).rows}
+    assert dead["→ _1"] == 0
+    assert analyse(model, batches[:1]).rows[2].dead_channels == 1
 
 
 def test_channels_of_sequences_are_on_the_last_axis(scheme):

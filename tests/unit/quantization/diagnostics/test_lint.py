@@ -64,6 +64,10 @@ def test_pairs_are_those_of_all_pairs_of_thumbnails(shape):
     assert all(a < b for a, b in near_copies(seen))
 
 
+def test_a_common_brightness_does_not_make_samples_alike(good):
+    assert "nearly equal samples" not in found([10 + 0.1 * good], near_duplicates=True)
+
+
 def test_bytes_are_told_from_normalised_values(good):
     raw = (255 * good).round()
     finding = found([raw])["range"]
@@ -125,6 +129,18 @@ def test_a_forgotten_normalisation_shows_at_the_first_batch_norm(net, model, ima
             finding = found([wrong], model=network)["normalisation"]
             assert finding.severity == "error"
         assert not any(module._forward_pre_hooks for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda x: x + 1, lambda x: 0.5 + 3 * (x - 0.5), lambda x: 0.5 + (x - 0.5) / 3],
+    ids=["shifted", "stretched", "squeezed"],
+)
+def test_a_shift_and_a_factor_are_each_enough(images, wrong):
+    net = nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4, momentum=None))
+    net.train()(images)
+    assert "normalisation" not in found([images], model=net)
+    assert "normalisation" in found([wrong(images)], model=net)
 
 
 def test_the_deviation_is_that_of_the_layers_own_output(net, images):

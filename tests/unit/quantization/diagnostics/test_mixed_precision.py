@@ -120,6 +120,11 @@ def test_a_budget_that_is_missed_by_a_bit_is_refused_with_the_smallest(rows):
         choose_bits(rows, BitBudget(weight_bytes=smallest - 1 / 8))
 
 
+def test_a_limit_that_is_exceeded_by_less_than_the_solver_sees_is_still_a_limit():
+    rows = [row("a", 4, 1 + 5e-10), row("a", 8, 0.5), row("b", 4, 0.0)]
+    assert choose_bits(rows, BitBudget(error=1.0)) == {"a": 8, "b": 4}
+
+
 def test_negative_errors_are_gains():
     rows = [row("a", 8, 0.0), row("a", 4, -0.5), row("b", 8, 0.0), row("b", 4, 1.0)]
     assert choose_bits(rows, BitBudget(weight_bytes=1e6)) == {"a": 4, "b": 8}

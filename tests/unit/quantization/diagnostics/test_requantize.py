@@ -10,6 +10,7 @@ from torchedge import export
 from torchedge.errors import CalibrationError, SchemeError
 from torchedge.quantization import FakeQuantize, calibrate, minmax, prepare_qat
 from torchedge.quantization.diagnostics import dequantized, requantize, sqnr
+from torchedge.quantization.diagnostics.requantize import _transfer
 from torchedge.quantization.learned import learn_step_sizes
 
 CPU, JETSON = export.target("onnx-cpu").scheme, export.target("jetson").scheme
@@ -121,14 +122,18 @@ def test_a_shared_quantiser_covers_all_the_ranges_that_it_replaces(images):
             self.last = nn.Conv2d(4, 1, 1)
 
         def forward(self, x):
-            return self.last(torch.cat([self.left(x), 9 * self.right(x)], 1))
+            return self.last(torch.cat([self.left(x), self.right(x)], 1))
 
-    separate = calibrate(prepare_qat(Joined(), CPU, (images[:1],)), [images], minmax)
-    moved = requantize(separate, CPU, [images]).model
-    for name, module in moved.named_modules():
-        if isinstance(module, FakeQuantize):
-            theirs = separate.get_submodule(name)
-            assert (module.low, module.high) == (theirs.low, theirs.high)
+    shared = prepare_qat(Joined(), CPU, (images[:1],))
+    for node in shared.graph.nodes:
+        if str(node.target) in {"quantizers.right", "quantizers.cat"}:
+            node.target = "quantizers.left"
+    ranges = {"left": (-1.0, 1.0), "right": (-3.0, 2.0), "cat": (-2.0, 1.5)}
+    as_tensors = {n: (torch.tensor(low), torch.tensor(high)) for n, (low, high) in ranges.items()}
+    assert _transfer(as_tensors, shared) == ["quantizers.left"]
+    assert (float(shared.quantizers.left.low), float(shared.quantizers.left.high)) == (-3, 2)
+    del as_tensors["right"]
+    assert _transfer(as_tensors, shared) == []
 
 
 def test_the_mode_and_the_old_model_stay_as_they_were(model, images):
