@@ -14,7 +14,7 @@ from torchedge.quantization.diagnostics.grids import grid_range
 from torchedge.quantization.diagnostics.sqnr import Power
 from torchedge.quantization.diagnostics.walk import quantized_module, quantized_modules, tensors_in
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
-from torchedge.quantization.operations import operands
+from torchedge.quantization.operations import kind_of, operands
 from torchedge.quantization.ranges import calibrate
 from torchedge.quantization.transform import prepare_qat
 from torchedge.scheme import QuantScheme
@@ -101,9 +101,9 @@ def requantize(
 ) -> Requantized:
     """The same trained weights on another backend's integers, without training.
 
-    The float weights go onto the new grids. A tensor that the old scheme quantised keeps its range;
-    the others get theirs from the batches. Scales that were learned or chosen for the old weights
-    are dropped, learned ranges of activations are kept.
+    The float weights go onto the new grids. A tensor that the old scheme quantised keeps its range,
+    also behind a pool or reshape; the others get theirs from the batches. Scales that were learned
+    or chosen for the old weights are dropped, learned ranges of activations are kept.
 
     Args:
         model: A calibrated or trained model from ``prepare_qat``; it is left as it is.
@@ -146,14 +146,14 @@ def requantize(
     )
 
 
-def _tensors_of_quantizers(model: nn.Module) -> dict[str, list[str]]:
-    """Names of the tensors that each quantiser stands behind; one without choice is left out."""
+def _tensors_of_quantizers(model: nn.Module) -> dict[str, list[fx.Node]]:
+    """The tensors that each quantiser stands behind; one without choice is left out."""
     assert isinstance(model, fx.GraphModule)
-    tensors: dict[str, list[str]] = {}
+    tensors: dict[str, list[fx.Node]] = {}
     for node in model.graph.nodes:
         module = quantized_module(node, model)
         if isinstance(module, FakeQuantize) and not module.fixed:
-            tensors.setdefault(str(node.target), []).append(operands(node)[0].name)
+            tensors.setdefault(str(node.target), []).append(operands(node)[0])
     return tensors
 
 
@@ -172,7 +172,8 @@ def _ranges(model: nn.Module) -> dict[str, _Range]:
             continue
         learned = quantizer.learned_scale is not None
         of_grid = grid_range(*quantizer.params(), quantizer.spec)
-        ranges |= dict.fromkeys(tensors, of_grid if learned else (quantizer.low, quantizer.high))
+        names = [tensor.name for tensor in tensors]
+        ranges |= dict.fromkeys(names, of_grid if learned else (quantizer.low, quantizer.high))
     return ranges
 
 
@@ -180,11 +181,23 @@ def _transfer(ranges: dict[str, _Range], moved: nn.Module) -> list[str]:
     """Set each range whose tensors all had one, and return the quantisers' names."""
     transferred = []
     for name, tensors in _tensors_of_quantizers(moved).items():
-        if all(tensor in ranges for tensor in tensors):
-            lows, highs = zip(*(ranges[tensor] for tensor in tensors), strict=True)
+        found = [_known_range(tensor, moved, ranges) for tensor in tensors]
+        known = [ends for ends in found if ends is not None]
+        if len(known) == len(tensors):
+            lows, highs = zip(*known, strict=True)
             _quantizer(moved, name).set_range(torch.stack(lows).amin(), torch.stack(highs).amax())
             transferred.append(name)
     return transferred
+
+
+def _known_range(tensor: fx.Node, moved: nn.Module, ranges: dict[str, _Range]) -> _Range | None:
+    """Of the tensor, or of the one whose values it hands on."""
+    assert isinstance(moved, fx.GraphModule)
+    while tensor.name not in ranges:
+        if kind_of(tensor, moved) != "same_values":
+            return None
+        tensor = operands(tensor)[0]
+    return ranges[tensor.name]
 
 
 def _calibrate_missing(

@@ -74,11 +74,14 @@ def test_on_another_scheme_it_is_the_float_network_prepared_with_the_same_ranges
     net, model, images
 ):
     moved = requantize(model, JETSON, images.split(8), rule=minmax)
-    assert set(moved.transferred) == {"quantizers.x", "quantizers.stem_2", "quantizers.relu"}
-    assert set(moved.calibrated) == {"quantizers.max_pool2d", "quantizers.flatten"}
+    # The maximum hands on values of relu_1, and flattening those of pool.
+    sources = {"x": "x", "stem_2": "stem_2", "relu": "relu", "max_pool2d": "relu_1"}
+    sources["flatten"] = "pool"
+    assert {name.removeprefix("quantizers.") for name in moved.transferred} == set(sources)
+    assert moved.calibrated == ()
     by_hand = calibrate(prepare_qat(net, JETSON, (images[:1],)), images.split(8), minmax)
-    for name in ("x", "stem_2", "relu"):
-        theirs = model.get_submodule(f"quantizers.{name}")
+    for name, source in sources.items():
+        theirs = model.get_submodule(f"quantizers.{source}")
         by_hand.get_submodule(f"quantizers.{name}").set_range(theirs.low, theirs.high)
     with torch.no_grad():
         expected, found = by_hand.eval()(images), moved.model.eval()(images)
@@ -87,6 +90,16 @@ def test_on_another_scheme_it_is_the_float_network_prepared_with_the_same_ranges
         assert moved.float_sqnr_db == pytest.approx(sqnr(net(images), found), abs=0.05)
         same = (found.argmax(1) == model(images).argmax(1)).float().mean()
         assert moved.agreement == pytest.approx(float(same))
+
+
+def test_back_from_a_scheme_with_fewer_quantisers_the_others_are_calibrated(net, images):
+    model = calibrate(prepare_qat(net, JETSON, (images[:1],)), images.split(8), minmax)
+    moved = requantize(model, CPU, images.split(8), rule=minmax)
+    expected = calibrate(prepare_qat(net, CPU, (images[:1],)), images.split(8), minmax)
+    assert moved.calibrated
+    for name in moved.calibrated:
+        theirs, ours = expected.get_submodule(name), moved.model.get_submodule(name)
+        assert (ours.low, ours.high) == (theirs.low, theirs.high)
 
 
 def test_ranges_that_were_trained_are_kept_and_not_calibrated_anew(model, images):
