@@ -197,7 +197,7 @@ def _laid_out(
         _crop(model, space, plain, geometry),
     ]
     for node, target in zip(quantizers, (f"{result}_integers_again", result), strict=False):
-        nodes.append(_connected(node, plain, target, f"{node.name}_again"))
+        nodes.append(_connected(node, plain, target, f"{target}_{node.op_type}"))
         plain = target
     return nodes
 
