@@ -192,7 +192,8 @@ def _function_kind(node: fx.Node, graph_module: fx.GraphModule) -> Kind:
     if name == "pad":
         return _pad_kind(node, graph_module)
     if name in {"clamp", "clamp_", "clip", "hardtanh", "hardtanh_"}:
-        low, high = (_argument(node, *where) for where in ((1, "min"), (2, "max")))
+        ends = ("min_val", "max_val") if name.startswith("hardtanh") else ("min", "max")
+        low, high = (_argument(node, 1 + index, end) for index, end in enumerate(ends))
         return _clipped_kind(kind, low, high)
     if kind == "resize" and _argument(node, 3, "mode") in {None, "nearest"}:
         return "select"
