@@ -107,7 +107,7 @@ class _Watching(fx.Interpreter):
 
     @override
     def run_node(self, n: fx.Node) -> Any:
-        self.reached = str(n.target)
+        self.reached = str(n.target) if n.op == "call_module" else n.name
         return super().run_node(n)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.errors import SchemeError
+from torchedge.quantization.freeze import FrozenFakeQuantize
 from torchedge.quantization.graph import (
     axes_of_results,
     evaluating,
@@ -54,7 +55,8 @@ def prepare_qat(
         >>> [name for name, m in prepared.named_modules() if isinstance(m, FakeQuantize)]
         ['quantizers.input_1', 'quantizers._2']
     """
-    if any(isinstance(module, FakeQuantize | QuantizedLayer) for module in model.modules()):
+    quantized = FakeQuantize | QuantizedLayer | FrozenFakeQuantize
+    if any(isinstance(module, quantized) for module in model.modules()):
         raise SchemeError("the model has fake quantisation already; prepare the float model.")
     require_finite_weights(model)
     graph_module = _normalized_graph(model)
