@@ -7,6 +7,7 @@ own file, ``torchedge.quantization.lightning``, because Lightning takes seconds 
 
 from torchedge.quantization.calibration import Histogram, RangeRule, entropy, minmax
 from torchedge.quantization.freeze import freeze
+from torchedge.quantization.learned import learn_step_sizes
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.range_rules import mse, percentile
@@ -26,6 +27,7 @@ __all__ = [
     "describe",
     "entropy",
     "freeze",
+    "learn_step_sizes",
     "merge_batchnorms",
     "minmax",
     "mse",

@@ -95,8 +95,9 @@ class SelfAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """To ``(batch, heads, sequence, features of a head)``."""
-        x = x if self.batch_first else x.transpose(0, 1)
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        ordered = x if self.batch_first else x.transpose(0, 1)
+        heads: Tensor = ordered.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return heads
 
     def _joined(self, x: Tensor) -> Tensor:
         x = x.transpose(1, 2).flatten(2)

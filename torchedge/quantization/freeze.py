@@ -99,7 +99,8 @@ def freeze(model: nn.Module, *, bias: BiasKind = "float") -> nn.Module:
             ``|bias| · inputs / 2^23``).
 
     Raises:
-        SchemeError: The model does not come from ``prepare_qat``, or its weights are in groups.
+        SchemeError: The model does not come from ``prepare_qat``, its weights are in groups, or
+            its quantisation is switched off.
         CalibrationError: A quantiser has no range yet.
     """
     if not isinstance(model, fx.GraphModule):
@@ -115,32 +116,62 @@ def freeze(model: nn.Module, *, bias: BiasKind = "float") -> nn.Module:
             node.target = f"{name}_call_{calls[name]}" if calls[name] else name
             frozen.add_submodule(node.target, layer)
             calls[name] += 1
+    _freeze_quantizers(frozen)
     frozen.recompile()
-    for name, module in list(frozen.named_modules()):
-        if isinstance(module, FakeQuantize):
+    return frozen.eval().requires_grad_(False)
+
+
+def _freeze_quantizers(frozen: fx.GraphModule) -> None:
+    for node in list(frozen.graph.nodes):
+        name = str(node.target)
+        module = frozen.get_submodule(name) if node.op == "call_module" else None
+        if isinstance(module, FakeQuantize) and module.kept_in_float:
+            node.replace_all_uses_with(node.args[0])
+            frozen.graph.erase_node(node)
+        elif isinstance(module, FakeQuantize):
+            _require_switched_on(name, module)
             module.require_calibrated(name)
             constant = FrozenFakeQuantize.of_spec(module.scale, module.zero_point, module.spec)
             frozen.set_submodule(name, constant)
-    return frozen.eval().requires_grad_(False)
+    frozen.delete_all_unused_submodules()
+
+
+def _require_switched_on(name: str, module: FakeQuantize | QuantizedLayer) -> None:
+    if not module.enabled:
+        raise SchemeError(
+            f"the quantisation of '{name}' is switched off, so nothing was trained or measured "
+            "with it; switch it on (enabled = True) or train until quantize_from_epoch. To leave a "
+            "layer in float for good, use with_bits(model, {name: 32})."
+        )
 
 
 def _frozen_layer(
     quantized: QuantizedLayer, input_scale: Tensor | None, bias_kind: BiasKind
-) -> FrozenLayer:
+) -> nn.Module:
     weight, bias = quantized.folded()
+    if quantized.kept_in_float:
+        return _plain_layer(quantized, weight, bias)
     scale, zero_point = quantized.params(weight)
     bias_quantizer = None
     if input_scale is not None and bias is not None:
         largest = _largest_bias(bias, scale)
         scale = torch.maximum(scale, largest / (input_scale * _BIAS_STEPS))
         repeats = len(bias) // len(scale) if scale.ndim else 1  # groups of a transposed one
-        bias_quantizer = FrozenFakeQuantize.of_bias(input_scale * (scale.repeat(repeats) if scale.ndim else scale))
+        bias_quantizer = FrozenFakeQuantize.of_bias(
+            input_scale * (scale.repeat(repeats) if scale.ndim else scale)
+        )
         bias = bias_quantizer(bias)
-    layer = plain_copy(quantized.layer)
-    layer.weight = nn.Parameter(fake_quantize(weight, scale, zero_point, quantized.spec))
-    layer.bias = None if bias is None else nn.Parameter(bias)
+    on_grid = fake_quantize(weight, scale, zero_point, quantized.spec)
+    layer = _plain_layer(quantized, on_grid, bias)
     weight_quantizer = FrozenFakeQuantize.of_spec(scale, zero_point, quantized.spec)
     return FrozenLayer(layer, weight_quantizer, bias_quantizer if bias_kind == "int32" else None)
+
+
+def _plain_layer(quantized: QuantizedLayer, weight: Tensor, bias: Tensor | None) -> WeightedLayer:
+    layer = plain_copy(quantized.layer)
+    layer.weight = nn.Parameter(weight)
+    layer.bias = None if bias is None else nn.Parameter(bias)
+    return layer
 
 
 def _largest_bias(bias: Tensor, scale: Tensor) -> Tensor:
@@ -149,6 +180,8 @@ def _largest_bias(bias: Tensor, scale: Tensor) -> Tensor:
 
 
 def _require_writable(name: str, quantized: QuantizedLayer) -> None:
+    if not quantized.kept_in_float:
+        _require_switched_on(name, quantized)
     if quantized.spec.group_size is not None:
         raise SchemeError(
             f"'{name}' has weights in groups of {quantized.spec.group_size}, which no exporter "

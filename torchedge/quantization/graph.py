@@ -150,7 +150,7 @@ def input_scale_source(node: fx.Node, graph_module: fx.GraphModule) -> FakeQuant
         if source.op == "call_module":
             module = graph_module.get_submodule(str(source.target))
             if isinstance(module, FakeQuantize):
-                return module
+                return None if module.kept_in_float else module
         if kind_of(source, graph_module) != "same_values":
             return None
         sources = operands(source)

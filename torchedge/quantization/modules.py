@@ -81,6 +81,7 @@ class FakeQuantize(nn.Module):
         self.averaging = averaging
         self.fixed = fixed is not None
         self.enabled = True
+        self.kept_in_float = False  # by choice, which no schedule undoes
         self.observing = True
         low, high = (float("inf"), float("-inf")) if fixed is None else fixed
         self.register_buffer("low", torch.tensor(low))
@@ -190,6 +191,7 @@ class QuantizedLayer(nn.Module):
         self.spec = spec
         self.batchnorm = batchnorm
         self.enabled = True
+        self.kept_in_float = False  # by choice, which no schedule undoes
         self.batchnorm_frozen = False
         self.register_buffer("weight_scale", None)
 

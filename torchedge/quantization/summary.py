@@ -53,7 +53,9 @@ def describe(model: nn.Module) -> tuple[OperationSummary, ...]:
         if kind in {"input", "output", "quantizer"}:
             continue
         module = model.get_submodule(str(node.target)) if node.op == "call_module" else None
-        bits = module.spec.bits if isinstance(module, QuantizedLayer) else None
+        bits = None
+        if isinstance(module, QuantizedLayer) and not module.kept_in_float:
+            bits = module.spec.bits
         integer = input_scale_source(node, model) is not None
         rows.append(
             OperationSummary(name=node.name, kind=kind, weight_bits=bits, integer_input=integer)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -5,7 +7,15 @@ from torch.nn.utils import parametrize
 
 from torchedge import export
 from torchedge.errors import CalibrationError, SchemeError
-from torchedge.quantization import calibrate, freeze, minmax, prepare_qat
+from torchedge.quantization import (
+    QuantizedLayer,
+    QuantSpec,
+    calibrate,
+    freeze,
+    minmax,
+    prepare_qat,
+)
+from torchedge.quantization.diagnostics import with_bits
 from torchedge.quantization.freeze import FrozenFakeQuantize, FrozenLayer
 from torchedge.quantization.operator import fake_quantize_operator
 
@@ -134,3 +144,28 @@ def test_float_biases_on_the_grid_are_multiples_of_the_product_of_the_scales(net
     assert torch.equal(steps, steps.round())
     assert layer.bias_quantizer is None
     torch.testing.assert_close(frozen(images), model(images).detach(), atol=0.02, rtol=0)
+
+
+def test_a_layer_kept_in_float_is_frozen_in_float_with_its_input(images):
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Sigmoid(), nn.Conv2d(2, 2, 1))
+    model = with_bits(calibrated(net.eval(), images, TENSORRT), {"3": 32})
+    frozen = freeze(model, bias="float_on_grid")
+    assert isinstance(frozen.get_submodule("3"), nn.Conv2d)
+    assert isinstance(frozen.get_submodule("0"), FrozenLayer)
+    assert sum(isinstance(m, FrozenFakeQuantize) for m in frozen.modules()) == 2  # of layer 0
+    torch.testing.assert_close(frozen.get_submodule("3").weight.detach(), net[3].weight.detach())
+
+
+def test_a_model_whose_quantisation_is_still_switched_off_is_not_frozen(net, images):
+    model = calibrated(net, images, ONNX)
+    for module in model.modules():
+        if isinstance(module, QuantizedLayer):
+            module.enabled = False
+    with pytest.raises(SchemeError, match=r"'stem.0'.*switched off.*with_bits"):
+        freeze(model)
+
+
+def test_weights_in_groups_are_not_frozen_but_named_with_the_way_out(net, images):
+    grouped = replace(ONNX, weight=QuantSpec(bits=4, axis=0, narrow=True, group_size=2))
+    with pytest.raises(SchemeError, match=r"groups of 2.*without group_size"):
+        freeze(calibrated(net, images, grouped))

@@ -274,7 +274,8 @@ def _switch_inputs(model: fx.GraphModule, changed: set[str]) -> None:
         if changed & {str(reader.target) for reader in readers}:
             quantizer = model.get_submodule(name)
             assert isinstance(quantizer, FakeQuantize)
-            quantizer.enabled = not all(_is_float_layer(reader, model) for reader in readers)
+            quantizer.kept_in_float = all(_is_float_layer(reader, model) for reader in readers)
+            quantizer.enabled = not quantizer.kept_in_float
 
 
 def _readers(node: fx.Node, model: fx.GraphModule) -> list[fx.Node]:

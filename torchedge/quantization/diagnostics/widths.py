@@ -19,7 +19,8 @@ def set_weight_bits(layer: QuantizedLayer, bits: int, name: str) -> QuantizedLay
     Raises:
         SchemeError: There are no integers of that width.
     """
-    if bits == FLOAT_BITS:
+    layer.kept_in_float = bits == FLOAT_BITS
+    if layer.kept_in_float:
         layer.enabled = False
         return layer
     if not 2 <= bits <= 8:

@@ -1,0 +1,1 @@
+"""The sections of ``benchmarks/quantization.py``: each compares torchedge with its peers."""
