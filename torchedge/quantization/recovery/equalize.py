@@ -20,6 +20,7 @@ from torchedge.quantization.recovery.channel_groups import (
     weights_by_input,
 )
 from torchedge.quantization.recovery.lockstep import tensors_of
+from torchedge.scheme import QuantScheme
 
 __all__ = ["ClippedReLU", "Relu6Mode", "equalize"]
 
@@ -29,8 +30,6 @@ _ROUNDS = 40
 _CONVERGED = 1e-3
 _EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _ROOF = 6.0
-# Steps of the grids that the noise is estimated for: 8 bits, activations of one sign.
-_ACTIVATION_STEPS, _WEIGHT_STEPS = 255, 127
 
 
 @final
@@ -70,6 +69,7 @@ def equalize(
     example_inputs: tuple[Tensor, ...],
     *,
     batches: Iterable[Tensor] | None = None,
+    scheme: QuantScheme | None = None,
     relu6: Relu6Mode = "keep",
 ) -> nn.Module:
     """A copy of a float model, batch norms merged, whose channels have like ranges.
@@ -81,13 +81,15 @@ def equalize(
     Without data the factors make the weight ranges before and behind equal,
     ``f = √(range of reader / range of writer)``, repeated until nothing moves (Nagel et al. 2019,
     section 4.1). With data they are ``(largest / largest of the channel)^α · (weight range)^β``
-    with the exponents of the least expected noise: rounding of the tensor on one 8-bit grid plus
-    rounding of the readers' weights on a grid for each output channel.
+    with the exponents of the least expected noise: rounding of the tensor on its one grid plus
+    rounding of the readers' weights on theirs.
 
     Args:
         model: A float network that torch.fx can follow.
         example_inputs: One valid set of inputs.
         batches: Inputs as the network sees them in use.
+        scheme: Grids that the noise is estimated for; by default those of ``QuantScheme()``. It
+            matters with data only.
         relu6: What becomes of a ReLU6 between scaled channels. ``keep``: it stays, and a channel is
             scaled up at most until the largest value in ``batches`` meets the 6 (the function is
             the same for values up to those; without data, such channels stay as they are).
@@ -111,7 +113,10 @@ def equalize(
         _equalize_weights(graph_module, groups, relu6)
     else:
         seen = _observe(graph_module, groups, batches)
-        _equalize_activations(graph_module, groups, seen, relu6)
+        for group in groups:
+            factors = _quietest_factors(graph_module, group, seen, scheme or QuantScheme(), relu6)
+            _apply(graph_module, group, factors)
+            _exchange_relu6(graph_module, group, factors, relu6)
     graph_module.delete_all_unused_submodules()
     graph_module.recompile()
     return graph_module.train(model.training)
@@ -183,20 +188,12 @@ def _exchange_relu6(
         graph_module.graph.erase_node(node)
 
 
-def _equalize_activations(
-    graph_module: fx.GraphModule,
-    groups: list[ChannelGroup],
-    seen: dict[fx.Node, _Seen],
-    relu6: Relu6Mode,
-) -> None:
-    for group in groups:
-        factors = _quietest_factors(graph_module, group, seen, relu6)
-        _apply(graph_module, group, factors)
-        _exchange_relu6(graph_module, group, factors, relu6)
-
-
 def _quietest_factors(
-    graph_module: fx.GraphModule, group: ChannelGroup, seen: dict[fx.Node, _Seen], relu6: Relu6Mode
+    graph_module: fx.GraphModule,
+    group: ChannelGroup,
+    seen: dict[fx.Node, _Seen],
+    scheme: QuantScheme,
+    relu6: Relu6Mode,
 ) -> Tensor:
     largest = _relative([seen[n].largest for n in group.tensors if n in seen])
     behind = _relative([_reader_range(graph_module, group)])
@@ -208,7 +205,12 @@ def _quietest_factors(
         for beta in _EXPONENTS:
             factors = largest**-alpha * behind**beta
             factors = factors.clamp(min=1.0).minimum(roof) if group.relu6 else factors
-            noise = _expected_noise(graph_module, group, seen, factors)
+            noise = sum(
+                _expected_noise(
+                    layer_of(n, graph_module), seen[n.all_input_nodes[0]], factors, scheme
+                )
+                for n in group.readers
+            )
             if noise < least:
                 best, least = factors, noise
     return best
@@ -221,22 +223,25 @@ def _relative(ranges: list[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def _expected_noise(
-    graph_module: fx.GraphModule, group: ChannelGroup, seen: dict[fx.Node, _Seen], factors: Tensor
+    reader: WeightedLayer, tensor: _Seen, factors: Tensor, scheme: QuantScheme
 ) -> float:
-    """Mean square error, up to a factor, that 8-bit grids put into the readers' outputs."""
-    total = 0.0
-    for node in group.readers:
-        reader, tensor = layer_of(node, graph_module), seen[node.all_input_nodes[0]]
-        weight = weights_by_input(reader, group.channels)
-        by_group = factors.view(weight.shape[0], 1, -1, 1)
-        scaled = weight / by_group
-        step = float((tensor.largest * factors).amax()) / _ACTIVATION_STEPS
-        weight_steps = scaled.abs().amax((2, 3)) / _WEIGHT_STEPS
-        power = (tensor.mean_square * factors**2).view(weight.shape[0], -1).sum(1, keepdim=True)
-        rounded_input = step**2 * scaled.square().sum()
-        rounded_weight = (weight_steps.square() * power).sum() * weight.shape[3]
-        total += float(rounded_input + rounded_weight)
-    return total
+    """Noise to signal, times 12, that rounding its input and weight puts into a layer's output.
+
+    ``(Δx² Σ w² + Δw² Σ E[x²]) / Σ w² E[x²]``, each summed over outputs; Δ is a step.
+    """
+    weight = weights_by_input(reader, len(factors))
+    scaled = weight / factors.view(len(weight), 1, -1, 1)
+    power = (tensor.mean_square * factors**2).view(len(weight), -1).sum(1, keepdim=True)
+    grid = scheme.activation
+    step = float((tensor.largest * factors).amax()) / (
+        grid.quant_max if grid.symmetric else grid.quant_max - grid.quant_min
+    )
+    spec = (scheme.linear_weight if isinstance(reader, nn.Linear) else None) or scheme.weight
+    largest = scaled.abs().amax() if spec.axis is None else scaled.abs().amax((2, 3))
+    weight_noise = (largest / spec.quant_max).square().expand(weight.shape[:2]) * power
+    signal = weight.square() * tensor.mean_square.view(len(weight), 1, -1, 1)
+    noise = step**2 * scaled.square().sum() + weight_noise.sum() * weight.shape[3]
+    return float(noise / signal.sum().clamp(min=1e-20))
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torchedge.quantization.merge import merge_batchnorms
+from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.range_rules import mse
 from torchedge.quantization.ranges import calibrate
 from torchedge.quantization.recovery.bias_correction import correct_step
@@ -99,11 +100,25 @@ def quantize(
     kept = tensors_of(batches)
     example = (kept[0][:1],)
     if recovery.equalize:
-        model = equalize(model, example, batches=kept, relu6=recovery.relu6)
+        model = equalize(model, example, batches=kept, scheme=scheme, relu6=recovery.relu6)
     merged = merge_batchnorms(prepare_qat(model, scheme, example))
-    prepared = calibrate(merged, kept, mse)
+    prepared = _calibrated_in_float(merged, kept)
     _recover(prepared.eval(), kept, recovery, seed)
     return prepared.train(model.training)
+
+
+def _calibrated_in_float(model: nn.Module, batches: tuple[Tensor, ...]) -> nn.Module:
+    """Ranges of the float network's activations: those that the corrected layers will have."""
+    _set_layers_enabled(model, enabled=False)
+    calibrated = calibrate(model, batches, mse)
+    _set_layers_enabled(calibrated, enabled=True)
+    return calibrated
+
+
+def _set_layers_enabled(model: nn.Module, *, enabled: bool) -> None:
+    for module in model.modules():
+        if isinstance(module, QuantizedLayer):
+            module.enabled = enabled
 
 
 @torch.no_grad()

@@ -160,3 +160,16 @@ def test_one_call_keeps_the_mode_and_is_deterministic(net, images):
     first, second = (quantize(net, LOW_BITS, [images], seed=1) for _ in range(2))
     assert first.training == net.training
     assert torch.equal(first(images), second(images))
+
+
+def test_one_call_takes_ranges_from_the_float_network_and_not_from_its_uncorrected_weights(
+    net, images
+):
+    """3-bit weights move the output's mean; ranges seen there clipped the corrected outputs."""
+    quantized = quantize(net, LOW_BITS, [images], effort="fast")
+    exact = net(images).detach()
+    output = quantized.get_submodule("quantizers.classifier")
+    # The least squared error at 8 bits leaves no more than some steps of the range out.
+    margin = 0.05 * float(exact.max() - exact.min())
+    assert output.low <= exact.min() + margin
+    assert output.high >= exact.max() - margin
