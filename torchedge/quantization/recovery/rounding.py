@@ -81,6 +81,8 @@ def round_adaptively(
 def round_step(step: LayerStep, target: Reconstruction, *, iterations: int) -> None:
     """Round, in place, the weight of the layer that the walk has reached."""
     quantized = step.layer
+    if not quantized.enabled:
+        return  # left in float on purpose
     if not quantized.spec.symmetric:
         raise SchemeError(
             f"'{step.name}' has weights with zero points ({quantized.spec}); adaptive rounding "

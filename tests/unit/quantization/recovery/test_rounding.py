@@ -232,3 +232,11 @@ def test_weights_with_zero_points_are_refused(images):
     model = calibrate(prepare_qat(network(), scheme, (images[:1],)), [images], minmax)
     with pytest.raises(SchemeError, match="zero points"):
         round_adaptively(model, [images])
+
+
+def test_a_layer_that_was_left_in_float_keeps_its_weight(model, images):
+    left = model.get_submodule("5")
+    left.enabled = False
+    rounded = round_adaptively(model, [images]).get_submodule("5")
+    assert torch.equal(rounded.layer.weight, left.layer.weight)
+    assert rounded.weight_scale is None
