@@ -5,6 +5,7 @@ of the target, and saves what ``scripts/export.py`` takes. About a minute on two
 """
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -29,6 +30,7 @@ def main(
     out: Path = Path("runs/digits"),
     epochs: int = 16,
     qat_epochs: int = 3,
+    weight_bits: int = 8,
     compile: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -39,12 +41,14 @@ def main(
         out: New folder for the trained artefact.
         epochs: Passes over the images in float.
         qat_epochs: Passes with the target's integers.
+        weight_bits: Width of the weights, 2 to 8; fewer than 8 are stored in bytes all the same.
         compile: Compile those passes; takes a C++ compiler and minutes before the first step.
         overwrite: Replace the folder if it exists.
     """
     pl.seed_everything(0, verbose=False)
     torch.set_num_threads(1)  # layers this small finish before a second thread has woken up
     scheme = export.target(target).scheme
+    scheme = replace(scheme, weight=replace(scheme.weight, bits=weight_bits))
     data = Digits()
     example_inputs = (data.test_images[:1],)
 

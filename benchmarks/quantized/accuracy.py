@@ -111,11 +111,11 @@ def distil(
     optimizer = torch.optim.Adam([*weights, *(b for b in biases if b is not None)], learning_rate)
     teacher = copy.deepcopy(teacher).eval()
     student.eval()  # ranges stay, and no batch statistics are left to move
-    begin, steps = time.perf_counter(), 0
-    for images in fresh_crops():
+    begin = time.perf_counter()
+    for step, images in enumerate(fresh_crops()):
         spent = time.perf_counter() - begin
         if spent >= seconds:
-            return steps, spent
+            return step, spent
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * max(1 - spent / seconds, 0.01)
         with torch.no_grad():
@@ -124,7 +124,6 @@ def distil(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        steps += 1
     raise AssertionError("the crops never end")
 
 

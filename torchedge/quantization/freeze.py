@@ -167,6 +167,11 @@ def _frozen_layer(
     return FrozenLayer(layer, weight_quantizer, bias_quantizer if bias_kind == "int32" else None)
 
 
+def _per_output(scale: Tensor, outputs: int) -> Tensor:
+    """One scale an output; groups of a transposed convolution share theirs."""
+    return scale.repeat(outputs // len(scale)) if scale.ndim else scale
+
+
 def _plain_layer(quantized: QuantizedLayer, weight: Tensor, bias: Tensor | None) -> WeightedLayer:
     layer = plain_copy(quantized.layer)
     layer.weight = nn.Parameter(weight)
