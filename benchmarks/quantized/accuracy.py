@@ -139,5 +139,5 @@ def fresh_crops() -> Iterator[Tensor]:
     """Batches of crops that were neither calibrated on nor are compared on, without end."""
     seed = _TRAINING_SEED
     while True:
-        yield crops.normalised(crops.crops(_BATCH, seed=seed))
+        yield from crops.normalised(crops.crops(16 * _BATCH, seed=seed)).split(_BATCH)
         seed += 1
