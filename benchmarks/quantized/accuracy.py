@@ -91,7 +91,7 @@ def _in_runtime(model: nn.Module, evaluation: Tensor, reference: Tensor) -> Figu
         }
 
 
-def self_distilled(*, seconds: float = 540.0, learning_rate: float = 2e-4) -> dict[str, Figures]:
+def self_distilled(*, seconds: float = 500.0, learning_rate: float = 1.5e-5) -> dict[str, Figures]:
     """Then train on fresh unlabelled crops towards the float network's own answers."""
     network = networks.efficientnet_lite0()
     calibration, evaluation = pictures()

@@ -1,6 +1,5 @@
 """Changes of structure: a float model in, a new model with fake quantisation out."""
 
-import copy
 from collections import Counter
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from torchedge.quantization.graph import (
     require_finite_weights,
     trace,
 )
+from torchedge.quantization.masks import copied_with_masks
 from torchedge.quantization.modules import TRANSPOSED, FakeQuantize, QuantizedLayer
 from torchedge.quantization.normalize import (
     layers_for_functions,
@@ -70,7 +70,7 @@ def prepare_qat(
 
 
 def _normalized_graph(model: nn.Module) -> fx.GraphModule:
-    copied = copy.deepcopy(model)
+    copied = copied_with_masks(model)
     open_attention(copied)
     graph_module = trace(copied)
     layers_for_functions(graph_module)
