@@ -12,6 +12,7 @@ from torchedge.errors import OutputExistsError, SchemeError, StorageError
 from torchedge.export.artifact import Artifact
 from torchedge.export.step import ExportStep
 from torchedge.export.target import Target
+from torchedge.scheme import QuantScheme
 
 __all__ = [
     "export",
@@ -52,11 +53,18 @@ def require_scheme(source: Artifact, target: Target) -> None:
             f"'{source.path}' is a float model and {target.name} runs integers; "
             f"call prepare_qat(model, target('{target.name}').scheme, inputs) in the recipe."
         )
-    if source.scheme != target.scheme:
+    if not _runs(target.scheme, source.scheme):
         raise SchemeError(
             f"'{source.path}' was trained with other numbers than {target.name} runs "
             f"({_first_difference(source, target)}); run the recipe with --target {target.name}."
         )
+
+
+def _runs(device: QuantScheme, trained: QuantScheme) -> bool:
+    """Whether the numbers are the same; integers of fewer bits fit into the device's weights."""
+    fewer = trained.weight.bits <= device.weight.bits
+    wider = replace(trained, weight=replace(trained.weight, bits=device.weight.bits))
+    return fewer and wider == device
 
 
 def _first_difference(source: Artifact, target: Target) -> str:

@@ -156,10 +156,7 @@ def _frozen_layer(
     if input_scale is not None and bias is not None:
         largest = _largest_bias(bias, scale)
         scale = torch.maximum(scale, largest / (input_scale * _BIAS_STEPS))
-        repeats = len(bias) // len(scale) if scale.ndim else 1  # groups of a transposed one
-        bias_quantizer = FrozenFakeQuantize.of_bias(
-            input_scale * (scale.repeat(repeats) if scale.ndim else scale)
-        )
+        bias_quantizer = FrozenFakeQuantize.of_bias(input_scale * _per_output(scale, len(bias)))
         bias = bias_quantizer(bias)
     on_grid = fake_quantize(weight, scale, zero_point, quantized.spec)
     layer = _plain_layer(quantized, on_grid, bias)

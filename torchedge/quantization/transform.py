@@ -61,7 +61,7 @@ def prepare_qat(
     require_finite_weights(model)
     graph_module = _normalized_graph(model)
     _quantize_layers(graph_module, scheme, _foldable_batchnorms(graph_module, example_inputs))
-    _insert_quantizers(graph_module, scheme)
+    _insert_quantizers(graph_module, scheme, _real_inputs(graph_module, example_inputs))
     graph_module.delete_all_unused_submodules()
     graph_module.graph.lint()
     graph_module.recompile()
@@ -138,10 +138,23 @@ def _batchnorm_after(
     return users[0] if once and getattr(norm, "running_mean", None) is not None else None
 
 
-def _insert_quantizers(graph_module: fx.GraphModule, scheme: QuantScheme) -> None:
+def _real_inputs(
+    graph_module: fx.GraphModule, example_inputs: tuple[Tensor, ...]
+) -> frozenset[fx.Node]:
+    """The inputs that hold real numbers; indices are integers already."""
+    placeholders = [node for node in graph_module.graph.nodes if node.op == "placeholder"]
+    pairs = zip(placeholders, example_inputs, strict=False)
+    return frozenset(node for node, example in pairs if example.is_floating_point())
+
+
+def _insert_quantizers(
+    graph_module: fx.GraphModule, scheme: QuantScheme, real_inputs: frozenset[fx.Node]
+) -> None:
     graph_module.add_module("quantizers", nn.Module())
     reads = quantized_reads(graph_module, scheme.placement)
     for tensor, first in scale_groups(graph_module, reads, scheme.placement).items():
+        if tensor.op == "placeholder" and tensor not in real_inputs:
+            continue
         name = f"quantizers.{first.name}"
         if tensor is first:
             graph_module.add_submodule(name, _quantizer(tensor, graph_module, scheme))

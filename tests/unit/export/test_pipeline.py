@@ -20,7 +20,7 @@ from torchedge.export import (
     remaining_steps,
     write_artifact,
 )
-from torchedge.export.pipeline import staged_folder
+from torchedge.export.pipeline import require_scheme, staged_folder
 from torchedge.scheme import QuantScheme, QuantSpec
 
 SCHEME = QuantScheme()
@@ -87,6 +87,13 @@ def test_a_source_trained_with_other_numbers_is_refused_with_both(source, tmp_pa
     other = QuantScheme(activation=QuantSpec(symmetric=False, signed=False))
     with pytest.raises(SchemeError, match="trained int8, symmetric; device uint8, asymmetric"):
         export(source, target(scheme=other), tmp_path / "out")
+
+
+def test_weights_of_fewer_bits_run_where_wider_ones_do_and_not_the_reverse(source, tmp_path):
+    narrow = replace(SCHEME, weight=replace(SCHEME.weight, bits=4))
+    require_scheme(replace(source, scheme=narrow), target())
+    with pytest.raises(SchemeError, match=r"weights: trained int8.*device int4"):
+        require_scheme(source, target(scheme=narrow))
 
 
 def test_a_failing_step_leaves_nothing(source, tmp_path):

@@ -191,3 +191,11 @@ def test_quantisation_keeps_the_answers_close(net, images):
         noise = 10 * torch.log10(expected.var() / (expected - found).pow(2).mean())
         # 8 bits give about 6 dB a bit for one tensor; half of that must be left after ten of them.
         assert float(noise) > 24
+
+
+def test_indices_are_not_quantised_but_what_is_looked_up_for_them_is():
+    net = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 2))
+    indices = torch.tensor([[1, 2, 3]])
+    model = calibrate(prepare_qat(net, ONNX, (indices,)), [indices], minmax)
+    assert [row.integer_input for row in describe(model)] == [False, True]
+    torch.testing.assert_close(model(indices), net(indices), atol=0.05, rtol=0)

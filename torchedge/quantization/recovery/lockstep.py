@@ -9,7 +9,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, fx, nn
@@ -28,15 +28,12 @@ class LayerStep:
     Args:
         name: Path of the layer in the model.
         layer: The layer in the quantised network; what is changed here is used from here on.
-        activation: The only reader of its result where that is a module without weights, else
-            ``None``.
         inputs: What the layer reads in the quantised network, one tensor a batch.
         targets: What it returns in the reference.
     """
 
     name: str
     layer: QuantizedLayer
-    activation: nn.Module | None
     inputs: tuple[Tensor, ...]
     targets: tuple[Tensor, ...]
 
@@ -100,7 +97,6 @@ def layer_steps(
             yield LayerStep(
                 name=str(node.target),
                 layer=layer,
-                activation=_activation(node, model),
                 inputs=tuple(run.env[node.all_input_nodes[0]] for run in ours),
                 targets=tuple(run.env[twin] for run in theirs),
             )
@@ -133,11 +129,3 @@ def _run(interpreters: tuple[fx.Interpreter, ...], node: fx.Node) -> None:
         interpreter.env[node] = interpreter.run_node(node)
         for finished in interpreter.user_to_last_uses.get(node, []):
             del interpreter.env[finished]
-
-
-def _activation(node: fx.Node, model: nn.Module) -> nn.Module | None:
-    users = list(node.users)
-    if len(users) != 1 or users[0].op != "call_module":
-        return None
-    module: Any = model.get_submodule(str(users[0].target))
-    return module if isinstance(module, nn.ReLU | nn.ReLU6) else None
