@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, fx
 from typing_extensions import override
 
+from torchedge.quantization.logistic import runtime_sigmoid, runtime_silu
 from torchedge.quantization.operator import fake_quantize_operator
 
 __all__ = ["IntegerProgram"]
@@ -60,6 +61,12 @@ _SAME_VALUES = frozenset(
         *(_ATEN.contiguous.default, _ATEN.pad.default, _ATEN.unflatten.int),
     }
 )
+_POINTWISE = {
+    _ATEN.sigmoid.default: runtime_sigmoid,
+    _ATEN.sigmoid_.default: runtime_sigmoid,
+    _ATEN.silu.default: runtime_silu,
+    _ATEN.silu_.default: runtime_silu,
+}
 _QUANTIZE = torch.ops.torchedge.fake_quantize.default
 assert fake_quantize_operator is not None  # its import registers the operator
 
@@ -78,7 +85,7 @@ class IntegerProgram(fx.Interpreter):
     """Runs the graph of an exported program whose biases are int32.
 
     Convolutions, linear layers, additions and global averages between quantisers are computed on
-    integers; everything else as it is written.
+    integers; sigmoids to the last bit as the runtime does; everything else as it is written.
 
     Args:
         graph_module: ``program.module()`` of a program with ``torchedge::fake_quantize`` nodes.
@@ -95,6 +102,8 @@ class IntegerProgram(fx.Interpreter):
         if n in self._results:
             with torch.no_grad():
                 return self._results[n](n)
+        if n.target in _POINTWISE:
+            return _POINTWISE[n.target](self.fetch_args_kwargs_from_env(n)[0][0])
         return super().run_node(n)
 
     def _integer_results(self) -> Iterator[tuple[fx.Node, Callable[[fx.Node], Tensor]]]:
