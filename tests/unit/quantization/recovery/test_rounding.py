@@ -127,7 +127,6 @@ def test_with_four_weights_it_finds_the_best_of_all_sixteen_roundings():
     step = LayerStep(
         name="0",
         layer=QuantizedLayer(layer, QuantSpec(bits=3, axis=0, narrow=True)),
-        activation=None,
         inputs=(x,),
         targets=(layer(x).detach(),),
     )
