@@ -51,7 +51,7 @@ def step_of(name, seed=0, bits=4):
     with torch.no_grad():
         target = layer(x)
     quantized = QuantizedLayer(layer, spec_of(layer, bits)).eval()
-    step = LayerStep(name=name, layer=quantized, activation=None, inputs=(x,), targets=(target,))
+    step = LayerStep(name=name, layer=quantized, inputs=(x,), targets=(target,))
     return step, x, target
 
 
