@@ -52,7 +52,8 @@ def show(console: Console, section: str, found: Mapping[str, Any]) -> None:
             for contestant, timing in figures.items():
                 console.print(
                     f"{name:20s} {contestant:32s} "
-                    f"{timing['median_ms']:8.1f} ms  x{timing['ratio']:.2f}"
+                    f"{timing['median_ms']:8.1f} ms  x{timing['ratio']:.2f}, "
+                    f"fastest x{timing['fastest_ratio']:.2f}"
                 )
 
 

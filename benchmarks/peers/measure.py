@@ -1,9 +1,10 @@
 """Figures that mean the same for everyone: ratios of times, and distance from the float network."""
 
 import math
+import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -22,10 +23,12 @@ class Timing:
     Args:
         median_ms: Wall time of one call.
         ratio: Median over the rounds of its time as a multiple of the first contestant's.
+        fastest_ratio: Its shortest time over the first's: what is left where nothing disturbed.
     """
 
     median_ms: float
     ratio: float
+    fastest_ratio: float
 
 
 def _milliseconds(work: Callable[[], object]) -> float:
@@ -36,13 +39,26 @@ def _milliseconds(work: Callable[[], object]) -> float:
 
 def _timing(times: tuple[float, ...], first: list[float]) -> Timing:
     ratios = [mine / theirs for mine, theirs in zip(times, first, strict=True)]
-    return Timing(median_ms=statistics.median(times), ratio=statistics.median(ratios))
+    return Timing(
+        median_ms=statistics.median(times),
+        ratio=statistics.median(ratios),
+        fastest_ratio=min(times) / min(first),
+    )
+
+
+def _turn(works: tuple[Callable[[], object], ...], order: Sequence[int]) -> list[float]:
+    """One time of each, at its own place whatever the order of the calls."""
+    times = dict(zip(order, (_milliseconds(works[index]) for index in order), strict=True))
+    return [times[index] for index in range(len(works))]
 
 
 def interleaved(
     contestants: Mapping[str, Callable[[], object]], *, rounds: int = 10, warm_ups: int = 2
 ) -> dict[str, Timing]:
     """Time all of them in turn, round after round, so that a busy machine slows them alike.
+
+    The order within a round is drawn anew (with a fixed seed), so that nobody always follows the
+    same neighbour, whose threads may still spin and whose weights fill the cache.
 
     Args:
         contestants: What to call, by name; ratios are against the first.
@@ -61,7 +77,10 @@ def interleaved(
             f"{len(contestants)} contestants, {rounds} rounds, {warm_ups} warm-ups; "
             "give at least 1, 1 and 0."
         )
-    turns = [list(map(_milliseconds, contestants.values())) for _ in range(warm_ups + rounds)]
+    works = tuple(contestants.values())
+    draw = random.Random(0)
+    orders = (draw.sample(range(len(works)), len(works)) for _ in range(warm_ups + rounds))
+    turns = [_turn(works, order) for order in orders]
     counted = turns[warm_ups:]
     columns = zip(contestants, zip(*counted, strict=True), strict=True)
     return {name: _timing(times, [turn[0] for turn in counted]) for name, times in columns}

@@ -23,7 +23,7 @@ _NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def speed(*, rounds: int = 60) -> dict[str, dict[str, Timing]]:
+def speed(*, rounds: int = 300) -> dict[str, dict[str, Timing]]:
     """One image of 224 x 224 at a time: their float file, their int8 file, ours; in turn."""
     return {name: _timings(build(), rounds) for name, build in _NETWORKS.items()}
 

@@ -28,8 +28,16 @@ def test_the_ratio_is_taken_round_by_round_so_that_drift_cancels(taking):
     drift = [1.0, 2.0, 8.0, 64.0]
     works = {"float": taking(drift), "slow": taking([3 * d for d in drift])}
     found = measure.interleaved(works, warm_ups=1, rounds=3)
-    assert found["float"] == measure.Timing(median_ms=pytest.approx(8), ratio=1)
-    assert found["slow"] == measure.Timing(median_ms=pytest.approx(24), ratio=pytest.approx(3))
+    assert found["float"] == measure.Timing(median_ms=pytest.approx(8), ratio=1, fastest_ratio=1)
+    assert found["slow"] == measure.Timing(
+        median_ms=pytest.approx(24), ratio=pytest.approx(3), fastest_ratio=pytest.approx(3)
+    )
+
+
+def test_the_fastest_times_are_compared_apart_from_the_medians(taking):
+    works = {"float": taking([2, 4, 6]), "other": taking([9, 9, 3])}
+    found = measure.interleaved(works, warm_ups=0, rounds=3)
+    assert found["other"].fastest_ratio == pytest.approx(3 / 2)
 
 
 def test_warm_ups_do_not_count(taking):
@@ -37,11 +45,13 @@ def test_warm_ups_do_not_count(taking):
     assert measure.interleaved(works, warm_ups=1, rounds=2)["other"].ratio == pytest.approx(2)
 
 
-def test_contestants_take_turns():
+def test_each_round_calls_everyone_once_and_no_order_is_kept():
     calls = []
     works = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
-    measure.interleaved(works, warm_ups=1, rounds=2)
-    assert calls == ["a", "b"] * 3
+    measure.interleaved(works, warm_ups=2, rounds=30)
+    turns = list(zip(calls[::2], calls[1::2], strict=True))
+    assert len(turns) == 32
+    assert set(turns) == {("a", "b"), ("b", "a")}
 
 
 @pytest.mark.parametrize(("rounds", "warm_ups"), [(0, 0), (1, -1)])

@@ -14,7 +14,12 @@ from torchedge.errors import SchemeError
 from torchedge.quantization.attention import SelfAttention
 from torchedge.quantization.operations import FLOAT_LAYERS, kind_of
 
-__all__ = ["layers_for_functions", "open_attention", "require_known_layers"]
+__all__ = [
+    "layers_for_functions",
+    "open_attention",
+    "pads_for_padding_modes",
+    "require_known_layers",
+]
 
 _CONVOLUTIONS: dict[Callable[..., Any], type[nn.Module]] = {
     F.conv1d: nn.Conv1d,
@@ -32,6 +37,7 @@ _DROPOUTS: dict[Callable[..., Any], type[nn.Module]] = {
     F.dropout2d: nn.Dropout2d,
     F.dropout3d: nn.Dropout3d,
 }
+_PADDING = (nn.Conv1d, nn.Conv2d, nn.Conv3d)  # transposed ones only know zeros
 _FLOAT_CONTAINERS = (nn.Embedding, nn.EmbeddingBag, nn.PReLU)
 
 
@@ -62,6 +68,29 @@ def layers_for_functions(graph_module: fx.GraphModule) -> None:
             node.replace_all_uses_with(call)
             graph_module.graph.erase_node(node)
     graph_module.graph.eliminate_dead_code()
+
+
+def pads_for_padding_modes(graph_module: fx.GraphModule) -> None:
+    """Write, in place, the mirrored or repeated borders of convolutions as pads before them.
+
+    A runtime's convolution only pads with zeros: the border would lie between the quantiser and the
+    convolution, which then reads floats.
+    """
+    padding = {
+        name: module
+        for name, module in graph_module.named_modules()
+        if isinstance(module, _PADDING) and module.padding_mode != "zeros"
+    }
+    for node in list(graph_module.graph.nodes):
+        layer = padding.get(str(node.target)) if node.op == "call_module" else None
+        if layer is not None:
+            source = node.all_input_nodes[0]
+            widths = tuple(layer._reversed_padding_repeated_twice)
+            with graph_module.graph.inserting_before(node):
+                pad = graph_module.graph.call_function(F.pad, (source, widths, layer.padding_mode))
+            node.replace_input_with(source, pad)
+    for layer in padding.values():
+        layer.padding, layer.padding_mode = (0,) * len(layer.kernel_size), "zeros"
 
 
 def _layer_of(node: fx.Node, graph_module: fx.GraphModule) -> nn.Module | None:

@@ -19,6 +19,7 @@ from torchedge.quantization.modules import TRANSPOSED, FakeQuantize, QuantizedLa
 from torchedge.quantization.normalize import (
     layers_for_functions,
     open_attention,
+    pads_for_padding_modes,
     require_known_layers,
 )
 from torchedge.quantization.operations import kind_of
@@ -74,6 +75,7 @@ def _normalized_graph(model: nn.Module) -> fx.GraphModule:
     open_attention(copied)
     graph_module = trace(copied)
     layers_for_functions(graph_module)
+    pads_for_padding_modes(graph_module)
     require_known_layers(graph_module)
     # Built anew, it holds only the modules and parameters that the graph still uses.
     return fx.GraphModule(graph_module, graph_module.graph, class_name=type(model).__name__)

@@ -265,6 +265,15 @@ NETWORKS = {
         )
         for activation in (nn.Hardswish, nn.SiLU, nn.Hardtanh)
     },
+    **{
+        f"{mode}_borders": (
+            lambda mode=mode: with_head(
+                nn.Conv2d(8, 8, 3, padding=(1, 2), padding_mode=mode), nn.ReLU()
+            ),
+            (8, 3, 10, 10),
+        )
+        for mode in ("reflect", "replicate", "circular")
+    },
     "group_norm": (
         lambda: with_head(nn.Conv2d(8, 8, 3), nn.GroupNorm(2, 8), nn.ReLU(), nn.Conv2d(8, 8, 1)),
         (8, 3, 10, 10),
