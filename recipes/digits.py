@@ -7,7 +7,7 @@ of the target, and saves what ``scripts/export.py`` takes. About a minute on two
 import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -17,14 +17,16 @@ from torchedge import export
 from torchedge.cli import run_recipe
 from torchedge.compressed import CompressedModel
 from torchedge.data import Digits
-from torchedge.models import Classifier, MobileDigits
+from torchedge.distillation import RKD, DistillationTerm, FitNet, Hinton
+from torchedge.distillation.lightning import DistillationModule
+from torchedge.models import Classifier, MobileDigits, WideDigits
 from torchedge.quantization import calibrate, entropy, minmax, prepare_qat
 from torchedge.quantization.lightning import QuantizationAwareTraining
 
 CALIBRATION_IMAGES = 500
 
 
-def main(
+def main(  # noqa: PLR0913 - options of a command line
     *,
     target: str = "jetson",
     out: Path = Path("runs/digits"),
@@ -32,6 +34,7 @@ def main(
     qat_epochs: int = 3,
     weight_bits: int = 8,
     compile: bool = False,
+    distil: Literal["none", "hinton", "fitnet", "rkd"] = "none",
     overwrite: bool = False,
 ) -> None:
     """Train, quantise and save the digits network.
@@ -43,17 +46,30 @@ def main(
         qat_epochs: Passes with the target's integers.
         weight_bits: Width of the weights, 2 to 8; fewer than 8 are stored in bytes all the same.
         compile: Compile those passes; takes a C++ compiler and minutes before the first step.
+        distil: Train a teacher with 22 times the parameters first, and let the network learn from
+            its answers, also from its features (fitnet), or from how it places images (rkd). The
+            teacher makes half as many passes.
         overwrite: Replace the folder if it exists.
     """
     pl.seed_everything(0, verbose=False)
-    torch.set_num_threads(1)  # layers this small finish before a second thread has woken up
+    # Layers as small as the network's finish before a second thread has woken up.
+    torch.set_num_threads(1 if distil == "none" else 2)
     scheme = export.target(target).scheme
     scheme = replace(scheme, weight=replace(scheme.weight, bits=weight_bits))
     data = Digits()
     example_inputs = (data.test_images[:1],)
 
     float_model = MobileDigits()
-    fit(Classifier(float_model), data, epochs)
+    task: pl.LightningModule = Classifier(float_model)
+    metrics = {}
+    if distil != "none":
+        teacher = WideDigits()
+        fit(Classifier(teacher), data, max(epochs // 2, 1))
+        metrics["teacher_accuracy"] = accuracy(teacher, data)
+        task = DistillationModule(
+            task, teacher, terms(distil), hard_weight=0.1, example_inputs=example_inputs
+        )
+    fit(task, data, epochs)
 
     calibration = data.train_images[:: len(data.train_images) // CALIBRATION_IMAGES]
     prepared = prepare_qat(float_model, scheme, example_inputs)
@@ -75,7 +91,8 @@ def main(
         labels=data.test_labels,
         calibration=(calibration,),
         scheme=scheme,
-        metrics={
+        metrics=metrics
+        | {
             "float_accuracy": accuracy(float_model, data),
             "post_training_accuracy": post_training_accuracy,
             "fake_quantized_accuracy": accuracy(model, data),
@@ -87,7 +104,18 @@ def main(
     )
 
 
-def fit(task: Classifier, data: Digits, epochs: int, *callbacks: pl.Callback) -> None:
+def terms(kind: str) -> dict[str, tuple[float, DistillationTerm]]:
+    """The teacher's answers, and what else of it is to be learned."""
+    found: dict[str, tuple[float, DistillationTerm]] = {"hinton": (0.9, Hinton(temperature=4.0))}
+    if kind == "fitnet":
+        hint = FitNet("features", "features", student_channels=64, teacher_channels=128)
+        found["hint"] = (1.0, hint)
+    if kind == "rkd":
+        found["relations"] = (1.0, RKD("pool", "pool"))
+    return found
+
+
+def fit(task: pl.LightningModule, data: Digits, epochs: int, *callbacks: pl.Callback) -> None:
     """Train on the CPU with a progress bar."""
     trainer = pl.Trainer(
         max_epochs=epochs,

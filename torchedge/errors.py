@@ -11,6 +11,7 @@
     │   ├── WeightError               NaN or infinity in the weights
     │   ├── CalibrationError          no data, or not enough, to choose a range
     │   ├── SchemeError               numbers that this device or step cannot run
+    │   ├── DistillationError         student, teacher, terms or data do not fit each other
     │   └── MissingDependencyError    an optional package is not installed
     └── FailureError                  it was asked rightly, and went wrong        (exit code 1)
         ├── ExportError               a step could not write its artefact
@@ -26,6 +27,7 @@ __all__ = [
     "ArtifactError",
     "BudgetError",
     "CalibrationError",
+    "DistillationError",
     "ExportError",
     "FailureError",
     "MissingDependencyError",
@@ -84,6 +86,10 @@ class CalibrationError(UsageError):
 
 class SchemeError(UsageError):
     """The numbers asked for cannot be run by this device or written by this step."""
+
+
+class DistillationError(UsageError):
+    """Student, teacher, terms and data do not fit each other, so nothing can be taught."""
 
 
 class MissingDependencyError(UsageError):

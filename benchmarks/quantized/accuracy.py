@@ -1,14 +1,16 @@
 """EfficientNet-Lite0 in int8 from 64 unlabelled pictures: how much of the float network is left?"""
 
-import copy
+import itertools
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import final
 
-import torch
-import torch.nn.functional as F
+import pytorch_lightning as pl
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+from typing_extensions import override
 
 from benchmarks.peers import crops, networks, nncf_openvino, onnx_runtime
 from benchmarks.peers.measure import sqnr_db, top1_agreement
@@ -16,7 +18,7 @@ from benchmarks.peers.packages import attempted
 from benchmarks.peers.quantized import Quantized
 from benchmarks.quantized import ours
 from torchedge.backends import ONNX_RUNTIME
-from torchedge.quantization import QuantizedLayer
+from torchedge.distillation.quantized import self_distillation
 from torchedge.quantization.recovery import quantize
 from torchedge.quantization.recovery.quantize import Effort
 from torchedge_onnx.census import runtime_census
@@ -91,53 +93,49 @@ def _in_runtime(model: nn.Module, evaluation: Tensor, reference: Tensor) -> Figu
         }
 
 
-def self_distilled(*, seconds: float = 500.0, learning_rate: float = 1.5e-5) -> dict[str, Figures]:
-    """Then train on fresh unlabelled crops towards the float network's own answers."""
+def self_distilled(*, crops_rounded_for: int = 512, steps: int = 150) -> dict[str, Figures]:
+    """Then at most ten minutes on fresh unlabelled crops, towards the float network's own answers.
+
+    First layer by layer (weights rounded again, for more crops than calibration had), then the
+    whole network at once (its biases).
+    """
     network = networks.efficientnet_lite0()
-    calibration, evaluation = pictures()
+    _, evaluation = pictures()
     reference = ours.outputs(network, evaluation)
-    model = quantize(network, ONNX_RUNTIME, calibration.split(_BATCH))
-    steps, spent = distil(model, network, seconds=seconds, learning_rate=learning_rate)
-    found = _in_runtime(model, evaluation, reference)
-    return {"torchedge, self-distilled": found | {"seconds": spent, "steps": steps}}
-
-
-def distil(
-    student: nn.Module, teacher: nn.Module, *, seconds: float, learning_rate: float
-) -> tuple[int, float]:
-    """Train in place with frozen ranges; how many steps that was, and how long."""
-    weights = [m.layer.weight for m in student.modules() if isinstance(m, QuantizedLayer)]
-    biases = [m.layer.bias for m in student.modules() if isinstance(m, QuantizedLayer)]
-    optimizer = torch.optim.Adam([*weights, *(b for b in biases if b is not None)], learning_rate)
-    teacher = copy.deepcopy(teacher).eval()
-    student.eval()  # ranges stay, and no batch statistics are left to move
     begin = time.perf_counter()
-    for step, images in enumerate(fresh_crops()):
-        spent = time.perf_counter() - begin
-        if spent >= seconds:
-            return step, spent
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * max(1 - spent / seconds, 0.01)
-        with torch.no_grad():
-            wanted = teacher(images)
-        loss = _distance(student(images), wanted)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    raise AssertionError("the crops never end")
+    layerwise = crops.normalised(crops.crops(crops_rounded_for, seed=_TRAINING_SEED))
+    model = quantize(network, ONNX_RUNTIME, layerwise.split(_BATCH))
+    between = time.perf_counter()
+    rounded = _in_runtime(model, evaluation, reference) | {"seconds": between - begin}
+    distil(model, network, steps=steps)
+    spent = time.perf_counter() - between
+    found = _in_runtime(model, evaluation, reference)
+    return {
+        f"layer by layer, {crops_rounded_for} crops": rounded,
+        "then self-distilled": found | {"seconds": spent, "steps": steps},
+    }
 
 
-def _distance(found: Tensor, wanted: Tensor) -> Tensor:
-    """Of the answers as probabilities (Hinton et al. 2015, T = 1), and of the logits themselves."""
-    probabilities = F.kl_div(
-        found.log_softmax(1), wanted.log_softmax(1), reduction="batchmean", log_target=True
+def distil(student: nn.Module, teacher: nn.Module, *, steps: int) -> None:
+    """Train in place with frozen ranges."""
+    pl.Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    ).fit(
+        self_distillation(student, teacher),
+        DataLoader(FreshCrops(), batch_size=None),
     )
-    return probabilities + F.mse_loss(found, wanted)
 
 
-def fresh_crops() -> Iterator[Tensor]:
+@final
+class FreshCrops(IterableDataset[Tensor]):
     """Batches of crops that were neither calibrated on nor are compared on, without end."""
-    seed = _TRAINING_SEED
-    while True:
-        yield from crops.normalised(crops.crops(16 * _BATCH, seed=seed)).split(_BATCH)
-        seed += 1
+
+    @override
+    def __iter__(self) -> Iterator[Tensor]:
+        for seed in itertools.count(_TRAINING_SEED + 1):
+            yield from crops.normalised(crops.crops(16 * _BATCH, seed=seed)).split(_BATCH)

@@ -2,5 +2,6 @@
 
 from torchedge.models.classifier import Classifier
 from torchedge.models.mobile_digits import MobileDigits
+from torchedge.models.wide_digits import WideDigits
 
-__all__ = ["Classifier", "MobileDigits"]
+__all__ = ["Classifier", "MobileDigits", "WideDigits"]

@@ -9,12 +9,17 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from typing_extensions import override
 
-__all__ = ["Classifier"]
+__all__ = ["UNLABELLED", "Classifier"]
+
+UNLABELLED = -100  # what torch's cross-entropy leaves out
 
 
 @final
 class Classifier(pl.LightningModule):
     """Trains any network that returns logits.
+
+    Samples with the label :data:`UNLABELLED` do not count, so that a teacher can have a word on
+    them; a batch of nothing else has the loss zero.
 
     Args:
         model: The network; it is changed in place, as Lightning does.
@@ -38,7 +43,7 @@ class Classifier(pl.LightningModule):
     @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
-        loss = F.cross_entropy(self(images), labels)
+        loss = _mean_cross_entropy(self(images), labels)
         self.log("loss", loss, prog_bar=True)
         return loss
 
@@ -60,3 +65,9 @@ class Classifier(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def _mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Over the labelled samples; zero and not NaN where there are none."""
+    total = F.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum")
+    return total / (labels != UNLABELLED).sum().clamp(min=1)

@@ -1,0 +1,265 @@
+"""A teacher's answers written once, so that later epochs cost no pass of the teacher."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, default_collate
+from typing_extensions import override
+
+from torchedge.distillation.fingerprints import fingerprint, sample_digests
+from torchedge.distillation.sources import LiveTeacher
+from torchedge.distillation.taps import Taps
+from torchedge.errors import DistillationError
+from torchedge.export.artifact import (
+    Artifact,
+    Format,
+    load_artifact,
+    write_artifact,
+)
+from torchedge.export.pipeline import staged_folder
+
+__all__ = ["IndexedDataset", "SizedDataset", "TeacherCache", "cache_teacher"]
+
+_FORMAT = Format("teacher-cache")
+_FILE = "teacher.safetensors"
+_OUTPUT = "output"
+_FEATURE = "feature:"
+
+
+class SizedDataset(Protocol):
+    """A dataset with a length, whose samples are tensors or begin with one."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def __getitem__(self, index: int, /) -> Any:  # noqa: ANN401
+        """One sample."""
+
+
+@final
+class IndexedDataset(Dataset[tuple[Any, int]]):
+    """A dataset whose samples tell their number, by which a cache knows them.
+
+    Args:
+        dataset: With a length; its samples may be anything.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> IndexedDataset(TensorDataset(torch.tensor([5.0, 6.0])))[1]
+        ((tensor(6.),), 1)
+    """
+
+    def __init__(self, dataset: SizedDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.dataset)
+
+    @override
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.dataset[index], index
+
+
+def cache_teacher(
+    teacher: nn.Module,
+    data: SizedDataset,
+    folder: Path,
+    *,
+    layers: Sequence[str] = (),
+    batch_size: int = 64,
+    overwrite: bool = False,
+) -> "TeacherCache":
+    """Run the teacher once over a dataset and write what it shows.
+
+    Only where a sample is the same in every epoch: one that augmentation has changed would be
+    answered with what the teacher said about another. Takes as much memory as what is written.
+
+    Args:
+        teacher: A trained network; run as a copy, in evaluation mode.
+        data: Samples that are tensors, or tuples that begin with the network's input.
+        folder: New folder; it appears only when everything is written.
+        layers: Layers whose results are kept beside the output.
+        batch_size: Of the teacher's passes.
+        overwrite: Replace the folder if it exists.
+
+    Raises:
+        DistillationError: There are no samples, a layer does not exist, or an output is no tensor.
+        OutputExistsError: The folder exists.
+
+    Example:
+        >>> import tempfile
+        >>> from torch.utils.data import TensorDataset
+        >>> data = TensorDataset(torch.rand(10, 4), torch.zeros(10, dtype=torch.long))
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     cache = cache_teacher(nn.Linear(4, 3), data, Path(name) / "teacher")
+        ...     len(cache), cache.taps((), torch.tensor([0, 9])).output.shape
+        (10, torch.Size([2, 3]))
+    """
+    if not len(data):
+        raise DistillationError("the dataset is empty; there is nothing to ask the teacher.")
+    live = LiveTeacher(teacher)
+    live.prepare(tuple(layers))
+    tensors = _answers(live, data, batch_size)
+    with staged_folder(folder, overwrite=overwrite) as staging:
+        save_file(tensors, staging / _FILE)
+        write_artifact(
+            Artifact(
+                path=staging,
+                format=_FORMAT,
+                inputs=(),
+                outputs=(),
+                made_by=("cache_teacher",),
+                details={
+                    "teacher": fingerprint(teacher),
+                    "samples": len(data),
+                    "checked": sample_digests(_Inputs(data)),
+                },
+            )
+        )
+    return TeacherCache.open(folder, teacher=teacher, data=data)
+
+
+def _answers(live: LiveTeacher, data: SizedDataset, batch_size: int) -> dict[str, Tensor]:
+    parts: dict[str, list[Tensor]] = {}
+    loader: DataLoader[Any] = DataLoader(_Inputs(data), batch_size, collate_fn=default_collate)
+    for batch in loader:
+        seen = live.taps((batch,), None)
+        parts.setdefault(_OUTPUT, []).append(seen.feature(None))
+        for layer in live.layers:
+            parts.setdefault(f"{_FEATURE}{layer}", []).append(seen.feature(layer))
+    return {name: torch.cat(found).contiguous() for name, found in parts.items()}
+
+
+@final
+class _Inputs(Dataset[Tensor]):
+    """The tensor that each sample is, or begins with."""
+
+    def __init__(self, data: SizedDataset) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @override
+    def __getitem__(self, index: int) -> Tensor:
+        sample = self.data[index]
+        value = sample[0] if isinstance(sample, list | tuple) else sample
+        if not isinstance(value, Tensor):
+            raise DistillationError(
+                f"sample {index} is a {type(value).__name__}; a cache wants tensors, or tuples "
+                "that begin with one."
+            )
+        return value
+
+
+@final
+class TeacherCache:
+    """What a teacher showed for each sample of a dataset; stands in a DistillationModule for it.
+
+    The loader's dataset must be :attr:`indexed`, so that batches are ``(batch, indices)``.
+
+    Args:
+        tensors: ``output`` and ``feature:NAME``, samples along the first axis.
+        data: The dataset that they belong to.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], data: SizedDataset) -> None:
+        self.tensors = tensors
+        self.indexed = IndexedDataset(data)
+        self.layers: tuple[str, ...] = ()
+
+    @staticmethod
+    def open(folder: Path, *, teacher: nn.Module, data: SizedDataset) -> "TeacherCache":
+        """Read a cache, if it is that of this teacher on these data.
+
+        All weights of the teacher and 256 samples spread over the data are compared by hash.
+
+        Raises:
+            ArtifactError: The folder is missing or damaged.
+            DistillationError: It holds another teacher's answers, or those for other data.
+        """
+        artifact = load_artifact(folder)
+        _require_same(artifact, teacher, data)
+        try:
+            return TeacherCache(load_file(artifact.file(_FILE)), data)
+        except SafetensorError as error:
+            raise DistillationError(
+                f"'{folder}' cannot be read ({error}); write it again."
+            ) from error
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.tensors[_OUTPUT])
+
+    def prepare(self, layers: tuple[str, ...]) -> None:
+        """Show these layers.
+
+        Raises:
+            DistillationError: A layer was not written.
+        """
+        kept = [n.removeprefix(_FEATURE) for n in self.tensors if n.startswith(_FEATURE)]
+        missing = [layer for layer in layers if layer not in kept]
+        if missing:
+            raise DistillationError(
+                f"the cache holds no feature of {missing}, only of {kept}; write it again with "
+                "cache_teacher(…, layers=…)."
+            )
+        self.layers = layers
+
+    def to(self, device: torch.device) -> None:
+        """Keep all answers on this device."""
+        self.tensors = {name: tensor.to(device) for name, tensor in self.tensors.items()}
+
+    def unpacked(self, batch: Any) -> tuple[Any, Tensor]:  # noqa: ANN401
+        """The task's batch and the numbers of its samples.
+
+        Raises:
+            DistillationError: The batch does not come from :attr:`indexed`.
+        """
+        indices = batch[1] if isinstance(batch, list | tuple) and len(batch) == 2 else None
+        if not isinstance(indices, Tensor) or indices.is_floating_point() or indices.ndim != 1:
+            raise DistillationError(
+                "with a cached teacher each batch is (batch, indices); make the DataLoader from "
+                "cache.indexed."
+            )
+        return batch[0], indices
+
+    def taps(self, inputs: tuple[Any, ...], indices: Tensor | None) -> Taps:
+        """What the teacher showed for the samples of these numbers."""
+        assert indices is not None
+        features = {layer: self.tensors[f"{_FEATURE}{layer}"][indices] for layer in self.layers}
+        return Taps(self.tensors[_OUTPUT][indices], features)
+
+
+def _require_same(artifact: Artifact, teacher: nn.Module, data: SizedDataset) -> None:
+    details = artifact.details
+    if artifact.format != _FORMAT:
+        raise DistillationError(
+            f"'{artifact.path}' is '{artifact.format}' and no teacher's cache; give a folder that "
+            "cache_teacher wrote."
+        )
+    if details["teacher"] != fingerprint(teacher):
+        raise DistillationError(
+            f"'{artifact.path}' holds the answers of another teacher (its weights hash to "
+            f"{str(details['teacher'])[:12]}…, this one's to {fingerprint(teacher)[:12]}…); write "
+            "it again with cache_teacher(…, overwrite=True)."
+        )
+    if details["samples"] != len(data):
+        raise DistillationError(
+            f"'{artifact.path}' holds answers for {details['samples']:,} samples and the data has "
+            f"{len(data):,}; write it again for these data."
+        )
+    found = sample_digests(_Inputs(data))
+    other = [index for index, digest in found.items() if details["checked"].get(index) != digest]
+    if other:
+        raise DistillationError(
+            f"'{artifact.path}' holds answers for other data: {len(other)} of {len(found)} "
+            f"compared samples differ, the first is sample {other[0]}. Switch augmentation off, or "
+            "write it again for these data."
+        )

@@ -1,0 +1,60 @@
+"""What is checked about weights and batches before a student starts to learn."""
+
+from collections.abc import Mapping, Sized
+
+from torchedge.distillation.modules import DistillationTerm
+from torchedge.errors import DistillationError
+
+__all__ = ["require_batches_of", "require_weights", "smallest_batch"]
+
+
+def require_weights(weights: Mapping[str, float], hard_weight: float, hint_epochs: int) -> None:
+    """Refuse weights that teach nothing, or away from the goal.
+
+    Raises:
+        DistillationError: A weight is negative or no number, all are zero, or there are fewer than
+            no epochs.
+    """
+    every = {**weights, "hard_weight": hard_weight}
+    wrong = {name: weight for name, weight in every.items() if not 0 <= weight < float("inf")}
+    if wrong:
+        raise DistillationError(f"weights must be numbers from 0 up, and not {wrong}.")
+    if not any(weights.values()):
+        raise DistillationError(
+            f"the weights of all terms are zero: {dict(weights)}; the teacher would teach nothing. "
+            "Give one term a weight, or train the task alone."
+        )
+    if hint_epochs < 0:
+        raise DistillationError(f"hint_epochs is {hint_epochs}; count them from 0.")
+
+
+def smallest_batch(term: DistillationTerm) -> int:
+    """Samples that a term needs at least; terms that compare samples say so."""
+    return int(getattr(term, "smallest_batch", 1))
+
+
+def require_batches_of(least: int, loader: object) -> None:
+    """Refuse a data loader whose batches, or whose last one, are too small for a term.
+
+    Loaders of other kinds, whose sizes cannot be seen, pass; the term itself refuses a small batch.
+
+    Raises:
+        DistillationError: A batch would have fewer than ``least`` samples.
+    """
+    size = getattr(loader, "batch_size", None)
+    if size is None:
+        return
+    if size < least:
+        raise DistillationError(
+            f"a term relates samples to each other and needs {least} in a batch; the data loader "
+            f"has batch_size={size}. Give it a larger one."
+        )
+    dataset = getattr(loader, "dataset", None)
+    count = len(dataset) if isinstance(dataset, Sized) else 0
+    rest = count % size
+    if 0 < rest < least and not getattr(loader, "drop_last", False):
+        raise DistillationError(
+            f"a term relates samples to each other and needs {least} in a batch; "
+            f"{count:,} samples in batches of {size} leave {rest} for the last. Set "
+            "drop_last=True, or another batch_size."
+        )
