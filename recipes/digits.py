@@ -61,14 +61,12 @@ def main(  # noqa: PLR0913 - options of a command line
 
     float_model = MobileDigits()
     task: pl.LightningModule = Classifier(float_model)
-    metrics = {}
+    metrics: dict[str, float] = {}
     if distil != "none":
         teacher = WideDigits()
         fit(Classifier(teacher), data, max(epochs // 2, 1))
         metrics["teacher_accuracy"] = accuracy(teacher, data)
-        task = DistillationModule(
-            task, teacher, terms(distil), hard_weight=0.1, example_inputs=example_inputs
-        )
+        task = DistillationModule(task, teacher, terms(distil), hard_weight=0.1)
     fit(task, data, epochs)
 
     calibration = data.train_images[:: len(data.train_images) // CALIBRATION_IMAGES]

@@ -3,14 +3,8 @@
 ``DistillationModule`` is in :mod:`torchedge.distillation.lightning`: importing it loads Lightning.
 """
 
-from torchedge.distillation.modules import (
-    RKD,
-    AttentionTransfer,
-    Decoupled,
-    DistillationTerm,
-    FitNet,
-    Hinton,
-)
+from torchedge.distillation.feature_modules import RKD, AttentionTransfer, FitNet
+from torchedge.distillation.modules import Decoupled, DistillationTerm, Hinton
 from torchedge.distillation.taps import Taps, taps
 
 __all__ = [

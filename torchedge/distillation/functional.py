@@ -153,7 +153,7 @@ def hint_loss(
 
     ``½ · (student - teacher)²`` (Romero et al. 2015, equation 3), mean over all elements, so that
     its weight need not change with the size of the map. A regressor that makes the shapes equal
-    is part of :class:`~torchedge.distillation.modules.FitNet`.
+    is part of :class:`~torchedge.distillation.feature_modules.FitNet`.
 
     Example:
         >>> float(hint_loss(torch.zeros(2, 3), torch.full((2, 3), 2.0)))

@@ -116,10 +116,10 @@ def add_to_optimizer(configured: object, parameters: tuple[nn.Parameter, ...]) -
 
 
 def _optimizers(configured: object) -> Iterable[Optimizer]:
+    """Of the forms that Lightning knows: an optimiser, a dictionary, or lists of either."""
     if isinstance(configured, Optimizer):
-        yield configured
-    elif isinstance(configured, dict):
-        yield from _optimizers(configured.get("optimizer"))
-    elif isinstance(configured, list | tuple):
-        for entry in configured:
-            yield from _optimizers(entry)
+        return [configured]
+    if isinstance(configured, dict):
+        return _optimizers(configured.get("optimizer"))
+    entries = configured if isinstance(configured, list | tuple) else ()
+    return [optimizer for entry in entries for optimizer in _optimizers(entry)]

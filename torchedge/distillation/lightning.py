@@ -9,13 +9,14 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from typing_extensions import override
 
+from torchedge.distillation.feature_modules import FitNet
 from torchedge.distillation.handing_on import (
     add_to_optimizer,
     handed_on,
     require_plain_task,
     task_loss,
 )
-from torchedge.distillation.modules import DistillationTerm, FitNet
+from torchedge.distillation.modules import DistillationTerm
 from torchedge.distillation.sources import LiveTeacher, TeacherSource
 from torchedge.distillation.taps import Tap, Taps, require_layers
 from torchedge.distillation.weights import require_batches_of, require_weights, smallest_batch
