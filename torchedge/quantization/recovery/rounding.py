@@ -16,7 +16,7 @@ from torchedge.quantization.recovery.lockstep import LayerStep, in_float, layer_
 from torchedge.quantization.recovery.patches import as_matrix, from_matrix
 from torchedge.quantization.recovery.reconstruction import Reconstruction, reconstruction
 
-__all__ = ["round_adaptively", "round_step"]
+__all__ = ["round_adaptively", "round_layer", "round_step"]
 
 # The rectified sigmoid's stretch (Louizos et al. 2018; Nagel et al. 2020, equation 23).
 _LOW, _HIGH = -0.1, 1.1
@@ -80,12 +80,26 @@ def round_adaptively(
 @torch.no_grad()
 def round_step(step: LayerStep, target: Reconstruction, *, iterations: int) -> None:
     """Round, in place, the weight of the layer that the walk has reached."""
-    quantized = step.layer
-    if not quantized.enabled:
-        return  # left in float on purpose
+    if step.layer.enabled:  # or left in float on purpose
+        round_layer(step.layer, target, name=step.name, iterations=iterations)
+
+
+@torch.no_grad()
+def round_layer(
+    quantized: QuantizedLayer,
+    target: Reconstruction,
+    *,
+    name: str = "the layer",
+    iterations: int = 0,
+) -> None:
+    """Round, in place, the weight of a layer for the least error of its output.
+
+    Raises:
+        SchemeError: The weight has zero points.
+    """
     if not quantized.spec.symmetric:
         raise SchemeError(
-            f"'{step.name}' has weights with zero points ({quantized.spec}); adaptive rounding "
+            f"'{name}' has weights with zero points ({quantized.spec}); adaptive rounding "
             "needs a symmetric grid for weights."
         )
     weight = quantized.layer.weight.detach()
