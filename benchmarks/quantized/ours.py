@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from torchedge.backends import ONNX_RUNTIME
 from torchedge.compressed import CompressedModel
+from torchedge.scheme import QuantScheme
 from torchedge_onnx.session import open_model
 from torchedge_onnx.step import MODEL_FILE, TorchToOnnx
 
@@ -16,10 +17,12 @@ __all__ = ["exported", "outputs", "runtime_outputs"]
 _BATCH = 32
 
 
-def exported(model: nn.Module, images: Tensor, folder: Path) -> Path:
+def exported(
+    model: nn.Module, images: Tensor, folder: Path, scheme: QuantScheme = ONNX_RUNTIME
+) -> Path:
     """Write the Q/DQ file of a calibrated model, for one image at a time."""
     artifact = CompressedModel(
-        module=model, scheme=ONNX_RUNTIME, example_inputs=(images[:1],), samples=(images[:2],)
+        module=model, scheme=scheme, example_inputs=(images[:1],), samples=(images[:2],)
     ).save(folder / "torch")
     (folder / "onnx").mkdir()
     return TorchToOnnx().export(artifact, folder / "onnx").path / MODEL_FILE

@@ -10,10 +10,10 @@ from torch.optim import Optimizer
 
 from torchedge.errors import DistillationError
 
-__all__ = ["add_to_optimizer", "handed_on", "require_plain_task", "task_loss"]
+__all__ = ["NOT_HANDED_ON", "add_to_optimizer", "handed_on", "require_plain_task", "task_loss"]
 
 # What Lightning asks of the outer module alone, and what cannot be two things at once.
-_NOT_HANDED_ON = (
+NOT_HANDED_ON = (
     "prepare_data",
     "setup",
     "teardown",
@@ -31,6 +31,15 @@ _NOT_HANDED_ON = (
     "on_validation_batch_end",
     "on_test_batch_start",
     "on_test_batch_end",
+    "on_predict_batch_start",
+    "on_predict_batch_end",
+    "on_validation_model_zero_grad",
+    "on_validation_model_eval",
+    "on_validation_model_train",
+    "on_test_model_eval",
+    "on_test_model_train",
+    "on_predict_model_eval",
+    "configure_sharded_model",
     "on_save_checkpoint",
     "on_load_checkpoint",
     "optimizer_step",
@@ -68,7 +77,7 @@ def require_plain_task(task: pl.LightningModule, student: str) -> None:
             f"{type(task).__name__} optimises manually, so a loss cannot be added to its own; call "
             "the losses of torchedge.distillation.functional in its training_step."
         )
-    overridden = [hook for hook in _NOT_HANDED_ON if is_overridden(hook, task)]
+    overridden = [hook for hook in NOT_HANDED_ON if is_overridden(hook, task)]
     if overridden:
         raise DistillationError(
             f"{type(task).__name__} overrides {', '.join(overridden)}, which a module around it "

@@ -19,7 +19,12 @@ from torchedge.distillation.handing_on import (
 from torchedge.distillation.modules import DistillationTerm
 from torchedge.distillation.sources import LiveTeacher, TeacherSource
 from torchedge.distillation.taps import Tap, Taps, require_layers
-from torchedge.distillation.weights import require_batches_of, require_weights, smallest_batch
+from torchedge.distillation.weights import (
+    require_batches_of,
+    require_stages,
+    require_weights,
+    smallest_batch,
+)
 from torchedge.errors import DistillationError
 
 __all__ = ["DistillationModule"]
@@ -53,9 +58,10 @@ class DistillationModule(pl.LightningModule):
             which do not fit are refused here and not by the first training step.
 
     Raises:
-        DistillationError: A layer does not exist, a weight is negative or all are zero, the task
-            has no such student, overrides what cannot be handed on, or optimises manually; with
-            ``example_inputs`` also: outputs or features do not fit.
+        DistillationError: A layer does not exist, a weight is negative or all are zero, there are
+            epochs for hints and no hint, the task has no such student, overrides what cannot be
+            handed on, or optimises manually; with ``example_inputs`` also: outputs or features do
+            not fit.
 
     Example:
         >>> from torchedge.distillation import Hinton
@@ -81,7 +87,8 @@ class DistillationModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         weights = {name: weight for name, (weight, _) in terms.items()}
-        require_weights(weights, hard_weight, hint_epochs)
+        require_weights(weights, hard_weight)
+        require_stages(hint_epochs, any(isinstance(t, FitNet) for _, t in terms.values()))
         require_plain_task(task, student)
         self.task = task
         self.weights, self.hard_weight, self.hint_epochs = weights, hard_weight, hint_epochs
@@ -203,7 +210,7 @@ class DistillationModule(pl.LightningModule):
         """Compute every term once."""
         least = max((smallest_batch(term) for term in self._called.values()), default=1)
         inputs = tuple(torch.cat([x] * max(-(-least // len(x)), 1)) for x in example_inputs)
-        was_training = self.student.training
+        modes = [(module, module.training) for module in self.student.modules()]
         tap = self._watch()
         try:
             self.student.eval()(*inputs)
@@ -211,7 +218,8 @@ class DistillationModule(pl.LightningModule):
             if isinstance(self.source, LiveTeacher):
                 self._losses(student, self.source.taps(given, None))
         finally:
-            self.student.train(was_training)
+            for module, mode in modes:
+                module.training = mode
             self._stop_watching()
 
     def _of_task(self, hook: str) -> Callable[..., Any]:
@@ -234,6 +242,10 @@ class DistillationModule(pl.LightningModule):
     on_test_end = handed_on("on_test_end")
     on_test_epoch_start = handed_on("on_test_epoch_start")
     on_test_epoch_end = handed_on("on_test_epoch_end")
+    on_predict_start = handed_on("on_predict_start")
+    on_predict_end = handed_on("on_predict_end")
+    on_predict_epoch_start = handed_on("on_predict_epoch_start")
+    on_predict_epoch_end = handed_on("on_predict_epoch_end")
     on_before_zero_grad = handed_on("on_before_zero_grad")
     on_before_backward = handed_on("on_before_backward")
     on_after_backward = handed_on("on_after_backward")

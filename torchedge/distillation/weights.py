@@ -5,15 +5,14 @@ from collections.abc import Mapping, Sized
 from torchedge.distillation.modules import DistillationTerm
 from torchedge.errors import DistillationError
 
-__all__ = ["require_batches_of", "require_weights", "smallest_batch"]
+__all__ = ["require_batches_of", "require_stages", "require_weights", "smallest_batch"]
 
 
-def require_weights(weights: Mapping[str, float], hard_weight: float, hint_epochs: int) -> None:
+def require_weights(weights: Mapping[str, float], hard_weight: float) -> None:
     """Refuse weights that teach nothing, or away from the goal.
 
     Raises:
-        DistillationError: A weight is negative or no number, all are zero, or there are fewer than
-            no epochs.
+        DistillationError: A weight is negative or no number, or all are zero.
     """
     every = {**weights, "hard_weight": hard_weight}
     wrong = {name: weight for name, weight in every.items() if not 0 <= weight < float("inf")}
@@ -24,8 +23,21 @@ def require_weights(weights: Mapping[str, float], hard_weight: float, hint_epoch
             f"the weights of all terms are zero: {dict(weights)}; the teacher would teach nothing. "
             "Give one term a weight, or train the task alone."
         )
+
+
+def require_stages(hint_epochs: int, hints: bool) -> None:
+    """Refuse a first stage in which nothing would be learned.
+
+    Raises:
+        DistillationError: The number of epochs is negative, or there is no hint to train for.
+    """
     if hint_epochs < 0:
         raise DistillationError(f"hint_epochs is {hint_epochs}; count them from 0.")
+    if hint_epochs and not hints:
+        raise DistillationError(
+            f"hint_epochs is {hint_epochs} and no term is a FitNet, so nothing would be learned in "
+            "them; add one, or leave hint_epochs at 0."
+        )
 
 
 def smallest_batch(term: DistillationTerm) -> int:

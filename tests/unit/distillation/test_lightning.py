@@ -6,6 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from pytorch_lightning.core.hooks import CheckpointHooks, DataHooks, ModelHooks
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -13,6 +14,7 @@ from tests.unit.distillation.networks import Task, convolutional, loader, sample
 from torchedge.backends import ONNX_RUNTIME
 from torchedge.distillation import RKD, AttentionTransfer, Decoupled, FitNet, Hinton
 from torchedge.distillation.functional import hinton_loss
+from torchedge.distillation.handing_on import NOT_HANDED_ON
 from torchedge.distillation.lightning import DistillationModule
 from torchedge.errors import DistillationError
 from torchedge.models import Classifier
@@ -77,6 +79,29 @@ def test_hooks_of_the_task_are_called():
     module = distilled()
     trainer(max_epochs=2).fit(module, loader())
     assert module.task.asked == ["on_train_epoch_end"] * 2
+
+
+def test_every_hook_of_lightning_is_handed_on_or_refused():
+    """A hook that a later Lightning adds would otherwise be left out silently."""
+    kinds = (ModelHooks, DataHooks, CheckpointHooks)
+    hooks = {name for kind in kinds for name in vars(kind) if not name.startswith("_")}
+    hooks |= {name for name in vars(pl.LightningModule) if name.startswith("configure_")}
+    hooks |= {"optimizer_step", "optimizer_zero_grad", "lr_scheduler_step", "backward"}
+    handed_on = {name for name in hooks if name in vars(DistillationModule)}
+    assert hooks == handed_on | set(NOT_HANDED_ON)
+    assert not handed_on & set(NOT_HANDED_ON)
+
+
+def test_trying_the_terms_leaves_every_module_in_its_own_mode():
+    task = Task(convolutional(4))
+    task.model[1].eval()
+    DistillationModule(
+        task,
+        convolutional(8, seed=1),
+        all_terms(),
+        example_inputs=(samples()[0][:1],),
+    )
+    assert [m.training for m in task.model] == [True, False, True, True, True, True]
 
 
 def test_the_teacher_is_frozen_and_in_neither_checkpoint_nor_optimiser(tmp_path):
@@ -278,7 +303,8 @@ def test_a_teacher_that_ends_with_softmax_is_refused_at_the_first_batch():
         (0.0, {}, "all terms are zero"),
         (-1.0, {}, "from 0 up"),
         (1.0, {"hard_weight": -0.5}, "from 0 up"),
-        (1.0, {"hint_epochs": -1}, "hint_epochs"),
+        (1.0, {"hint_epochs": -1}, "hint_epochs is -1"),
+        (1.0, {"hint_epochs": 1}, "no term is a FitNet"),
         (1.0, {"student": "net"}, "no network 'net'.*'model'"),
     ],
 )
