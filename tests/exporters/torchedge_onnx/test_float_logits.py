@@ -1,0 +1,48 @@
+"""A scheme that leaves a network's last result in float keeps its product on integers."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from torchedge.backends import ONNX_RUNTIME
+from torchedge.compressed import CompressedModel, TorchRunner
+from torchedge.quantization import calibrate, minmax, prepare_qat
+from torchedge_onnx.census import runtime_census
+from torchedge_onnx.session import open_model
+from torchedge_onnx.step import MODEL_FILE, TorchToOnnx
+
+PLACEMENT = ONNX_RUNTIME.placement
+FLOAT_LOGITS = replace(
+    ONNX_RUNTIME, placement=replace(PLACEMENT, outputs_of=PLACEMENT.outputs_of - {"linear"})
+)
+
+
+def exported(scheme, tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 9)
+    ).eval()
+    images = torch.randn(32, 3, 8, 8)
+    model = calibrate(prepare_qat(net, scheme, (images[:1],)).eval(), [images], minmax)
+    artifact = CompressedModel(
+        module=model, scheme=scheme, example_inputs=(images[:1],), samples=(images,)
+    ).save(tmp_path / "torch")
+    (tmp_path / "onnx").mkdir()
+    path = TorchToOnnx().export(artifact, tmp_path / "onnx").path / MODEL_FILE
+    session = open_model(path)
+    found = np.concatenate([session(x.numpy())[0] for x in images.split(1)])
+    with TorchRunner().open(artifact) as reference:
+        wanted = np.concatenate([reference(x.numpy())[0] for x in images.split(1)])
+    return path, found, wanted
+
+
+def test_the_last_product_is_on_integers_and_its_result_is_not_on_a_grid(tmp_path):
+    path, found, wanted = exported(FLOAT_LOGITS, tmp_path)
+    assert runtime_census(path).integer_share == 1.0
+    # A product of int32 and a float32 scale: two roundings of 2^-24 on each side.
+    assert np.abs(found - wanted).max() <= 4 * 2.0**-24 * np.abs(wanted).max()
+    on_grid = exported(ONNX_RUNTIME, tmp_path / "grid")[1]
+    assert len(np.unique(on_grid)) <= 256
+    assert len(np.unique(found)) > 256
