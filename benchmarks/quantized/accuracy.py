@@ -98,7 +98,7 @@ def _in_runtime(
         }
 
 
-def self_distilled(*, rounded_for: int = 512, refitted_for: int = 8192) -> dict[str, Figures]:
+def self_distilled(*, rounded_for: int = 512, refitted_for: int = 4096) -> dict[str, Figures]:
     """Then at most ten minutes on fresh unlabelled crops, towards the float network's own answers.
 
     Layer by layer, weights rounded again for more crops than calibration had; then the last layer
