@@ -65,7 +65,8 @@ def _compared(labels_each: int | None) -> Figures:
     rows: dict[str, Mapping[str, float]] = {"teacher": teacher}
     for technique in _TECHNIQUES:
         mine = [a for run, a in zip(runs, found, strict=True) if run.technique == technique]
-        rows[technique] = mean_and_spread(mine)
+        each = {f"seed_{seed}": value for seed, value in zip(_SEEDS, mine, strict=True)}
+        rows[technique] = mean_and_spread(mine) | each
     return {name: _beside(row, rows["alone"]) for name, row in rows.items()}
 
 
