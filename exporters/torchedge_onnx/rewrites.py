@@ -19,6 +19,7 @@ __all__ = [
     "fold_weight_quantizers",
     "lower_opset",
     "mean_to_global_pool",
+    "with_float_weights",
     "with_own_zero_points",
     "without_metadata",
     "without_quantizers",
@@ -148,6 +149,19 @@ def without_quantizers(model: onnx.ModelProto) -> onnx.ModelProto:
                 f"'{node.name}' dequantises '{node.input[0]}', which nothing quantised."
             )
         copy.graph.node.remove(node)
+    remove_unused(copy)
+    return copy
+
+
+def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Weights and biases as the real numbers that their integers mean; activations stay quantised."""
+    copy = copied(model)
+    values = constants(copy)
+    for node in [n for n in copy.graph.node if n.op_type == "DequantizeLinear"]:
+        if node.input[0] in values:
+            replacement = _dequantized(node, values)
+            copy.graph.initializer.append(numpy_helper.from_array(replacement, node.output[0]))
+            copy.graph.node.remove(node)
     remove_unused(copy)
     return copy
 

@@ -1,0 +1,113 @@
+"""Runs onnx2tf and TensorFlow's converter in a process of its own; needs nothing of torchedge.
+
+``python convert_child.py JOB.json``: the job names the graph with quantisers, the graph without, and
+the two .tflite files to write. onnx2tf drops quantisers; here their handlers are replaced, so that
+the ranges of training reach TensorFlow's converter.
+"""
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["main"]
+
+# onnx2tf downloads this picture array when a network reads pictures; it only feeds dry runs.
+_SAMPLE_FILE = "calibration_image_sample_data_20x128x128x3_float32.npy"
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1", "TF_USE_LEGACY_KERAS": "1"}
+_INT8_MIN, _INT8_MAX = -128, 127
+
+
+def main(job_file: Path) -> None:
+    """Write both .tflite files of a job; the working directory is used as scratch space."""
+    job = json.loads(job_file.read_text())
+    _write_dry_run_pictures()
+    _replace_handlers()
+    quantized = _network(job["quantized"])
+    Path(job["quantized_out"]).write_bytes(_converted(quantized, integer=True))
+    floating = _network(job["float"])
+    Path(job["float_out"]).write_bytes(_converted(floating, integer=False))
+
+
+def _write_dry_run_pictures() -> None:
+    import numpy as np
+
+    pictures = np.random.default_rng(0).random((20, 128, 128, 3), dtype=np.float32)
+    np.save(_SAMPLE_FILE, pictures)
+
+
+def _replace_handlers() -> None:
+    importlib.import_module("onnx2tf.ops.QuantizeLinear").make_node = _quantizer
+    importlib.import_module("onnx2tf.ops.DequantizeLinear").make_node = _nothing
+
+
+def _quantizer(*, graph_node: Any, tf_layers_dict: dict[str, Any], **_: Any) -> None:
+    """Handle ``QuantizeLinear`` by a fake quantisation with the range that its numbers mean."""
+    import tensorflow as tf
+
+    source, scale, zero_point = graph_node.inputs
+    step, zero = float(scale.values), int(zero_point.values)
+    entry = _passed_on(graph_node, tf_layers_dict[source.name])
+    entry["tf_node"] = tf.quantization.fake_quant_with_min_max_args(
+        entry["tf_node"],
+        min=(_INT8_MIN - zero) * step,
+        max=(_INT8_MAX - zero) * step,
+        name=graph_node.outputs[0].name,
+    )
+    tf_layers_dict[graph_node.outputs[0].name] = entry
+
+
+def _nothing(*, graph_node: Any, tf_layers_dict: dict[str, Any], **_: Any) -> None:
+    """Handle ``DequantizeLinear``: the quantiser before it has handed on real values."""
+    source = tf_layers_dict[graph_node.inputs[0].name]
+    tf_layers_dict[graph_node.outputs[0].name] = _passed_on(graph_node, source)
+
+
+def _passed_on(graph_node: Any, source: dict[str, Any]) -> dict[str, Any]:
+    """What onnx2tf keeps about a tensor, layout included, under the next one's name."""
+    result = graph_node.outputs[0]
+    kept = {key: source[key] for key in ("nhwc", "before_op_output_shape_trans") if key in source}
+    return {
+        **kept,
+        "optype": graph_node.op,
+        "shape": result.shape,
+        "dtype": result.dtype,
+        "tf_node": source["tf_node"],
+        "tf_node_info": {"tf_op_type": graph_node.op, "tf_inputs": {}, "tf_outputs": {}},
+    }
+
+
+def _network(path: str) -> Any:
+    import onnx2tf
+
+    return onnx2tf.convert(
+        input_onnx_file_path=path,
+        output_folder_path="onnx2tf",
+        not_use_onnxsim=True,
+        not_use_opname_auto_generate=True,
+        disable_model_save=True,
+        verbosity="info",
+    )
+
+
+def _converted(model: Any, *, integer: bool) -> bytes:
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec(x.shape, x.dtype, x.name) for x in model.inputs]
+    function = tf.function(lambda *inputs: model(inputs), input_signature=signature)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [function.get_concrete_function()], model
+    )
+    if integer:
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
+    return bytes(converter.convert())
+
+
+if __name__ == "__main__":
+    os.environ.update(_QUIET)
+    main(Path(sys.argv[1]))
