@@ -1,7 +1,7 @@
 """Runs onnx2tf and TensorFlow's converter in a process of its own; needs nothing of torchedge.
 
 ``python convert_child.py JOB.json``: the job names the graph with quantisers, the graph without, and
-the two .tflite files to write. onnx2tf drops quantisers; here their handlers are replaced, so that
+the two .tflite files to write, and the network's outputs. onnx2tf drops quantisers; here their handlers are replaced, so that
 the ranges of training reach TensorFlow's converter.
 """
 
@@ -18,6 +18,7 @@ __all__ = ["main"]
 _SAMPLE_FILE = "calibration_image_sample_data_20x128x128x3_float32.npy"
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1", "TF_USE_LEGACY_KERAS": "1"}
 _INT8_MIN, _INT8_MAX = -128, 127
+_SAVED_MODEL, _SIGNATURE = "saved_model", "serving_default"
 
 
 def main(job_file: Path) -> None:
@@ -25,10 +26,10 @@ def main(job_file: Path) -> None:
     job = json.loads(job_file.read_text())
     _write_dry_run_pictures()
     _replace_handlers()
-    quantized = _network(job["quantized"])
-    Path(job["quantized_out"]).write_bytes(_converted(quantized, integer=True))
-    floating = _network(job["float"])
-    Path(job["float_out"]).write_bytes(_converted(floating, integer=False))
+    for kind in ("quantized", "float"):
+        model = _network(job[kind])
+        data = _converted(model, job["outputs"], integer=kind == "quantized")
+        Path(job[f"{kind}_out"]).write_bytes(data)
 
 
 def _write_dry_run_pictures() -> None:
@@ -92,14 +93,24 @@ def _network(path: str) -> Any:
     )
 
 
-def _converted(model: Any, *, integer: bool) -> bytes:
+def _converted(model: Any, outputs: list[str], *, integer: bool) -> bytes:
+    """Let TensorFlow write a .tflite file whose signature has the names of the ONNX file."""
     import tensorflow as tf
 
-    signature = [tf.TensorSpec(x.shape, x.dtype, x.name) for x in model.inputs]
-    function = tf.function(lambda *inputs: model(inputs), input_signature=signature)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [function.get_concrete_function()], model
-    )
+    def named(*inputs: Any) -> dict[str, Any]:
+        results = model(inputs)
+        return dict(zip(outputs, results if isinstance(results, list) else [results], strict=True))
+
+    names = [x.name.split(":")[0] for x in model.inputs]
+    signature = [
+        tf.TensorSpec(x.shape, x.dtype, name) for x, name in zip(model.inputs, names, strict=True)
+    ]
+    module = tf.Module()
+    module.named = tf.function(named, input_signature=signature)
+    # onnx2tf hides weights in lambda layers, where nothing that saves a model would find them.
+    module.weights = list(module.named.get_concrete_function().variables)
+    tf.saved_model.save(module, _SAVED_MODEL, signatures={_SIGNATURE: module.named})
+    converter = tf.lite.TFLiteConverter.from_saved_model(_SAVED_MODEL, signature_keys=[_SIGNATURE])
     if integer:
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -109,5 +120,6 @@ def _converted(model: Any, *, integer: bool) -> bytes:
 
 
 if __name__ == "__main__":
+    sys.path.pop(0)  # this folder, whose modules are no business of TensorFlow's
     os.environ.update(_QUIET)
     main(Path(sys.argv[1]))

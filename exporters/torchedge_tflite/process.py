@@ -34,12 +34,20 @@ class Conversion:
         float: ONNX file of the float network.
         quantized_out: The .tflite file of the first.
         float_out: The .tflite file of the second.
+        outputs: Names of the network's outputs, in order.
     """
 
     quantized: Path
     float: Path
     quantized_out: Path
     float_out: Path
+    outputs: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """The job that the child reads."""
+        plain = {name: value for name, value in vars(self).items() if name != "outputs"}
+        paths = {name: str(path.resolve()) for name, path in plain.items()}
+        return json.dumps({**paths, "outputs": list(self.outputs)})
 
 
 def converter_python() -> str:
@@ -93,7 +101,7 @@ def convert(python: str, conversion: Conversion, *, time_limit_s: float) -> None
     """
     with tempfile.TemporaryDirectory(prefix="torchedge-onnx2tf-") as scratch:
         job, log = Path(scratch) / "job.json", Path(scratch) / "log.txt"
-        job.write_text(json.dumps({k: str(v.resolve()) for k, v in vars(conversion).items()}))
+        job.write_text(conversion.to_json())
         child = Path(__file__).with_name(_CHILD)
         command = [python, str(child), str(job)]
         trouble = _run(command, Path(scratch), log, time_limit_s)

@@ -84,6 +84,7 @@ class OnnxToTFLite:
             float=scratch / "float.onnx",
             quantized_out=scratch / MODEL_FILE,
             float_out=folder / FLOAT_FILE,
+            outputs=tuple(spec.name for spec in source.outputs),
         )
         conversion.quantized.write_bytes(told_model(model, told).SerializeToString())
         shutil.copyfile(source.file(ONNX_FLOAT_FILE), conversion.float)
