@@ -17,6 +17,7 @@ from torchedge_onnx.graph import (
     copied,
     producers,
     remove_unused,
+    tensor_shapes,
 )
 from torchedge_onnx.rewrites import with_float_weights
 
@@ -167,8 +168,19 @@ def told_model(model: onnx.ModelProto, told: Mapping[str, Grid]) -> onnx.ModelPr
         if node is pair:
             add_constant(copy, own, np.float32(grid.scale).reshape(()))
         node.input[1] = own
+    _write_out_pools(copy)
     remove_unused(copy)
     return copy
+
+
+def _write_out_pools(model: onnx.ModelProto) -> None:
+    """A global average becomes a pool over the whole picture, which every runtime rounds alike."""
+    shapes = tensor_shapes(model)
+    for node in model.graph.node:
+        if node.op_type == "GlobalAveragePool":
+            node.op_type = "AveragePool"
+            sizes = shapes[node.input[0]][2:]
+            node.attribute.append(onnx.helper.make_attribute("kernel_shape", sizes))
 
 
 def distinguishable(activations: Mapping[str, Grid]) -> dict[str, Grid]:

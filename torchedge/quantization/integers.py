@@ -89,10 +89,13 @@ class IntegerProgram(fx.Interpreter):
 
     Args:
         graph_module: ``program.module()`` of a program with ``torchedge::fake_quantize`` nodes.
+        whole_averages: Where an average has its operand's grid, divide the sum of the stored
+            integers and round half away from zero, as TFLite's kernels do.
     """
 
-    def __init__(self, graph_module: fx.GraphModule) -> None:
+    def __init__(self, graph_module: fx.GraphModule, *, whole_averages: bool = False) -> None:
         super().__init__(graph_module)
+        self._whole_averages = whole_averages
         self._constants = graph_module
         self._results = dict(self._integer_results())
 
@@ -204,9 +207,19 @@ class IntegerProgram(fx.Interpreter):
         source = self._source_grid(node.args[0])
         assert source is not None
         keeps = node.target is not _ATEN.mean.dim or (len(node.args) > 2 and bool(node.args[2]))
-        sums = torch.round(x / source.scale).sum((2, 3), keepdim=keeps)
         count = x.shape[2] * x.shape[3]
+        sums = torch.round(x / source.scale).sum((2, 3), keepdim=keeps)
+        if self._whole_averages and source.scale == result.scale:
+            return _whole_average(sums, count, result)
         return _in_steps(sums, source.scale / (result.scale * count), result)
+
+
+def _whole_average(sums: Tensor, count: int, grid: _Grid) -> Tensor:
+    """``(Σ q ± n/2) / n`` cut to an integer, of integers ``q`` that include the zero point."""
+    zero = grid.zero_point.double()
+    stored = sums.double() + count * zero
+    rounded = torch.trunc((stored + stored.sign() * (count // 2)) / count)
+    return ((rounded - zero) * grid.scale).float()
 
 
 def _axes(node: object) -> int | None:
