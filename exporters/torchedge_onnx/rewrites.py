@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from torchedge.bench.session import Array
 from torchedge.errors import ExportError
 from torchedge_onnx.graph import (
     attribute,
@@ -112,16 +113,16 @@ def with_own_zero_points(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _along(values: np.ndarray, rank: int, axis: int) -> np.ndarray:
+def _along(values: Array, rank: int, axis: int) -> Array:
     return values.reshape([-1 if d == axis else 1 for d in range(rank)]) if values.ndim else values
 
 
 def _quantized(
-    weight: np.ndarray,
-    scale: np.ndarray,
-    zero: np.ndarray,
+    weight: Array,
+    scale: Array,
+    zero: Array,
     axis: int,
-) -> np.ndarray:
+) -> Array:
     limits = np.iinfo(zero.dtype)
     steps = np.rint(weight / _along(scale, weight.ndim, axis))
     shifted = steps + _along(zero, weight.ndim, axis)
@@ -154,7 +155,7 @@ def without_quantizers(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Weights and biases as the real numbers that their integers mean; activations stay quantised."""
+    """Weights and biases as the real numbers they mean; activations stay quantised."""
     copy = copied(model)
     values = constants(copy)
     for node in [n for n in copy.graph.node if n.op_type == "DequantizeLinear"]:
@@ -177,8 +178,8 @@ def _rename_output_of(model: onnx.ModelProto, old: str, new: str) -> None:
 
 def _dequantized(
     node: onnx.NodeProto,
-    values: dict[str, "np.ndarray"],
-) -> np.ndarray:
+    values: dict[str, Array],
+) -> Array:
     integers, scale, zero = (values[name] for name in node.input)
     axis = int(str(attribute(node, "axis", 1)))
     real = integers.astype(np.float32) - _along(zero, integers.ndim, axis).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Which share of a .tflite file's arithmetic is integer, and which operators have no place in it."""
+"""Which share of a .tflite file's arithmetic is integer, and what has no place in it."""
 
 from pathlib import Path
 

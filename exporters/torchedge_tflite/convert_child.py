@@ -1,11 +1,13 @@
 """Runs onnx2tf and TensorFlow's converter in a process of its own; needs nothing of torchedge.
 
-``python convert_child.py JOB.json``: the job names the graph with quantisers, the graph without, and
-the two .tflite files to write, and the network's outputs. onnx2tf drops quantisers; here their handlers are replaced, so that
-the ranges of training reach TensorFlow's converter.
+``python convert_child.py JOB.json``: the job names the graph with quantisers, the graph without,
+the two .tflite files to write, and the network's outputs. onnx2tf drops quantisers; here their
+handlers are replaced, so that the ranges of training reach TensorFlow's converter.
 """
 
-import importlib
+# TensorFlow and onnx2tf have no types, and mypy may not see them at all.
+# ruff: noqa: ANN401
+
 import json
 import os
 import sys
@@ -40,8 +42,10 @@ def _write_dry_run_pictures() -> None:
 
 
 def _replace_handlers() -> None:
-    importlib.import_module("onnx2tf.ops.QuantizeLinear").make_node = _quantizer
-    importlib.import_module("onnx2tf.ops.DequantizeLinear").make_node = _nothing
+    from onnx2tf.ops import DequantizeLinear, QuantizeLinear
+
+    QuantizeLinear.make_node = _quantizer
+    DequantizeLinear.make_node = _nothing
 
 
 def _quantizer(*, graph_node: Any, tf_layers_dict: dict[str, Any], **_: Any) -> None:
@@ -69,7 +73,8 @@ def _nothing(*, graph_node: Any, tf_layers_dict: dict[str, Any], **_: Any) -> No
 def _passed_on(graph_node: Any, source: dict[str, Any]) -> dict[str, Any]:
     """What onnx2tf keeps about a tensor, layout included, under the next one's name."""
     result = graph_node.outputs[0]
-    kept = {key: source[key] for key in ("nhwc", "before_op_output_shape_trans") if key in source}
+    layout = {"nhwc", "before_op_output_shape_trans"}
+    kept: dict[str, Any] = {key: source[key] for key in source if key in layout}
     return {
         **kept,
         "optype": graph_node.op,

@@ -137,7 +137,9 @@ def parse(data: bytes) -> FlatModel:
         return FlatModel(
             tensors=tuple(_tensor(i, t, plain, generated) for i, t in enumerate(graph.tensors)),
             operators=tuple(
-                Operator(name=names[o.opcodeIndex], inputs=_whole(o.inputs), outputs=_whole(o.outputs))
+                Operator(
+                    name=names[o.opcodeIndex], inputs=_whole(o.inputs), outputs=_whole(o.outputs)
+                )
                 for o in graph.operators
             ),
             inputs=_whole(graph.inputs),
@@ -145,6 +147,12 @@ def parse(data: bytes) -> FlatModel:
         )
     except Exception as error:  # offsets that lead anywhere raise anything
         raise ArtifactError(damaged) from error
+
+
+def _operator(plain: Any, names: list[str]) -> Operator:  # noqa: ANN401
+    return Operator(
+        name=names[plain.opcodeIndex], inputs=_whole(plain.inputs), outputs=_whole(plain.outputs)
+    )
 
 
 def _whole(values: Any) -> tuple[int, ...]:  # noqa: ANN401
@@ -160,7 +168,7 @@ def _operator_name(code: Any, generated: Any) -> str:  # noqa: ANN401
 
 
 def _name_of(number: int, enumeration: Any) -> str:  # noqa: ANN401
-    return next(name for name, value in vars(enumeration).items() if value == number)
+    return next(str(name) for name, value in vars(enumeration).items() if value == number)
 
 
 def _tensor(index: int, plain: Any, model: Any, generated: Any) -> FlatTensor:  # noqa: ANN401

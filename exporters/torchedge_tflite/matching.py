@@ -108,8 +108,8 @@ def _nearest(tensor: FlatTensor, names: Mapping[Grid, str]) -> Grid:
     if not near:
         raise VerificationError(
             f"tensor '{tensor.name}' has scale {scale:.9g} and zero point {zero_point}, which no "
-            "quantiser of training has: the converter chose them. Quantise the operation before it, "
-            "or please report the model."
+            "quantiser of training has: the converter chose them. Quantise the operation before "
+            "it, or please report the model."
         )
     return min(near, key=lambda grid: abs(grid.scale - scale))
 
@@ -157,8 +157,8 @@ def _layer_of(
     ]
     if not fitting:
         raise VerificationError(
-            f"tensor '{weight.name}' {weight.shape} holds other weights than any layer of training; "
-            "please report the model."
+            f"tensor '{weight.name}' {weight.shape} holds other weights than any layer of "
+            "training; please report the model."
         )
     return min(fitting, key=lambda layer: _bias_distance(layer, bias))
 

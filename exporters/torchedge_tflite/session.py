@@ -45,7 +45,7 @@ class Port:
             return np.ascontiguousarray(moved, self.dtype)
         limits = np.iinfo(self.dtype)
         steps = np.rint(moved / self.scale) + self.zero_point
-        return np.clip(steps, limits.min, limits.max).astype(self.dtype)
+        return np.asarray(np.clip(steps, limits.min, limits.max).astype(self.dtype))
 
     def real(self, x: Array) -> Array:
         """What PyTorch would have returned."""

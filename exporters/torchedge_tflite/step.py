@@ -75,7 +75,8 @@ class OnnxToTFLite:
         from torchedge_tflite.flatbuffer import parse
         from torchedge_tflite.matching import expected_numbers, require_trained
         from torchedge_tflite.patching import with_numbers
-        from torchedge_tflite.trained import distinguishable, read_trained, told_model
+        from torchedge_tflite.told import distinguishable, told_model
+        from torchedge_tflite.trained import read_trained
 
         trained = read_trained(model)
         told = distinguishable(trained.activations)

@@ -11,19 +11,12 @@ from torchedge.bench.session import Array
 from torchedge.errors import ExportError
 from torchedge_onnx.graph import (
     WEIGHTED_OPERATIONS,
-    add_constant,
     attribute,
     constants,
-    copied,
     producers,
-    remove_unused,
-    tensor_shapes,
 )
-from torchedge_onnx.rewrites import with_float_weights
 
-__all__ = ["Grid", "Layer", "TrainedNumbers", "distinguishable", "read_trained", "told_model"]
-
-_APART = 1e-5  # far more than TensorFlow's arithmetic moves a scale, far less than half a step
+__all__ = ["Grid", "Layer", "TrainedNumbers", "read_trained"]
 
 
 @final
@@ -154,50 +147,3 @@ def _bias_of(
         if source is not None and source.input[0] in values:
             return source
     return None
-
-
-def told_model(model: onnx.ModelProto, told: Mapping[str, Grid]) -> onnx.ModelProto:
-    """The graph as the converter gets it: float weights, and the told grids at activations."""
-    copy = copied(with_float_weights(model))
-    made_by = producers(copy)
-    for node in copy.graph.node:
-        pair = node if node.op_type == "QuantizeLinear" else made_by.get(node.input[0])
-        if node.op_type not in {"QuantizeLinear", "DequantizeLinear"} or pair is None:
-            continue
-        grid, own = told[pair.output[0]], f"{pair.output[0]}_told_scale"
-        if node is pair:
-            add_constant(copy, own, np.float32(grid.scale).reshape(()))
-        node.input[1] = own
-    _write_out_pools(copy)
-    remove_unused(copy)
-    return copy
-
-
-def _write_out_pools(model: onnx.ModelProto) -> None:
-    """A global average becomes a pool over the whole picture, which every runtime rounds alike."""
-    shapes = tensor_shapes(model)
-    for node in model.graph.node:
-        if node.op_type == "GlobalAveragePool":
-            node.op_type = "AveragePool"
-            sizes = shapes[node.input[0]][2:]
-            node.attribute.append(onnx.helper.make_attribute("kernel_shape", sizes))
-
-
-def distinguishable(activations: Mapping[str, Grid]) -> dict[str, Grid]:
-    """Grids that can be told apart by their numbers, each as near to the trained one as possible.
-
-    TensorFlow's converter hands on ranges, not names, and moves a scale by its last bits. Two
-    different grids that are nearly equal are moved apart before, and the trained ones put in later.
-
-    Example:
-        >>> same, other = Grid(scale=0.5, zero_point=0), Grid(scale=0.25, zero_point=0)
-        >>> distinguishable({"a": same, "b": same, "c": other}) == {"a": same, "b": same, "c": other}
-        True
-    """
-    told: dict[Grid, Grid] = {}
-    for grid in sorted(set(activations.values()), key=lambda g: (g.zero_point, g.scale)):
-        before = list(told.values())[-1:]
-        least = max((g.scale for g in before if g.zero_point == grid.zero_point), default=0.0)
-        scale = max(grid.scale, float(np.float32(least * (1 + _APART))))
-        told[grid] = Grid(scale=scale, zero_point=grid.zero_point)
-    return {name: told[grid] for name, grid in activations.items()}

@@ -8,13 +8,14 @@ An operation returns whole steps of the quantiser behind it, so that a ReLU betw
 quantiser itself, cannot round them again.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from torchedge.quantization.logistic import runtime_sigmoid, runtime_silu
@@ -51,7 +52,8 @@ _CLIPS = frozenset(
     }
 )
 _ADDITIONS = frozenset({_ATEN.add.Tensor, _ATEN.add_.Tensor})
-_AVERAGES = frozenset({_ATEN.adaptive_avg_pool2d.default, _ATEN.mean.dim})
+_POOL = _ATEN.avg_pool2d.default
+_AVERAGES = frozenset({_ATEN.adaptive_avg_pool2d.default, _ATEN.mean.dim, _POOL})
 _SAME_VALUES = frozenset(
     {
         *(_ATEN.flatten.using_ints, _ATEN.view.default, _ATEN.reshape.default),
@@ -160,6 +162,8 @@ class IntegerProgram(fx.Interpreter):
         source = node.args[0] if node.target in _AVERAGES else None
         if self._source_grid(source) is None or _axes(source) != 4:
             return False
+        if node.target is _POOL:  # the kernel of the whole-number average, without borders
+            return self._whole_averages and _has_no_border(node)
         if node.target is _ATEN.mean.dim:
             return sorted(d % 4 for d in _whole_numbers(node.args[1])) == [2, 3]
         return _whole_numbers(node.args[1]) == [1, 1]
@@ -206,12 +210,26 @@ class IntegerProgram(fx.Interpreter):
         x = self.fetch_args_kwargs_from_env(node)[0][0]
         source = self._source_grid(node.args[0])
         assert source is not None
-        keeps = node.target is not _ATEN.mean.dim or (len(node.args) > 2 and bool(node.args[2]))
-        count = x.shape[2] * x.shape[3]
-        sums = torch.round(x / source.scale).sum((2, 3), keepdim=keeps)
+        sums, count = _window_sums(node, torch.round(x / source.scale))
         if self._whole_averages and source.scale == result.scale:
             return _whole_average(sums, count, result)
         return _in_steps(sums, source.scale / (result.scale * count), result)
+
+
+def _has_no_border(pool: fx.Node) -> bool:
+    """Whether every window of an average pool lies inside the picture."""
+    borders = _whole_numbers(pool.args[3]) if len(pool.args) > 3 else []
+    return not any(borders) and not any(pool.args[4:5]) and len(pool.args) < 7
+
+
+def _window_sums(node: fx.Node, integers: Tensor) -> tuple[Tensor, int]:
+    """Sums over the windows of an average, and how many values each has."""
+    if node.target is _POOL:
+        kernel, stride = (_whole_numbers(argument) for argument in node.args[1:3])
+        sums = nn.functional.avg_pool2d(integers, kernel, stride, divisor_override=1)
+        return sums, math.prod(kernel)
+    keeps = node.target is not _ATEN.mean.dim or (len(node.args) > 2 and bool(node.args[2]))
+    return integers.sum((2, 3), keepdim=keeps), math.prod(integers.shape[2:])
 
 
 def _whole_average(sums: Tensor, count: int, grid: _Grid) -> Tensor:
