@@ -52,8 +52,10 @@ class OnnxToTFLite:
             VerificationError: A scale, zero point or integer of the file is not the trained one.
         """
         from torchedge_onnx.census import read_model
+        from torchedge_tflite.flatbuffer import schema
 
         _require_int8(source)
+        schema()  # refused before minutes of work, not after
         python = converter_python()
         model = read_model(source.file(ONNX_FILE))
         with tempfile.TemporaryDirectory(prefix="torchedge-tflite-") as scratch:

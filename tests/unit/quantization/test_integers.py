@@ -227,3 +227,25 @@ def test_each_integer_equals_onnx_runtimes(case, tmp_path):
                 steps = np.rint((found - expected) / output.scale)
                 assert np.count_nonzero(steps) == 0
     assert OnnxRunner().census(artifact).integer_share == 1
+
+
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1)])
+@pytest.mark.parametrize(
+    ("integers", "zero", "even", "away"),
+    [
+        ([10, 11, 10, 11], 0, 10, 11),  # 10.5
+        ([-11, -10, -11, -10], 0, -10, -11),  # -10.5
+        ([-3, -2, -3, -2], -128, -2, -3),  # -2.5; without the zero point 125.5, to even 126
+        ([-128, -128, -128, -125], -128, -127, -127),  # -127.25
+    ],
+)
+def test_averages_of_tflite_round_half_away_from_zero(pool, integers, zero, even, away):
+    """TFLite averages the stored integers; ONNX Runtime what they mean, to even."""
+    grid = FrozenFakeQuantize.of_spec(
+        torch.tensor(0.5), torch.tensor(zero), QuantSpec(symmetric=False)
+    )
+    x = (torch.tensor(integers, dtype=torch.float32).view(1, 1, 2, 2) - zero) * 0.5
+    graph = torch.export.export(nn.Sequential(grid, pool, grid).eval(), (x,)).module()
+    for whole, wanted in ((False, even), (True, away)):
+        found = IntegerProgram(graph, whole_averages=whole).run(x)
+        assert (found / 0.5 + zero).item() == wanted
