@@ -74,10 +74,11 @@ class OnnxToTFLite:
     def _converted(
         self, python: str, model: "onnx.ModelProto", source: Artifact, scratch: Path, folder: Path
     ) -> bytes:
+        from torchedge_onnx.census import read_model
         from torchedge_tflite.flatbuffer import parse
         from torchedge_tflite.matching import expected_numbers, require_trained
         from torchedge_tflite.patching import with_numbers
-        from torchedge_tflite.told import distinguishable, told_model
+        from torchedge_tflite.told import distinguishable, told_model, without_shapes_of_sums
         from torchedge_tflite.trained import read_trained
 
         trained = read_trained(model)
@@ -90,7 +91,8 @@ class OnnxToTFLite:
             outputs=tuple(spec.name for spec in source.outputs),
         )
         conversion.quantized.write_bytes(told_model(model, told).SerializeToString())
-        shutil.copyfile(source.file(ONNX_FLOAT_FILE), conversion.float)
+        floating = without_shapes_of_sums(read_model(source.file(ONNX_FLOAT_FILE)))
+        conversion.float.write_bytes(floating.SerializeToString())
         convert(python, conversion, time_limit_s=self.time_limit_s)
         as_converted = conversion.quantized_out.read_bytes()
         expected = expected_numbers(parse(as_converted), trained, told)

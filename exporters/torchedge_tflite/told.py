@@ -5,11 +5,18 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
-from torchedge_onnx.graph import add_constant, constants, producers, remove_unused, tensor_shapes
+from torchedge_onnx.graph import (
+    add_constant,
+    constants,
+    copied,
+    producers,
+    remove_unused,
+    tensor_shapes,
+)
 from torchedge_onnx.rewrites import with_float_weights
 from torchedge_tflite.trained import Grid
 
-__all__ = ["distinguishable", "told_model"]
+__all__ = ["distinguishable", "told_model", "without_shapes_of_sums"]
 
 _APART = 1e-5  # far more than TensorFlow's arithmetic moves a scale, far less than half a step
 _QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -30,6 +37,19 @@ def told_model(model: onnx.ModelProto, told: Mapping[str, Grid]) -> onnx.ModelPr
         node.input[1] = own
     _write_out_pools(copy)
     remove_unused(copy)
+    return without_shapes_of_sums(copy)
+
+
+def without_shapes_of_sums(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph, without the shapes of its sums.
+
+    onnx2tf 1.29.24 compares the shape of a sum, channels last, with the one in the graph, channels
+    first, and transposes both operands and every later reader to make them equal.
+    """
+    copy = copied(model)
+    sums = {node.output[0] for node in copy.graph.node if node.op_type == "Add"}
+    for info in [v for v in copy.graph.value_info if v.name in sums]:
+        copy.graph.value_info.remove(info)
     return copy
 
 
