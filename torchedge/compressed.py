@@ -197,8 +197,8 @@ def _reference(path: Path, scheme: QuantScheme | None) -> Callable[..., object]:
     assert isinstance(module, torch.fx.GraphModule)
     if scheme is None or scheme.bias != "int32":
         return module
-    whole_averages = "average_pool" in scheme.placement.same_scale
-    return IntegerProgram(module, whole_averages=whole_averages).run
+    whole_numbers = "average_pool" in scheme.placement.same_scale  # TFLite's way
+    return IntegerProgram(module, whole_numbers=whole_numbers).run
 
 
 def _run_in_batches(

@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from torchedge.quantization.logistic import runtime_sigmoid, runtime_silu
 from torchedge.quantization.operator import fake_quantize_operator
+from torchedge.quantization.whole_numbers import whole_average, whole_sum
 
 __all__ = ["IntegerProgram"]
 
@@ -91,13 +92,13 @@ class IntegerProgram(fx.Interpreter):
 
     Args:
         graph_module: ``program.module()`` of a program with ``torchedge::fake_quantize`` nodes.
-        whole_averages: Where an average has its operand's grid, divide the sum of the stored
-            integers and round half away from zero, as TFLite's kernels do.
+        whole_numbers: Additions, and averages that keep their operand's grid, as TFLite computes
+            them.
     """
 
-    def __init__(self, graph_module: fx.GraphModule, *, whole_averages: bool = False) -> None:
+    def __init__(self, graph_module: fx.GraphModule, *, whole_numbers: bool = False) -> None:
         super().__init__(graph_module)
-        self._whole_averages = whole_averages
+        self._whole_numbers = whole_numbers
         self._constants = graph_module
         self._results = dict(self._integer_results())
 
@@ -163,7 +164,7 @@ class IntegerProgram(fx.Interpreter):
         if self._source_grid(source) is None or _axes(source) != 4:
             return False
         if node.target is _POOL:  # the kernel of the whole-number average, without borders
-            return self._whole_averages and _has_no_border(node)
+            return self._whole_numbers and _has_no_border(node)
         if node.target is _ATEN.mean.dim:
             return sorted(d % 4 for d in _whole_numbers(node.args[1])) == [2, 3]
         return _whole_numbers(node.args[1]) == [1, 1]
@@ -196,6 +197,9 @@ class IntegerProgram(fx.Interpreter):
         assert first is not None
         assert second is not None
         ratios = first.scale / result.scale, second.scale / result.scale
+        if self._whole_numbers:
+            steps_of = torch.round(a / first.scale), torch.round(b / second.scale)
+            return whole_sum(steps_of, ratios).float() * result.scale
         zero = result.zero_point.float()
         of_b = (ratios[1] * second.zero_point.float()).double()
         offset = (ratios[0].double() * first.zero_point.double() + of_b).float()
@@ -211,8 +215,8 @@ class IntegerProgram(fx.Interpreter):
         source = self._source_grid(node.args[0])
         assert source is not None
         sums, count = _window_sums(node, torch.round(x / source.scale))
-        if self._whole_averages and source.scale == result.scale:
-            return _whole_average(sums, count, result)
+        if self._whole_numbers and source.scale == result.scale:
+            return whole_average(sums, count, result.zero_point).float() * result.scale
         return _in_steps(sums, source.scale / (result.scale * count), result)
 
 
@@ -230,14 +234,6 @@ def _window_sums(node: fx.Node, integers: Tensor) -> tuple[Tensor, int]:
         return sums, math.prod(kernel)
     keeps = node.target is not _ATEN.mean.dim or (len(node.args) > 2 and bool(node.args[2]))
     return integers.sum((2, 3), keepdim=keeps), math.prod(integers.shape[2:])
-
-
-def _whole_average(sums: Tensor, count: int, grid: _Grid) -> Tensor:
-    """``(Σ q ± n/2) / n`` cut to an integer, of integers ``q`` that include the zero point."""
-    zero = grid.zero_point.double()
-    stored = sums.double() + count * zero
-    rounded = torch.trunc((stored + stored.sign() * (count // 2)) / count)
-    return ((rounded - zero) * grid.scale).float()
 
 
 def _axes(node: object) -> int | None:

@@ -97,6 +97,21 @@ class TwoAnswers(nn.Module):
         return self.classifier(x.mean((2, 3))), self.picture(x)
 
 
+class TwoSums(nn.Module):
+    """Residual sums one after the other, of pictures whose three sizes differ."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(2, 4, 3, padding=1)
+        self.first = nn.Conv2d(4, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        x = torch.relu(x + self.first(x))
+        return x + self.second(x)
+
+
 INPUT_SHAPES = {
     Padded: (2, 12, 12),
     Dense: (3, 6, 5),
@@ -104,4 +119,5 @@ INPUT_SHAPES = {
     SmallUNet: (1, 8, 8),
     Gated: (3, 12, 12),
     TwoAnswers: (1, 8, 8),
+    TwoSums: (2, 6, 10),
 }

@@ -23,7 +23,7 @@ from torchedge_tflite.trained import read_trained
 
 NETWORKS = (
     *("Residual", "FourBits", "Padded", "Dense", "OneDimensional"),
-    *("SmallUNet", "Gated", "TwoAnswers"),
+    *("SmallUNet", "Gated", "TwoAnswers", "TwoSums"),
 )
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tflite")]
 
@@ -125,6 +125,13 @@ def test_the_census_counts_by_hand(exported):
 def test_borders_that_tensorflow_calls_same_elsewhere_are_written_out(exported):
     """A stride of 2 over an even size: TensorFlow's SAME would pad at one end only."""
     assert operators(exported("Padded").tflite)[:2] == ["PAD", "CONV_2D"]
+
+
+def test_sums_are_not_transposed(exported):
+    """onnx2tf once turned both operands back to channels first, and all later readers forth."""
+    assert operators(exported("TwoSums").tflite) == [
+        *("CONV_2D", "CONV_2D", "ADD", "CONV_2D", "ADD"),
+    ]
 
 
 def test_an_average_that_changes_the_scale_stays_a_mean(exported):
