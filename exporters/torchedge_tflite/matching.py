@@ -122,6 +122,11 @@ def _layers(flat: FlatModel, layers: Sequence[Layer]) -> Iterator[Expected]:
         weight, bias = _parameters(operator, flat)
         if weight.values is None:
             continue
+        if not weight.scales:
+            raise VerificationError(
+                f"the converter left the weight '{weight.name}' {weight.shape} in float; use a "
+                "convolution, or a linear layer that reads a row for each sample, in its place."
+            )
         axis = len(weight.shape) - 1 if operator.name in _CHANNELS_LAST else 0
         layer = _layer_of(weight, axis, bias, left)
         left = [other for other in left if other is not layer]

@@ -22,6 +22,7 @@ _PIP_LINE = f"pip install 'onnx2tf=={VERSION}'"
 _ASK_VERSION = "from importlib.metadata import version; print(version('onnx2tf'))"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _START_LIMIT_S = 60
+_LACKING = "TF Select ops:"  # TensorFlow's converter lists here what TFLite cannot do
 
 
 @final
@@ -134,7 +135,9 @@ def _complaint(trouble: str, log: Path) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
     operators = [line for line in lines if "onnx_op_name" in line]
-    said = (errors or lines or ["it printed nothing"])[-1]
+    lacking = [line for line in lines if line.startswith(_LACKING)]
+    said = (lacking or errors or lines or ["it printed nothing"])[-1]
+    said = said.replace(_LACKING, "TFLite has no operator for")
     where = f" at {operators[-1].removeprefix('INFO:').strip()}" if operators else ""
     with tempfile.NamedTemporaryFile(
         "w", prefix="torchedge-onnx2tf-", suffix=".log", delete=False

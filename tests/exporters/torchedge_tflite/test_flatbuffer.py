@@ -82,11 +82,11 @@ def dense_layer(**changes):
     return Layer(**{**fields, **changes})
 
 
-def dense_file(*, weight_scale=2.0 / 127, output_scale=0.25):
+def dense_file(*, weight_scale=2.0 / 127, output_scale=0.25, weight_scales=None):
     weight = np.array([[127, -64]], np.int8)
     tensors = (
         tensor(0, (1, 2), scales=(0.5,)),
-        tensor(1, (1, 2), scales=(weight_scale,), values=weight),
+        tensor(1, (1, 2), scales=(weight_scale,) if weight_scales is None else (), values=weight),
         tensor(2, (1,), scales=(0.5 * weight_scale,), values=np.array([9]), dtype="int32"),
         tensor(3, (1, 1), scales=(output_scale,)),
     )
@@ -122,6 +122,13 @@ def test_weights_of_no_trained_layer_are_refused_by_name():
     trained = TrainedNumbers(activations=GRIDS, layers=(dense_layer(),))
     with pytest.raises(VerificationError, match=r"'tensor_1' \(1, 2\) holds other weights"):
         expected_numbers(dense_file(weight_scale=0.1), trained, GRIDS)
+
+
+def test_a_weight_that_stayed_in_float_is_refused_by_name():
+    """A linear layer over sequences, which the converter does not quantise."""
+    trained = TrainedNumbers(activations=GRIDS, layers=(dense_layer(),))
+    with pytest.raises(VerificationError, match=r"left the weight 'tensor_1' \(1, 2\) in float"):
+        expected_numbers(dense_file(weight_scales=()), trained, GRIDS)
 
 
 def test_a_layer_that_got_lost_is_refused_by_name():

@@ -82,6 +82,17 @@ def test_a_broken_conversion_says_what_broke_and_leaves_nothing_behind(
     log.unlink()
 
 
+def test_operators_that_tflite_lacks_are_named(litert, other_python, save_model, tmp_path):
+    """TensorFlow's last line about a GELU was once all that was shown: it names no operator."""
+    other_python(
+        f"{SAYS_VERSION}echo 'TF Select ops: Erf'; echo '<unknown>:0: error: main'; exit 1"
+    )
+    source = save_model("raspberry-pi-5")
+    with pytest.raises(ExportError, match="TFLite has no operator for Erf") as caught:
+        export.export(source, export.target("raspberry-pi-5"), tmp_path / "out")
+    Path(str(caught.value).split("output is in ")[1].split(". Replace")[0]).unlink()
+
+
 def test_a_conversion_that_does_not_end_is_given_up(litert, other_python, save_model, tmp_path):
     other_python(f"{SAYS_VERSION}exec sleep 30")
     onnx_folder, folder = tmp_path / "onnx", tmp_path / "tflite"
