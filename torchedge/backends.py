@@ -14,6 +14,7 @@ __all__ = [
     "TENSORRT",
     "TENSORRT_LIMITS",
     "TFLITE",
+    "TFLITE_LIMITS",
     "Limits",
 ]
 
@@ -27,6 +28,8 @@ class Limits:
         backend: Its name in messages.
         symmetric_activations: Zero points of activations must be 0.
         grouped_weights: Several scales within an output channel can be written.
+        signed_activations: Activations must be signed.
+        int32_biases: Biases must be int32.
 
     Example:
         >>> grouped = QuantScheme(weight=QuantSpec(bits=4, axis=0, group_size=32))
@@ -37,6 +40,8 @@ class Limits:
     backend: str
     symmetric_activations: bool = False
     grouped_weights: bool = False
+    signed_activations: bool = False
+    int32_biases: bool = False
 
     def require(self, scheme: QuantScheme) -> None:
         """Refuse a scheme that the backend cannot run.
@@ -58,9 +63,12 @@ class Limits:
         activation = replace(scheme.activation, bits=8, narrow=False)
         if self.symmetric_activations:
             activation = replace(activation, symmetric=True, signed=True)
+        elif self.signed_activations:
+            activation = replace(activation, signed=True)
         return replace(
             scheme,
             activation=activation,
+            bias="int32" if self.int32_biases else scheme.bias,
             weight=self._nearest_weight(scheme.weight),
             linear_weight=scheme.linear_weight and self._nearest_weight(scheme.linear_weight),
         )
@@ -78,6 +86,8 @@ class Limits:
             and not activation.symmetric,
             "weights have several scales within an output channel": not self.grouped_weights
             and any(spec is not None and spec.group_size is not None for spec in weights),
+            "activations are unsigned": self.signed_activations and not activation.signed,
+            f"biases are {scheme.bias}": self.int32_biases and scheme.bias != "int32",
             "weights are unsigned": any(spec is not None and not spec.signed for spec in weights),
         }
         return [reason for reason, holds in found.items() if holds]
@@ -85,6 +95,7 @@ class Limits:
 
 ONNX_LIMITS = Limits(backend="ONNX QuantizeLinear below opset 21")
 TENSORRT_LIMITS = Limits(backend="TensorRT", symmetric_activations=True)
+TFLITE_LIMITS = Limits(backend="TFLite", signed_activations=True, int32_biases=True)
 
 # uint8 activations: on x86-64 ONNX Runtime rewrites int8 ones to uint8, and a tensor with two
 # readers is left out of that rewriting, which keeps its convolutions in float. Asymmetric, because

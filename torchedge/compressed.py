@@ -195,8 +195,10 @@ def _reference(path: Path, scheme: QuantScheme | None) -> Callable[..., object]:
     """The program as its device computes it: on integers where biases are int32."""
     module = load_program(path).module()
     assert isinstance(module, torch.fx.GraphModule)
-    integer = scheme is not None and scheme.bias == "int32"
-    return IntegerProgram(module).run if integer else module
+    if scheme is None or scheme.bias != "int32":
+        return module
+    whole_numbers = "average_pool" in scheme.placement.same_scale  # TFLite's way
+    return IntegerProgram(module, whole_numbers=whole_numbers).run
 
 
 def _run_in_batches(

@@ -5,6 +5,7 @@ import onnx
 from onnx import helper
 
 from torchedge_onnx.graph import (
+    Constant,
     add_constant,
     attribute,
     constants,
@@ -61,9 +62,7 @@ def fold_padding(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _zero_padding(
-    pad: onnx.NodeProto, values: dict[str, np.ndarray], rank: int
-) -> list[int] | None:
+def _zero_padding(pad: onnx.NodeProto, values: dict[str, Constant], rank: int) -> list[int] | None:
     """Spatial pads of a ``Pad`` with constant zeros, in the order of ``Conv``; else ``None``."""
     widths = values.get(pad.input[1])
     filling = values.get(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else None

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from torchedge.bench.session import Array
 from torchedge.errors import ExportError
 from torchedge_onnx.graph import (
     attribute,
@@ -19,6 +20,7 @@ __all__ = [
     "fold_weight_quantizers",
     "lower_opset",
     "mean_to_global_pool",
+    "with_float_weights",
     "with_own_zero_points",
     "without_metadata",
     "without_quantizers",
@@ -111,16 +113,16 @@ def with_own_zero_points(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _along(values: np.ndarray, rank: int, axis: int) -> np.ndarray:
+def _along(values: Array, rank: int, axis: int) -> Array:
     return values.reshape([-1 if d == axis else 1 for d in range(rank)]) if values.ndim else values
 
 
 def _quantized(
-    weight: np.ndarray,
-    scale: np.ndarray,
-    zero: np.ndarray,
+    weight: Array,
+    scale: Array,
+    zero: Array,
     axis: int,
-) -> np.ndarray:
+) -> Array:
     limits = np.iinfo(zero.dtype)
     steps = np.rint(weight / _along(scale, weight.ndim, axis))
     shifted = steps + _along(zero, weight.ndim, axis)
@@ -152,6 +154,19 @@ def without_quantizers(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
+def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Weights and biases as the real numbers they mean; activations stay quantised."""
+    copy = copied(model)
+    values = constants(copy)
+    for node in [n for n in copy.graph.node if n.op_type == "DequantizeLinear"]:
+        if node.input[0] in values:
+            replacement = _dequantized(node, values)
+            copy.graph.initializer.append(numpy_helper.from_array(replacement, node.output[0]))
+            copy.graph.node.remove(node)
+    remove_unused(copy)
+    return copy
+
+
 def _rename_output_of(model: onnx.ModelProto, old: str, new: str) -> None:
     """Let the node that writes ``old`` write the graph output ``new`` in place of its last node."""
     replace_input(model, old, new)
@@ -163,8 +178,8 @@ def _rename_output_of(model: onnx.ModelProto, old: str, new: str) -> None:
 
 def _dequantized(
     node: onnx.NodeProto,
-    values: dict[str, "np.ndarray"],
-) -> np.ndarray:
+    values: dict[str, Array],
+) -> Array:
     integers, scale, zero = (values[name] for name in node.input)
     axis = int(str(attribute(node, "axis", 1)))
     real = integers.astype(np.float32) - _along(zero, integers.ndim, axis).astype(np.float32)

@@ -12,9 +12,11 @@ import pytest
 import torchedge
 import torchedge_onnx
 import torchedge_tensorrt
+import torchedge_tflite
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "pytorch_lightning", "onnx", "onnxruntime", "tensorrt", "torchvision", "numpy"}
+HEAVY |= {"tensorflow", "onnx2tf", "ai_edge_litert"}
 
 
 def sources(*folders):
@@ -70,6 +72,7 @@ def test_importing_torchedge_loads_nothing_else():
         "torchedge.scheme",
         "torchedge_onnx.targets",
         "torchedge_tensorrt.targets",
+        "torchedge_tflite.targets",
     ],
 )
 def test_importing_it_loads_no_heavy_package(module):
@@ -92,7 +95,7 @@ def test_opening_a_torch_artefact_does_not_wait_for_lightning():
 
 
 def public_modules():
-    for package in (torchedge, torchedge_onnx, torchedge_tensorrt):
+    for package in (torchedge, torchedge_onnx, torchedge_tensorrt, torchedge_tflite):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if "device_scripts" not in found.name and "templates" not in found.name:
                 yield found.name

@@ -44,7 +44,8 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     (metadata,) = {top for top in tops if top.endswith(".dist-info")}
-    assert tops - {metadata} == {"torchedge", "torchedge_onnx", "torchedge_tensorrt"}
+    wanted = {"torchedge", "torchedge_onnx", "torchedge_tensorrt", "torchedge_tflite"}
+    assert tops - {metadata} == wanted
     assert "torchedge/py.typed" in names
     assert "torchedge_tensorrt/device_scripts/build_engine.py" in names
     assert "torchedge_tensorrt/templates/README.md.j2" in names

@@ -3,5 +3,7 @@
 from torchedge.devices.device import Device
 from torchedge.devices.host import HOST
 from torchedge.devices.jetson import JETSONS
+from torchedge.devices.phone import ANDROID_PHONE
+from torchedge.devices.raspberry_pi import RASPBERRY_PIS
 
-__all__ = ["HOST", "JETSONS", "Device"]
+__all__ = ["ANDROID_PHONE", "HOST", "JETSONS", "RASPBERRY_PIS", "Device"]

@@ -8,17 +8,19 @@ An operation returns whole steps of the quantiser behind it, so that a ReLU betw
 quantiser itself, cannot round them again.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from torchedge.quantization.logistic import runtime_sigmoid, runtime_silu
 from torchedge.quantization.operator import fake_quantize_operator
+from torchedge.quantization.whole_numbers import whole_average, whole_sum
 
 __all__ = ["IntegerProgram"]
 
@@ -51,7 +53,8 @@ _CLIPS = frozenset(
     }
 )
 _ADDITIONS = frozenset({_ATEN.add.Tensor, _ATEN.add_.Tensor})
-_AVERAGES = frozenset({_ATEN.adaptive_avg_pool2d.default, _ATEN.mean.dim})
+_POOL = _ATEN.avg_pool2d.default
+_AVERAGES = frozenset({_ATEN.adaptive_avg_pool2d.default, _ATEN.mean.dim, _POOL})
 _SAME_VALUES = frozenset(
     {
         *(_ATEN.flatten.using_ints, _ATEN.view.default, _ATEN.reshape.default),
@@ -89,10 +92,13 @@ class IntegerProgram(fx.Interpreter):
 
     Args:
         graph_module: ``program.module()`` of a program with ``torchedge::fake_quantize`` nodes.
+        whole_numbers: Additions, and averages that keep their operand's grid, as TFLite computes
+            them.
     """
 
-    def __init__(self, graph_module: fx.GraphModule) -> None:
+    def __init__(self, graph_module: fx.GraphModule, *, whole_numbers: bool = False) -> None:
         super().__init__(graph_module)
+        self._whole_numbers = whole_numbers
         self._constants = graph_module
         self._results = dict(self._integer_results())
 
@@ -157,6 +163,8 @@ class IntegerProgram(fx.Interpreter):
         source = node.args[0] if node.target in _AVERAGES else None
         if self._source_grid(source) is None or _axes(source) != 4:
             return False
+        if node.target is _POOL:  # the kernel of the whole-number average, without borders
+            return self._whole_numbers and _has_no_border(node)
         if node.target is _ATEN.mean.dim:
             return sorted(d % 4 for d in _whole_numbers(node.args[1])) == [2, 3]
         return _whole_numbers(node.args[1]) == [1, 1]
@@ -189,6 +197,9 @@ class IntegerProgram(fx.Interpreter):
         assert first is not None
         assert second is not None
         ratios = first.scale / result.scale, second.scale / result.scale
+        if self._whole_numbers:
+            steps_of = torch.round(a / first.scale), torch.round(b / second.scale)
+            return whole_sum(steps_of, ratios).float() * result.scale
         zero = result.zero_point.float()
         of_b = (ratios[1] * second.zero_point.float()).double()
         offset = (ratios[0].double() * first.zero_point.double() + of_b).float()
@@ -203,10 +214,26 @@ class IntegerProgram(fx.Interpreter):
         x = self.fetch_args_kwargs_from_env(node)[0][0]
         source = self._source_grid(node.args[0])
         assert source is not None
-        keeps = node.target is not _ATEN.mean.dim or (len(node.args) > 2 and bool(node.args[2]))
-        sums = torch.round(x / source.scale).sum((2, 3), keepdim=keeps)
-        count = x.shape[2] * x.shape[3]
+        sums, count = _window_sums(node, torch.round(x / source.scale))
+        if self._whole_numbers and source.scale == result.scale:
+            return whole_average(sums, count, result.zero_point).float() * result.scale
         return _in_steps(sums, source.scale / (result.scale * count), result)
+
+
+def _has_no_border(pool: fx.Node) -> bool:
+    """Whether every window of an average pool lies inside the picture."""
+    borders = _whole_numbers(pool.args[3]) if len(pool.args) > 3 else []
+    return not any(borders) and not any(pool.args[4:5]) and len(pool.args) < 7
+
+
+def _window_sums(node: fx.Node, integers: Tensor) -> tuple[Tensor, int]:
+    """Sums over the windows of an average, and how many values each has."""
+    if node.target is _POOL:
+        kernel, stride = (_whole_numbers(argument) for argument in node.args[1:3])
+        sums = nn.functional.avg_pool2d(integers, kernel, stride, divisor_override=1)
+        return sums, math.prod(kernel)
+    keeps = node.target is not _ATEN.mean.dim or (len(node.args) > 2 and bool(node.args[2]))
+    return integers.sum((2, 3), keepdim=keeps), math.prod(integers.shape[2:])
 
 
 def _axes(node: object) -> int | None:

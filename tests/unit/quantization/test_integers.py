@@ -11,6 +11,7 @@ from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge.quantization.freeze import FrozenFakeQuantize, FrozenLayer
 from torchedge.quantization.integers import IntegerProgram
+from torchedge.quantization.whole_numbers import whole_sum
 from torchedge.scheme import QuantSpec
 from torchedge_onnx.runner import OnnxRunner
 
@@ -227,3 +228,39 @@ def test_each_integer_equals_onnx_runtimes(case, tmp_path):
                 steps = np.rint((found - expected) / output.scale)
                 assert np.count_nonzero(steps) == 0
     assert OnnxRunner().census(artifact).integer_share == 1
+
+
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1)])
+@pytest.mark.parametrize(
+    ("integers", "zero", "even", "away"),
+    [
+        ([10, 11, 10, 11], 0, 10, 11),  # 10.5
+        ([-11, -10, -11, -10], 0, -10, -11),  # -10.5
+        ([-3, -2, -3, -2], -128, -2, -3),  # -2.5; without the zero point 125.5, to even 126
+        ([-128, -128, -128, -125], -128, -127, -127),  # -127.25
+    ],
+)
+def test_averages_of_tflite_round_half_away_from_zero(pool, integers, zero, even, away):
+    """TFLite averages the stored integers; ONNX Runtime what they mean, to even."""
+    grid = FrozenFakeQuantize.of_spec(
+        torch.tensor(0.5), torch.tensor(zero), QuantSpec(symmetric=False)
+    )
+    x = (torch.tensor(integers, dtype=torch.float32).view(1, 1, 2, 2) - zero) * 0.5
+    graph = torch.export.export(nn.Sequential(grid, pool, grid).eval(), (x,)).module()
+    for whole, wanted in ((False, even), (True, away)):
+        found = IntegerProgram(graph, whole_numbers=whole).run(x)
+        assert (found / 0.5 + zero).item() == wanted
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "ratio_a", "ratio_b", "expected"),
+    [
+        (1, 2, 0.5, 1.0, 3),  # 2.5, half up
+        (-1, -2, 0.5, 1.0, -2),  # -2.5, half up
+        (3, 1, 1.0, 2.0**-21, 3),  # 3 + 2^-21: the second multiplier rounds to 0 of 2^-20
+        (1, 0, 0.5 - 2.0**-23, 1.0, 1),  # just below 0.5, and 0.5 once the multiplier is rounded
+    ],
+)
+def test_sums_of_xnnpack_have_multipliers_of_21_bits(a, b, ratio_a, ratio_b, expected):
+    steps = torch.tensor(float(a)), torch.tensor(float(b))
+    assert whole_sum(steps, (torch.tensor(ratio_a), torch.tensor(ratio_b))).item() == expected

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from torchedge.bench.session import Array
 from torchedge.quantization.calibration import Histogram
 from torchedge.quantization.diagnostics.render import decibels, share_text
 
@@ -115,7 +116,7 @@ def _panel_title(row: "TensorAnalysis") -> str:
     return f"{_short(row.label)}\n{', '.join(facts)}"
 
 
-def bars(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:
+def bars(histogram: Histogram) -> tuple[Array, Array]:
     """The occupied part of a histogram in at most 97 bars: edges, and counts."""
     if histogram.bin_width == 0:
         return np.array([-0.5, 0.5]), histogram.counts.sum().view(1).numpy()

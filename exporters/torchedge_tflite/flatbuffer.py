@@ -1,0 +1,196 @@
+"""What a .tflite file says, as plain values: operators, tensors, scales, zero points, bytes."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+from torchedge.bench.session import Array
+from torchedge.errors import ArtifactError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["FlatModel", "FlatTensor", "Operator", "parse", "read_model", "schema"]
+
+_IDENTIFIER = b"TFL3"
+_DTYPES = {
+    "FLOAT32": "float32",
+    "FLOAT16": "float16",
+    "INT8": "int8",
+    "UINT8": "uint8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FlatTensor:
+    """One tensor of a file.
+
+    Args:
+        index: Its place in the list of tensors.
+        name: As the file has it.
+        shape: In TFLite's layout, channels last.
+        dtype: For example ``int8``.
+        scales: One, or one for each channel; none for a tensor that is not quantised.
+        zero_points: As many.
+        axis: Channel axis of the scales, where there are several.
+        values: What the file stores for it; ``None`` for an activation.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int
+    values: Array | None
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that the file stores for it."""
+        return 0 if self.values is None else int(self.values.nbytes)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """One operator: its TFLite name, and the tensors it reads and writes, by index.
+
+    An optional input that is left out has the index -1.
+    """
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FlatModel:
+    """The main graph of a file, in the order of execution."""
+
+    tensors: tuple[FlatTensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def producer(self, tensor: int) -> Operator | None:
+        """The operator that writes a tensor; ``None`` for inputs and constants."""
+        return next((op for op in self.operators if tensor in op.outputs), None)
+
+
+def schema() -> Any:  # noqa: ANN401 - a generated module
+    """The module that LiteRT generated from TFLite's schema.
+
+    Raises:
+        MissingDependencyError: ai-edge-litert is not installed.
+    """
+    try:
+        from ai_edge_litert import schema_py_generated
+    except ImportError as error:
+        raise MissingDependencyError(
+            "reading and running TFLite files needs the package ai-edge-litert; "
+            "type: pip install 'torchedge[tflite]'"
+        ) from error
+    return schema_py_generated
+
+
+def read_model(path: "Path") -> FlatModel:
+    """Parse a .tflite file.
+
+    Raises:
+        ArtifactError: It is cut short or no TFLite file.
+        MissingDependencyError: ai-edge-litert is not installed.
+    """
+    try:
+        return parse(path.read_bytes())
+    except ArtifactError as error:
+        raise ArtifactError(f"'{path}': {error}") from error
+
+
+def parse(data: bytes) -> FlatModel:
+    """Read the main graph out of a file's bytes.
+
+    Raises:
+        ArtifactError: These are no bytes of a TFLite file, or some are missing.
+        MissingDependencyError: ai-edge-litert is not installed.
+
+    Example:
+        >>> parse(b"no model at all")
+        Traceback (most recent call last):
+        torchedge.errors.ArtifactError: 15 bytes that are no intact TFLite file; export it again.
+    """
+    damaged = f"{len(data):,} bytes that are no intact TFLite file; export it again."
+    if data[4:8] != _IDENTIFIER:
+        raise ArtifactError(damaged)
+    generated = schema()
+    try:
+        plain = generated.ModelT.InitFromPackedBuf(bytearray(data), 0)
+        graph = plain.subgraphs[0]
+        names = [_operator_name(code, generated) for code in plain.operatorCodes]
+        return FlatModel(
+            tensors=tuple(_tensor(i, t, plain, generated) for i, t in enumerate(graph.tensors)),
+            operators=tuple(
+                Operator(
+                    name=names[o.opcodeIndex], inputs=_whole(o.inputs), outputs=_whole(o.outputs)
+                )
+                for o in graph.operators
+            ),
+            inputs=_whole(graph.inputs),
+            outputs=_whole(graph.outputs),
+        )
+    except Exception as error:  # offsets that lead anywhere raise anything
+        raise ArtifactError(damaged) from error
+
+
+def _operator(plain: Any, names: list[str]) -> Operator:  # noqa: ANN401
+    return Operator(
+        name=names[plain.opcodeIndex], inputs=_whole(plain.inputs), outputs=_whole(plain.outputs)
+    )
+
+
+def _whole(values: Any) -> tuple[int, ...]:  # noqa: ANN401
+    return () if values is None else tuple(int(value) for value in values)
+
+
+def _operator_name(code: Any, generated: Any) -> str:  # noqa: ANN401
+    """Old files keep the number in one byte, newer ones in four; the larger one counts."""
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    if number == generated.BuiltinOperator.CUSTOM:
+        return str(code.customCode.decode())
+    return _name_of(number, generated.BuiltinOperator)
+
+
+def _name_of(number: int, enumeration: Any) -> str:  # noqa: ANN401
+    return next(str(name) for name, value in vars(enumeration).items() if value == number)
+
+
+def _tensor(index: int, plain: Any, model: Any, generated: Any) -> FlatTensor:  # noqa: ANN401
+    kind = _name_of(plain.type, generated.TensorType)
+    dtype = _DTYPES.get(kind, kind.lower())
+    numbers = plain.quantization
+    scales = () if numbers is None or numbers.scale is None else numbers.scale
+    zero_points = () if numbers is None or numbers.zeroPoint is None else numbers.zeroPoint
+    shape = _whole(plain.shape)
+    return FlatTensor(
+        index=index,
+        name=plain.name.decode(),
+        shape=shape,
+        dtype=dtype,
+        scales=tuple(float(scale) for scale in scales),
+        zero_points=_whole(zero_points),
+        axis=0 if numbers is None else int(numbers.quantizedDimension),
+        values=_values(model.buffers[plain.buffer].data, shape, dtype),
+    )
+
+
+def _values(stored: Any, shape: tuple[int, ...], dtype: str) -> Array | None:  # noqa: ANN401
+    if stored is None or len(stored) == 0 or dtype not in _DTYPES.values():
+        return None
+    return np.frombuffer(bytes(bytearray(stored)), dtype=dtype).reshape(shape)

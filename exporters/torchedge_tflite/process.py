@@ -1,0 +1,149 @@
+"""Starting onnx2tf in an interpreter that has it, and turning its failures into one line."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from torchedge.errors import ExportError, MissingDependencyError
+
+__all__ = ["ENVIRONMENT_VARIABLE", "VERSION", "Conversion", "convert", "converter_python"]
+
+ENVIRONMENT_VARIABLE = "TORCHEDGE_TFLITE_PYTHON"
+VERSION = "1.29.24"
+_CHILD = "convert_child.py"
+_PIP_LINE = f"pip install 'onnx2tf=={VERSION}'"
+_ASK_VERSION = "from importlib.metadata import version; print(version('onnx2tf'))"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_START_LIMIT_S = 60
+_LACKING = "TF Select ops:"  # TensorFlow's converter lists here what TFLite cannot do
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """Two graphs and the files to write from them.
+
+    Args:
+        quantized: ONNX file with float weights and the activations' quantisers.
+        float: ONNX file of the float network.
+        quantized_out: The .tflite file of the first.
+        float_out: The .tflite file of the second.
+        outputs: Names of the network's outputs, in order.
+    """
+
+    quantized: Path
+    float: Path
+    quantized_out: Path
+    float_out: Path
+    outputs: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """The job that the child reads."""
+        plain = {name: value for name, value in vars(self).items() if name != "outputs"}
+        paths = {name: str(path.resolve()) for name, path in plain.items()}
+        return json.dumps({**paths, "outputs": list(self.outputs)})
+
+
+def converter_python() -> str:
+    """The interpreter that has onnx2tf: this one, else the one that the environment names.
+
+    Raises:
+        MissingDependencyError: Neither has it, or it is of another version than the one tried.
+    """
+    named = os.environ.get(ENVIRONMENT_VARIABLE, "")
+    has_it = importlib.util.find_spec("onnx2tf") is not None
+    if not has_it and not named:
+        raise MissingDependencyError(
+            f"writing TFLite files needs the package onnx2tf; type: {_PIP_LINE}. It pins its "
+            f"dependencies, so it may live in an environment of its own: set "
+            f"{ENVIRONMENT_VARIABLE} to the Python there."
+        )
+    python = sys.executable if has_it else named
+    found = _version(python)
+    if found != VERSION:
+        raise MissingDependencyError(
+            f"{python} has {f'onnx2tf {found}' if found else 'no onnx2tf'}, and only {VERSION} "
+            f"carries trained scales here; type there: {_PIP_LINE}"
+        )
+    return python
+
+
+def _version(python: str) -> str:
+    command = [python, "-c", _ASK_VERSION]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_START_LIMIT_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MissingDependencyError(
+            f"{ENVIRONMENT_VARIABLE} names '{python}', which cannot be started ({error}); "
+            "give the path of a Python."
+        ) from error
+    return done.stdout.strip()
+
+
+def convert(python: str, conversion: Conversion, *, time_limit_s: float) -> None:
+    """Run the conversion; nothing but its two files and, after a failure, a log is left.
+
+    Args:
+        python: From :func:`converter_python`.
+        conversion: What to read and write.
+        time_limit_s: When to give up.
+
+    Raises:
+        ExportError: It failed or took too long; the text has the last complaint and the log.
+    """
+    with tempfile.TemporaryDirectory(prefix="torchedge-onnx2tf-") as scratch:
+        job, log = Path(scratch) / "job.json", Path(scratch) / "log.txt"
+        job.write_text(conversion.to_json())
+        child = Path(__file__).with_name(_CHILD)
+        command = [python, str(child), str(job)]
+        trouble = _run(command, Path(scratch), log, time_limit_s)
+        if trouble:
+            raise ExportError(_complaint(trouble, log))
+
+
+def _run(command: list[str], folder: Path, log: Path, time_limit_s: float) -> str:
+    """Run in a folder; what went wrong, in words, or nothing."""
+    try:
+        with log.open("wb") as stream:
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                check=False,
+                timeout=time_limit_s,
+            )
+    except subprocess.TimeoutExpired:
+        return f"did not finish within {time_limit_s:,.0f} s"
+    except OSError as error:
+        return f"could not be started: {error}"
+    return f"failed with exit code {done.returncode}" if done.returncode else ""
+
+
+def _complaint(trouble: str, log: Path) -> str:
+    text = _COLOURS.sub("", log.read_text(errors="replace"))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    operators = [line for line in lines if "onnx_op_name" in line]
+    lacking = [line for line in lines if line.startswith(_LACKING)]
+    said = (lacking or errors or lines or ["it printed nothing"])[-1]
+    said = said.replace(_LACKING, "TFLite has no operator for")
+    where = f" at {operators[-1].removeprefix('INFO:').strip()}" if operators else ""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="torchedge-onnx2tf-", suffix=".log", delete=False
+    ) as kept:
+        kept.write(text)
+    return (
+        f"onnx2tf {trouble}{where}: {said[:300]}. Its whole output is in {kept.name}. Replace the "
+        "operation by one of docs/how-to/tflite.md, or choose the target onnx-cpu."
+    )

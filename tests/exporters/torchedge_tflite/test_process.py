@@ -1,0 +1,106 @@
+"""Finding an interpreter with onnx2tf, and what its failures become; no onnx2tf is needed here."""
+
+import importlib.util
+import stat
+from pathlib import Path
+
+import pytest
+
+from torchedge import export
+from torchedge.errors import ExportError, MissingDependencyError
+from torchedge_tflite.process import ENVIRONMENT_VARIABLE, VERSION, converter_python
+from torchedge_tflite.step import OnnxToTFLite
+
+SAYS_VERSION = f'[ "$1" = -c ] && {{ echo {VERSION}; exit 0; }}\n'
+
+
+@pytest.fixture
+def without_onnx2tf(monkeypatch):
+    """An interpreter that has no onnx2tf, whatever is installed."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "onnx2tf" else find(name)
+    )
+    monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def other_python(without_onnx2tf, monkeypatch, tmp_path):
+    """Names a script as the interpreter that has onnx2tf."""
+
+    def make(script: str) -> Path:
+        path = tmp_path / "python-elsewhere"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(path))
+        return path
+
+    return make
+
+
+def test_without_onnx2tf_one_line_says_what_to_type(without_onnx2tf):
+    with pytest.raises(MissingDependencyError) as caught:
+        converter_python()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert f"pip install 'onnx2tf=={VERSION}'" in text
+    assert ENVIRONMENT_VARIABLE in text
+
+
+def test_an_interpreter_elsewhere_is_used(other_python):
+    python = other_python(SAYS_VERSION)
+    assert converter_python() == str(python)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"), [("echo 9.9.9", "has onnx2tf 9.9.9"), ("exit 1", "has no onnx2tf")]
+)
+def test_another_version_than_the_tried_one_is_refused(other_python, script, said):
+    other_python(script)
+    with pytest.raises(MissingDependencyError, match=f"{said}.*pip install"):
+        converter_python()
+
+
+def test_an_interpreter_that_is_not_there_is_named(without_onnx2tf, monkeypatch):
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "/nowhere/python")
+    with pytest.raises(MissingDependencyError, match="'/nowhere/python', which cannot be started"):
+        converter_python()
+
+
+def test_a_broken_conversion_says_what_broke_and_leaves_nothing_behind(
+    litert, other_python, save_model, tmp_path
+):
+    other_python(f"{SAYS_VERSION}echo 'onnx_op_name: node_a'; echo 'ERROR: no such thing'; exit 3")
+    source = save_model("raspberry-pi-5")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(ExportError, match=r"exit code 3 at onnx_op_name: node_a") as caught:
+        export.export(source, export.target("raspberry-pi-5"), tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert "ERROR: no such thing" in str(caught.value)
+    log = Path(str(caught.value).split("output is in ")[1].split(". Replace")[0])
+    assert "no such thing" in log.read_text()
+    log.unlink()
+
+
+def test_operators_that_tflite_lacks_are_named(litert, other_python, save_model, tmp_path):
+    """TensorFlow's last line about a GELU was once all that was shown: it names no operator."""
+    other_python(
+        f"{SAYS_VERSION}echo 'TF Select ops: Erf'; echo '<unknown>:0: error: main'; exit 1"
+    )
+    source = save_model("raspberry-pi-5")
+    with pytest.raises(ExportError, match="TFLite has no operator for Erf") as caught:
+        export.export(source, export.target("raspberry-pi-5"), tmp_path / "out")
+    Path(str(caught.value).split("output is in ")[1].split(". Replace")[0]).unlink()
+
+
+def test_a_conversion_that_does_not_end_is_given_up(litert, other_python, save_model, tmp_path):
+    other_python(f"{SAYS_VERSION}exec sleep 30")
+    onnx_folder, folder = tmp_path / "onnx", tmp_path / "tflite"
+    onnx_folder.mkdir()
+    folder.mkdir()
+    step = export.target("raspberry-pi-5").steps[0]
+    source = step.export(save_model("raspberry-pi-5"), onnx_folder)
+    with pytest.raises(ExportError, match="did not finish within 1 s") as caught:
+        OnnxToTFLite(time_limit_s=1.0).export(source, folder)
+    assert not list(folder.iterdir())
+    Path(str(caught.value).split("output is in ")[1].split(". Replace")[0]).unlink()
