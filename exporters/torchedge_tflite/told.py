@@ -33,7 +33,7 @@ def told_model(model: onnx.ModelProto, told: Mapping[str, Grid]) -> onnx.ModelPr
             continue
         grid, own = told[pair.output[0]], f"{pair.output[0]}_told_scale"
         if node is pair:
-            add_constant(copy, own, np.float32(grid.scale).reshape(()))
+            add_constant(copy, own, np.array(grid.scale, np.float32))
         node.input[1] = own
     _write_out_pools(copy)
     remove_unused(copy)
