@@ -84,7 +84,10 @@ def network(name: str) -> nn.Module:
     build = getattr(torchvision.models, name)
     if name in {"googlenet", "inception_v3"}:
         return build(weights=None, aux_logits=False, init_weights=True)  # type: ignore[no-any-return]
-    return build(weights=None)  # type: ignore[no-any-return]
+    model: nn.Module = build(weights=None)
+    if name.startswith("vit"):  # its head begins at zero, and would make every output equal
+        nn.init.normal_(model.heads[-1].weight, std=0.05)  # type: ignore[index,union-attr,arg-type]
+    return model
 
 
 def images(size: int) -> Tensor:
