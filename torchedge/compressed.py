@@ -23,7 +23,7 @@ from torchedge.quantization.integers import IntegerProgram
 from torchedge.quantization.modules import FakeQuantize
 from torchedge.scheme import QuantScheme
 
-__all__ = ["PROGRAM_FILE", "CompressedModel", "TorchRunner"]
+__all__ = ["PROGRAM_FILE", "CompressedModel", "TorchRunner", "integer_program"]
 
 PROGRAM_FILE = "program.pt2"
 
@@ -191,14 +191,28 @@ def _quantizer_of(node: object, model: torch.fx.GraphModule) -> FrozenFakeQuanti
     return module if isinstance(module, FrozenFakeQuantize) else None
 
 
+def integer_program(artifact: Artifact) -> IntegerProgram | None:
+    """A saved program to be run node by node on its integers; none where biases are not int32.
+
+    Raises:
+        ArtifactError: The program is damaged or holds what must not be loaded.
+    """
+    return _on_integers(load_program(artifact.file(PROGRAM_FILE)).module(), artifact.scheme)
+
+
+def _on_integers(module: nn.Module, scheme: QuantScheme | None) -> IntegerProgram | None:
+    if scheme is None or scheme.bias != "int32":
+        return None
+    assert isinstance(module, torch.fx.GraphModule)
+    whole_numbers = "average_pool" in scheme.placement.same_scale  # TFLite's way
+    return IntegerProgram(module, whole_numbers=whole_numbers)
+
+
 def _reference(path: Path, scheme: QuantScheme | None) -> Callable[..., object]:
     """The program as its device computes it: on integers where biases are int32."""
     module = load_program(path).module()
-    assert isinstance(module, torch.fx.GraphModule)
-    if scheme is None or scheme.bias != "int32":
-        return module
-    whole_numbers = "average_pool" in scheme.placement.same_scale  # TFLite's way
-    return IntegerProgram(module, whole_numbers=whole_numbers).run
+    program = _on_integers(module, scheme)
+    return module if program is None else program.run
 
 
 def _run_in_batches(
