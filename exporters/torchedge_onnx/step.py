@@ -28,7 +28,7 @@ class TorchToOnnx:
     """Writes ``model.onnx`` with Q/DQ and, from the same numbers, ``model_fp32.onnx`` without.
 
     Args:
-        opset: ONNX opset of both files, 13 to 18.
+        opset: ONNX opset of both files, 13 to 20.
         integer_weights: Store weights as int8 before their ``DequantizeLinear``; otherwise as float
             before a Q/DQ pair, which every TensorRT reads.
     """
