@@ -117,9 +117,7 @@ def create(  # noqa: PLR0913 - options of a command line
     )
 
     platform = platform_of(target, jetpack)
-    batches = folder_batches(
-        data, model, batch_size=batch_size, mean=mean, std=std
-    )
+    batches = folder_batches(data, model, batch_size=batch_size, mean=mean, std=std)
     with staged_folder(out) as folder:
         found = calibrate_onnx(model, batches, progress=True)
         write_calibration(found, folder, platform.tensorrt)

@@ -105,5 +105,7 @@ def _text(model: Path, platform: "Platform", violations: tuple["Violation", ...]
         lines.append(
             f"{violation.rule} {violation.operation} '{violation.node}': {violation.text}."
         )
-    lines += [f"  {rule}: {RULES[rule]}" for rule in RULES if any(v.rule == rule for v in violations)]
+    lines += [
+        f"  {rule}: {RULES[rule]}" for rule in RULES if any(v.rule == rule for v in violations)
+    ]
     return "\n".join(lines)

@@ -6,7 +6,7 @@ Memory does not depend on the number of samples: a batch is run, counted into hi
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -109,9 +109,7 @@ def _shown(batches: Iterable[tuple[Array, ...]]) -> Iterable[tuple[Array, ...]]:
     return track(batches, description="calibrating", console=Console(stderr=True))
 
 
-def write_calibration(
-    found: HostCalibration, folder: Path, tensorrt: tuple[int, int, int]
-) -> None:
+def write_calibration(found: HostCalibration, folder: Path, tensorrt: tuple[int, int, int]) -> None:
     """Write ``calibration.cache`` and, beside it, ``calibration.json`` that ties it to its model."""
     from torchedge_tensorrt.calibration_cache import format_cache
 
@@ -133,16 +131,19 @@ def calibration_record(
 
     The first line of the cache is left out of its digest, because a board rewrites it.
     """
-    return json.dumps(
-        {
-            "scales_sha256": _scales_sha256(cache.read_text()),
-            "model_sha256": model_sha256,
-            "data_sha256": data_sha256,
-            "samples": samples,
-            "tensors": tensors,
-        },
-        indent=2,
-    ) + "\n"
+    return (
+        json.dumps(
+            {
+                "scales_sha256": _scales_sha256(cache.read_text()),
+                "model_sha256": model_sha256,
+                "data_sha256": data_sha256,
+                "samples": samples,
+                "tensors": tensors,
+            },
+            indent=2,
+        )
+        + "\n"
+    )
 
 
 def _scales_sha256(text: str) -> str:
@@ -205,7 +206,7 @@ def folder_batches(
             f"'{folder}' holds {len(files)} .npy files and pictures, fewer than the batch of "
             f"{shape[0]}; give some 100 to 500."
         )
-    return _batches(files, shape, np.float32(mean), np.float32(std))
+    return _batches(files, shape, np.asarray(mean, np.float32), np.asarray(std, np.float32))
 
 
 def _batches(

@@ -98,8 +98,11 @@ def _concatenations(graph: RuleGraph) -> Iterator[Finding]:
             continue
         scales = [graph.scale_of(name) for name in node.input]
         known = [float(scale.ravel()[0]) for scale in scales if scale is not None and scale.size]
-        if len(np.unique(np.float32(known))) > 1:
-            yield node, f"its operands have the scales {sorted(set(known))}; use the largest for all"
+        if len(np.unique(np.asarray(known, dtype=np.float32))) > 1:
+            yield (
+                node,
+                f"its operands have the scales {sorted(set(known))}; use the largest for all",
+            )
 
 
 def _layers(graph: RuleGraph) -> Iterator[Finding]:

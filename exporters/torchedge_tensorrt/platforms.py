@@ -127,9 +127,7 @@ _DESKTOP = Device(
 PLATFORMS: dict[str, Platform] = {
     "jetson-nano": _board("jetson-nano", "5.3", "4.6", ("4.6",), "Jetson Nano", int8=False),
     "jetson-tx2": _board("jetson-tx2", "6.2", "4.6", ("4.6",), "TX2", "quill", int8=False),
-    "jetson-xavier-nx": _board(
-        "jetson-xavier-nx", "7.2", "5.1", _XAVIER, "Xavier NX", dla_cores=2
-    ),
+    "jetson-xavier-nx": _board("jetson-xavier-nx", "7.2", "5.1", _XAVIER, "Xavier NX", dla_cores=2),
     "jetson-agx-xavier": _board(
         "jetson-agx-xavier", "7.2", "5.1", _XAVIER, "AGX Xavier", "Jetson-AGX", dla_cores=2
     ),

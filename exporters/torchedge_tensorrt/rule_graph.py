@@ -82,6 +82,8 @@ def rule_graph(model: onnx.ModelProto) -> RuleGraph:
             readers.setdefault(name, []).append((node, position))
     values = constants(model)
     for node in model.graph.node:
-        if node.op_type == "Constant" and (value := attribute(node, "value", None)) is not None:
+        if node.op_type == "Constant" and isinstance(
+            value := attribute(node, "value", None), onnx.TensorProto
+        ):
             values[node.output[0]] = np.asarray(numpy_helper.to_array(value))
     return RuleGraph(model=model, made_by=producers(model), values=values, readers=readers)

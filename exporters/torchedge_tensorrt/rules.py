@@ -180,10 +180,12 @@ def _pairs(graph: RuleGraph) -> Iterator[Finding]:
 
 
 def _same_scale(graph: RuleGraph, first: onnx.NodeProto, second: onnx.NodeProto) -> bool:
-    scales = [graph.values.get(node.input[1]) for node in (first, second) if len(node.input) > 1]
-    if any(scale is None for scale in scales):
+    if min(len(first.input), len(second.input)) < 2:
+        return True  # Q1 has said so
+    one, other = (graph.values.get(node.input[1]) for node in (first, second))
+    if one is None or other is None:
         return True  # Q3 has said so
-    return len(scales) == 2 and np.array_equal(np.ravel(scales[0]), np.ravel(scales[1]))
+    return np.array_equal(np.ravel(one), np.ravel(other))
 
 
 _Rule: TypeAlias = Callable[[RuleGraph], Iterator[Finding]]

@@ -51,7 +51,10 @@ def _operators(graph: RuleGraph, tensorrt: Version) -> Iterator[Finding]:
 def _accelerator(graph: RuleGraph, tensorrt: Version) -> Iterator[Finding]:
     if tensorrt < (11, 0, 0):
         for node in graph.nodes(QUANTIZERS[0]):
-            yield node, "the accelerator takes no Q/DQ before TensorRT 11; use the calibration cache"
+            yield (
+                node,
+                "the accelerator takes no Q/DQ before TensorRT 11; use the calibration cache",
+            )
             break
     for value in graph.model.graph.input:
         dims = value.type.tensor_type.shape.dim

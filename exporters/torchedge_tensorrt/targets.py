@@ -31,6 +31,8 @@ __all__ = [
     "tensorrt_target",
 ]
 
+_OPSET = 13  # read by TensorRT 8.0 to 11; newer ones only for networks that need them
+
 
 def tensorrt_target(name: str, platform: Platform, precision: Precision | None = None) -> Target:
     """A target for a board, in the best precision that its GPU has or the one that is asked for.
@@ -42,7 +44,7 @@ def tensorrt_target(name: str, platform: Platform, precision: Precision | None =
         >>> from torchedge_tensorrt.platforms import PLATFORMS, with_jetpack
         >>> old = with_jetpack(PLATFORMS["jetson-orin-nano"], "5.1")
         >>> tensorrt_target("jetson-orin-nano", old, "fp16").summary
-        'TensorRT FP16 bundle, JetPack 5.1, opset 17'
+        'TensorRT FP16 bundle, JetPack 5.1'
     """
     chosen = precision or platform.best_precision
     require_precision(platform, chosen)
@@ -52,10 +54,10 @@ def tensorrt_target(name: str, platform: Platform, precision: Precision | None =
         device=platform.device,
         scheme=TENSORRT,
         steps=(
-            TorchToOnnx(opset=platform.opset, integer_weights=False),
+            TorchToOnnx(opset=_OPSET, opset_at_most=platform.opset, integer_weights=False),
             OnnxToTensorRTBundle(platform=platform, precision=chosen),
         ),
-        summary=f"TensorRT {chosen.upper()} bundle, {software}, opset {platform.opset}",
+        summary=f"TensorRT {chosen.upper()} bundle, {software}",
         runs_float=chosen == "fp16",
         configure=partial(_configured, name, platform),
     )

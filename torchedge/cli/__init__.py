@@ -1,4 +1,4 @@
-"""The command line: ``torchedge export | benchmark | compare | targets``, and the commands of plugins."""
+"""The command line: ``torchedge export | benchmark | compare | targets`` and plugins' commands."""
 
 from torchedge.cli.app import main, run_recipe
 

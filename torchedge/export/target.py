@@ -100,7 +100,9 @@ class Target:
 def configured(
     target: Target, *, jetpack: str | None = None, precision: str | None = None
 ) -> Target:
-    """The target for other software on the board or another precision; itself when nothing is asked.
+    """The target for other software on the board or another precision.
+
+    Asked for neither, it is the target itself.
 
     Raises:
         UnknownNameError: The target has no variants, or not that one.
@@ -109,7 +111,7 @@ def configured(
     Example:
         >>> from torchedge.export import target
         >>> configured(target("jetson"), jetpack="5.1").summary
-        'TensorRT INT8 bundle, JetPack 5.1, opset 17'
+        'TensorRT INT8 bundle, JetPack 5.1'
     """
     if jetpack is None and precision is None:
         return target
