@@ -215,6 +215,8 @@ def _lower_node(model: onnx.ModelProto, node: onnx.NodeProto, opset: int) -> Non
         return _axes_to_attribute(model, node)
     if node.op_type == "BatchNormalization" and not attribute(node, "training_mode", 0):
         return _drop_attribute(node, "training_mode")
+    if node.op_type == "Pad" and not any(node.input[3:]):
+        return None  # opset 18 added axes, its fourth input
     if node.op_type in _SAME_SINCE_13 or _is_unchanged(node, opset):
         return None
     raise ExportError(

@@ -68,9 +68,9 @@ def entropy_calibrator(
     """
     if not hasattr(trt, "IInt8EntropyCalibrator2"):
         raise MissingDependencyError(
-            f"TensorRT {trt.__version__} has no calibrators; build the Q/DQ model, which has scales."
+            f"TensorRT {trt.__version__} has no calibrators; build the Q/DQ model instead."
         )
-    memory = memory or TorchMemory()
+    place = memory or TorchMemory()
     waiting = iter(batches)
     base = trt.IInt8EntropyCalibrator2
 
@@ -82,7 +82,7 @@ def entropy_calibrator(
             return batch_size
 
         def get_batch(self, names: list[str]) -> list[int] | None:
-            return _uploaded(next(waiting, None), names, batch_size, memory)
+            return _uploaded(next(waiting, None), names, batch_size, place)
 
         def read_calibration_cache(self) -> bytes | None:
             found = cache.read_bytes() if cache is not None and cache.is_file() else b""

@@ -1,6 +1,6 @@
 """Entropy calibration of any float ONNX file on the computer that exports, without a GPU.
 
-Memory does not depend on the number of samples: a batch is run, counted into histograms and dropped.
+Memory does not depend on the number of samples: a batch is run, counted and dropped.
 """
 
 import hashlib
@@ -89,7 +89,7 @@ def calibrate_onnx(
     graph = read_model(model)
     if any(node.op_type == "QuantizeLinear" for node in graph.graph.node):
         raise ArtifactError(
-            f"'{model}' has QuantizeLinear nodes and so its scales; TensorRT ignores a cache beside "
+            f"'{model}' has QuantizeLinear nodes, so TensorRT ignores a cache beside "
             "them. Give the float network."
         )
     counted = _Counted(_shown(batches) if progress else batches)
@@ -110,7 +110,7 @@ def _shown(batches: Iterable[tuple[Array, ...]]) -> Iterable[tuple[Array, ...]]:
 
 
 def write_calibration(found: HostCalibration, folder: Path, tensorrt: tuple[int, int, int]) -> None:
-    """Write ``calibration.cache`` and, beside it, ``calibration.json`` that ties it to its model."""
+    """Write ``calibration.cache`` and ``calibration.json``, which ties it to its model."""
     from torchedge_tensorrt.calibration_cache import format_cache
 
     (folder / _CACHE_FILE).write_text(format_cache(found.scales, tensorrt))

@@ -1,7 +1,7 @@
 """What TensorRT's tools and a Jetson print, as values; pure functions that never fail on text.
 
-The parsers that a board needs live in the bundle's scripts and are used from there, so there is one of
-each. A log that was cut short gives what it holds.
+The parsers that a board needs live in the bundle's scripts and are used from there. A log that was
+cut short gives what it holds.
 """
 
 import json
@@ -68,10 +68,10 @@ def tegrastats(line: str) -> dict[str, Any]:
 
 
 def nvpmodel(text: str) -> tuple[str | None, int | None]:
-    """Name and number of the power mode.
+    r"""Name and number of the power mode.
 
     Example:
-        >>> nvpmodel("NV Power Mode: MAXN\\n0\\n")
+        >>> nvpmodel("NV Power Mode: MAXN\n0\n")
         ('MAXN', 0)
     """
     name, number = on_board.parse_nvpmodel(text)
@@ -115,7 +115,7 @@ def exported_profile(text: str) -> tuple[LayerTime, ...]:
 
 
 def exported_layers(text: str) -> dict[str, Any]:
-    """``--exportLayerInfo`` as parsed; empty where the text is cut short or names were not escaped."""
+    """``--exportLayerInfo`` as parsed; empty where it is cut short or badly escaped."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """Operators that TensorRT's ONNX parser reads, by version.
 
-From ``docs/operators.md`` of onnx/onnx-tensorrt for TensorRT 8.4, 8.5 and 10.15. A version between two
-tables is held to the older one.
+From ``docs/operators.md`` of onnx/onnx-tensorrt for TensorRT 8.4, 8.5 and 10.15. A version between
+two tables is held to the older one.
 """
 
 from torchedge_tensorrt.jetpacks import Version
@@ -16,19 +16,19 @@ GatherElements GatherND Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool Greate
 HardSigmoid Identity If ImageScaler InstanceNormalization IsNaN LeakyRelu Less LessOrEqual Log
 LogSoftmax Loop LRN LSTM LpNormalization LpPool MatMul Max MaxPool Mean Min Mul Neg
 NonMaxSuppression Not Or Pad ParametricSoftplus Pow PRelu QuantizeLinear RandomUniform
-RandomUniformLike Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
-ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize ReverseSequence RNN Round ScaledTanh Scan
-Scatter ScatterElements ScatterND Selu Shape Sigmoid Sign Sin Sinh Size Slice Softmax Softplus
-Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile TopK Transpose
-Unsqueeze Upsample Where Xor
+RandomUniformLike Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean
+ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize ReverseSequence RNN Round
+ScaledTanh Scan Scatter ScatterElements ScatterND Selu Shape Sigmoid Sign Sin Sinh Size Slice
+Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile TopK
+Transpose Unsqueeze Upsample Where Xor
 """
 _SINCE_8_5 = """
 GridSample HardSwish MeanVarianceNormalization Mod NonZero OneHot RandomNormal RandomNormalLike
 Reciprocal RoiAlign Shrink Trilu
 """
 _SINCE_10 = """
-Attention BlackmanWindow CastLike DeformConv Gelu GroupNormalization HammingWindow HannWindow Hardmax
-IsInf LayerNormalization Mish RMSNormalization RotaryEmbedding STFT
+Attention BlackmanWindow CastLike DeformConv Gelu GroupNormalization HammingWindow HannWindow
+Hardmax IsInf LayerNormalization Mish RMSNormalization RotaryEmbedding STFT
 """
 _TABLES: tuple[tuple[Version, str], ...] = (
     ((8, 0, 0), _SINCE_8_0),
@@ -41,8 +41,8 @@ def readable_operators(tensorrt: Version) -> frozenset[str]:
     """Names in ONNX's own domain.
 
     Example:
-        >>> "HardSwish" in readable_operators((8, 2, 1)), "HardSwish" in readable_operators((8, 5, 2))
-        (False, True)
+        >>> ["HardSwish" in readable_operators(v) for v in ((8, 2, 1), (8, 5, 2))]
+        [False, True]
     """
     tables = (names.split() for since, names in _TABLES if tensorrt >= since)
     return frozenset(name for table in tables for name in table)

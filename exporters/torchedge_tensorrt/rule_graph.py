@@ -1,4 +1,4 @@
-"""An ONNX graph as TensorRT's rules look at it: who wrote a tensor, who reads it, what is constant."""
+"""An ONNX graph as TensorRT's rules look at it: who writes and reads a tensor, what is constant."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ class RuleGraph:
         return self.quantized_source(quantizer.output[0]) in self.values
 
     def is_fusable_product(self, tensor: str) -> bool:
-        """Written by a quantised convolution or matrix product, or its batch norm, for one reader."""
+        """Written by a quantised layer with weights, or its batch norm, for one reader."""
         node = self.made_by.get(tensor)
         if node is None or len(self.readers.get(tensor, ())) != 1:
             return False

@@ -180,7 +180,7 @@ def _config(numbers: Version) -> type:
 
 def _builder(numbers: Version) -> type:
     class Builder:
-        num_DLA_cores = 2
+        num_DLA_cores = 2  # noqa: N815 - NVIDIA's name
 
         def __init__(self, logger: Logger) -> None:
             self.logger = logger

@@ -45,7 +45,7 @@ def test_a_fake_tensorrt_draws_every_batch_and_writes_the_cache(
 def test_batches_that_do_not_fit_are_refused_with_a_fake_tensorrt() -> None:
     batches = [(np.zeros((3, 1), np.float32),)]
     made = entropy_calibrator(fake_tensorrt("8.5.2.2"), batches, batch_size=2, memory=FakeMemory())
-    with pytest.raises(CalibrationError, match="arrays of 3 samples; .* takes 2 samples"):
+    with pytest.raises(CalibrationError, match=r"arrays of 3 samples; .* takes 2 samples"):
         made.get_batch(["input"])
 
 

@@ -110,7 +110,7 @@ def test_the_command_calibrates_on_a_folder_of_arrays(
 def test_an_empty_folder_and_another_shape_are_refused(model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "arrays"
     folder.mkdir()
-    with pytest.raises(CalibrationError, match="holds 0 .npy files"):
+    with pytest.raises(CalibrationError, match=r"holds 0 \.npy files"):
         folder_batches(folder, model)
     np.save(folder / "a.npy", np.zeros((3, 5, 4)))
     with pytest.raises(CalibrationError, match=r"shape \[3, 5, 4\], the network takes \[3, 4, 4\]"):
