@@ -74,7 +74,9 @@ class TorchToOnnx:
         from torchedge_onnx.subpixel import subpixel_convolutions
 
         model = rewrites.without_metadata(_translated(program, source))
-        model = integer_forms.fold_padding(rewrites.mean_to_global_pool(model))
+        model = integer_forms.fold_padding(
+            rewrites.mean_to_global_pool(model), through_quantizers=not self.integer_weights
+        )
         if self.integer_weights:
             model = integer_forms.transpose_weights(rewrites.fold_weight_quantizers(model))
             model = rewrites.with_own_zero_points(subpixel_convolutions(model))
