@@ -279,9 +279,9 @@ def test_a_pad_is_folded_through_a_symmetric_pair_and_computes_the_same():
     weight = np.random.default_rng(1).normal(size=(1, 1, 3, 3)).astype(np.float32)
     values = {"pads": np.array([0, 0, 0, 1, 0, 0, 1, 1]), "s": np.float32(0.5), "w": weight}
     values["z"] = np.int8(0)
-    model = graph(nodes, values, {"x": (1, 1, 4, 4)}, {"y": (1, 1, 3, 4)})
-    folded = integer_forms.fold_padding(model, through_quantizers=True)
+    model = graph(nodes, values, (1, 1, 4, 4))
+    folded = fold_padding(model, through_quantizers=True)
     assert operations(folded) == ["QuantizeLinear", "DequantizeLinear", "Conv"]
     x = np.random.default_rng(0).normal(size=(1, 1, 4, 4)).astype(np.float32)
-    np.testing.assert_allclose(run(folded, x=x)[0], run(model, x=x)[0], rtol=1e-6)
-    assert operations(integer_forms.fold_padding(model))[0] == "Pad"
+    np.testing.assert_allclose(run(folded, x), run(model, x), rtol=1e-6)
+    assert operations(fold_padding(model))[0] == "Pad"
