@@ -430,13 +430,18 @@ def require_cache_was_read(output, options):
         raise BuildError("TensorRT did not read calibration.cache; the engine is not used.")
 
 
+def as_list(value):
+    """The value if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
 def int8_layers(layers):
     """(layers with an INT8 output, layers) from layer information."""
-    entries = [layer for layer in layers.get("Layers", []) if isinstance(layer, dict)]
+    entries = [layer for layer in as_list(layers.get("Layers")) if isinstance(layer, dict)]
     kinds = [
         " ".join(
             str(out.get("Format/Datatype", "")) + str(out.get("Datatype", ""))
-            for out in layer.get("Outputs", [])
+            for out in as_list(layer.get("Outputs"))
             if isinstance(out, dict)
         )
         for layer in entries
