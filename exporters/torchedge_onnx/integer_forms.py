@@ -1,5 +1,7 @@
 """Rewrites into forms that integer kernels exist for; what is computed stays as it is."""
 
+from collections import Counter
+
 import numpy as np
 import onnx
 from onnx import helper
@@ -45,9 +47,15 @@ def transpose_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def fold_padding(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Let a convolution pad with zeros itself, instead of reading what a ``Pad`` wrote."""
-    copy = copied(model)
+def fold_padding(model: onnx.ModelProto, *, through_quantizers: bool = False) -> onnx.ModelProto:
+    """Let a convolution pad with zeros itself, instead of reading what a ``Pad`` wrote.
+
+    Args:
+        model: The graph.
+        through_quantizers: Also where a symmetric Q/DQ pair stands between them: zero is on its
+            grid, so it does not matter which comes first.
+    """
+    copy = _quantized_before_padding(model) if through_quantizers else copied(model)
     values, made_by, shapes = constants(copy), producers(copy), tensor_shapes(copy)
     for node in copy.graph.node:
         pad = made_by.get(node.input[0]) if node.op_type == "Conv" else None
@@ -59,6 +67,34 @@ def fold_padding(model: onnx.ModelProto) -> onnx.ModelProto:
             node.input[0] = pad.input[0]
             _set_attribute(node, "pads", [a + b for a, b in zip(own, widths, strict=True)])
     remove_unused(copy)
+    return copy
+
+
+def _quantized_before_padding(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``Pad → Q → DQ → Conv`` as ``Q → DQ → Pad → Conv``, where nothing else reads between them."""
+    copy = copied(model)
+    values, made_by = constants(copy), producers(copy)
+    reads = Counter(name for node in copy.graph.node for name in node.input)
+    moved: set[str] = set()
+    for node in [n for n in copy.graph.node if n.op_type == "Conv"]:
+        chain = [made_by.get(node.input[0])]
+        for _ in range(2):
+            chain.append(made_by.get(chain[-1].input[0]) if chain[-1] is not None else None)
+        real, integers, pad = chain
+        if real is None or integers is None or pad is None or pad.op_type != "Pad":
+            continue
+        between = (real.output[0], integers.output[0], pad.output[0])
+        is_pair = (real.op_type, integers.op_type) == ("DequantizeLinear", "QuantizeLinear")
+        zero = values.get(real.input[2]) if is_pair else None
+        if zero is None or np.any(zero) or any(reads[name] != 1 for name in between):
+            continue
+        integers.input[0], node.input[0] = pad.input[0], pad.output[0]
+        pad.input[0] = real.output[0]
+        copy.graph.node.remove(pad)
+        copy.graph.node.insert(list(copy.graph.node).index(node), pad)
+        moved |= set(between)
+    for info in [v for v in copy.graph.value_info if v.name in moved]:
+        copy.graph.value_info.remove(info)
     return copy
 
 

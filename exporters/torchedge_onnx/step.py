@@ -28,12 +28,15 @@ class TorchToOnnx:
     """Writes ``model.onnx`` with Q/DQ and, from the same numbers, ``model_fp32.onnx`` without.
 
     Args:
-        opset: ONNX opset of both files, 13 to 18.
+        opset: ONNX opset of both files, 13 to 20.
+        opset_at_most: Newest opset that may be taken where the network cannot be written at
+            ``opset``; the oldest that will do is taken.
         integer_weights: Store weights as int8 before their ``DequantizeLinear``; otherwise as float
             before a Q/DQ pair, which every TensorRT reads.
     """
 
     opset: int = _EXPORTER_OPSET
+    opset_at_most: int | None = None
     integer_weights: bool = True
 
     consumes = Format("torch")
@@ -62,7 +65,7 @@ class TorchToOnnx:
             path=folder,
             format=self.produces,
             made_by=(*source.made_by, type(self).__name__),
-            details={"opset": self.opset, "deployed_files": [MODEL_FILE]},
+            details={"opset": model.opset_import[0].version, "deployed_files": [MODEL_FILE]},
         )
         return write_artifact(draft)
 
@@ -71,11 +74,24 @@ class TorchToOnnx:
         from torchedge_onnx.subpixel import subpixel_convolutions
 
         model = rewrites.without_metadata(_translated(program, source))
-        model = integer_forms.fold_padding(rewrites.mean_to_global_pool(model))
+        model = integer_forms.fold_padding(
+            rewrites.mean_to_global_pool(model), through_quantizers=not self.integer_weights
+        )
         if self.integer_weights:
             model = integer_forms.transpose_weights(rewrites.fold_weight_quantizers(model))
             model = rewrites.with_own_zero_points(subpixel_convolutions(model))
-        return rewrites.lower_opset(model, self.opset)
+        return self._lowered(model)
+
+    def _lowered(self, model: "onnx.ModelProto") -> "onnx.ModelProto":
+        from torchedge_onnx import rewrites
+
+        newest = max(self.opset_at_most or self.opset, self.opset)
+        for opset in range(self.opset, newest):
+            try:
+                return rewrites.lower_opset(model, opset)
+            except ExportError:
+                continue  # it has an operator that is newer
+        return rewrites.lower_opset(model, newest)
 
 
 def _float_twin(model: "onnx.ModelProto") -> "onnx.ModelProto":

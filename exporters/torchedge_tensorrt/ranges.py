@@ -13,19 +13,24 @@ from torchedge_onnx.census import read_model
 from torchedge_onnx.graph import constants, copied
 from torchedge_onnx.session import open_model
 
-__all__ = ["float_tensors", "tensor_scales", "trained_scales"]
+__all__ = ["entropy_scales", "float_tensors", "tensor_scales", "trained_scales"]
 
 _MOVES = frozenset({"Flatten", "Identity", "MaxPool", "Reshape", "Squeeze", "Unsqueeze"})
+_FLOATS = {onnx.TensorProto.UNDEFINED, onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
 _CLIPS = frozenset({"Clip", "Relu"})
 
 
 def float_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Names that a calibration cache must cover: graph inputs and every node's output.
-
-    Reshaping constants do not appear, because a plain CNN's shapes are initialisers.
-    """
-    inputs = [value.name for value in model.graph.input]
-    return (*inputs, *(name for node in model.graph.node for name in node.output if name))
+    """Names that a calibration cache must cover: graph inputs and every node's float output."""
+    constant = {tensor.name for tensor in model.graph.initializer}
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    types = {
+        value.name: value.type.tensor_type.elem_type
+        for value in (*inferred.input, *inferred.value_info, *inferred.output)
+    }
+    names = [value.name for value in model.graph.input if value.name not in constant]
+    names += [name for node in model.graph.node for name in node.output if name]
+    return tuple(name for name in names if types.get(name, 0) in _FLOATS)
 
 
 def trained_scales(model: onnx.ModelProto) -> dict[str, float]:
@@ -58,7 +63,7 @@ def tensor_scales(
     model = read_model(plain)
     known = _shared(model, trained_scales(read_model(quantized)))
     unknown = tuple(name for name in float_tensors(model) if name not in known)
-    found = known | _entropy_scales(model, unknown, batches)
+    found = known | entropy_scales(model, unknown, batches)
     return {name: found[name] for name in float_tensors(model)}
 
 
@@ -75,9 +80,16 @@ def _shared(model: onnx.ModelProto, scales: dict[str, float]) -> dict[str, float
     return known
 
 
-def _entropy_scales(
+def entropy_scales(
     model: onnx.ModelProto, names: tuple[str, ...], batches: Iterable[tuple[Array, ...]]
 ) -> dict[str, float]:
+    """Entropy scale of tensors of a float network, from one batch in memory at a time.
+
+    A tensor that is zero throughout gets the scale 1, which any scale would serve.
+
+    Raises:
+        CalibrationError: There is no calibration data, or it is not finite.
+    """
     import torch
 
     from torchedge.quantization.calibration import Histogram, entropy, observe
@@ -107,7 +119,8 @@ def _all_outputs(
 ) -> Iterator[dict[str, Array]]:
     import tempfile
 
-    inputs = [value.name for value in model.graph.input]
+    constant = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value.name for value in model.graph.input if value.name not in constant]
     computed = [name for name in names if name not in inputs]
     observable = copied(model)
     del observable.graph.output[:]

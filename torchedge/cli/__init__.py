@@ -1,4 +1,4 @@
-"""The command line: ``torchedge export | benchmark | targets``."""
+"""The command line: ``torchedge export | benchmark | compare | targets`` and plugins' commands."""
 
 from torchedge.cli.app import main, run_recipe
 

@@ -5,6 +5,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
 from types import FrameType
 from typing import NoReturn
 
@@ -12,11 +13,14 @@ import cyclopts
 
 from torchedge import __version__
 from torchedge.cli.benchmark import benchmark
+from torchedge.cli.compare import compare
 from torchedge.cli.export import export
 from torchedge.cli.targets import targets
 from torchedge.errors import TorchedgeError
 
-__all__ = ["main", "run_recipe"]
+__all__ = ["COMMANDS_GROUP", "main", "run_recipe"]
+
+COMMANDS_GROUP = "torchedge.commands"
 
 _USAGE, _FAILURE, _INTERRUPTED = 2, 1, 130
 _DEBUG = "--debug"
@@ -29,8 +33,14 @@ def _app() -> cyclopts.App:
         version=__version__,
         suppress_keyboard_interrupt=False,
     )
-    for command in (export, benchmark, targets):
+    for command in (export, benchmark, compare, targets):
         app.command(command)
+    for entry in entry_points(group=COMMANDS_GROUP):
+        command = entry.load()
+        if isinstance(command, cyclopts.App):
+            app.command(command)  # it has a name of its own
+        else:
+            app.command(command, name=entry.name)
     return app
 
 

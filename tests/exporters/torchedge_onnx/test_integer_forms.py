@@ -267,3 +267,21 @@ def test_a_rewrite_leaves_its_argument_as_it_was(rewrite):
         before = model.SerializeToString()
         rewrite(model)
         assert model.SerializeToString() == before
+
+
+def test_a_pad_is_folded_through_a_symmetric_pair_and_computes_the_same():
+    nodes = [
+        helper.make_node("Pad", ["x", "pads"], ["p"]),
+        helper.make_node("QuantizeLinear", ["p", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("Conv", ["d", "w"], ["y"]),
+    ]
+    weight = np.random.default_rng(1).normal(size=(1, 1, 3, 3)).astype(np.float32)
+    values = {"pads": np.array([0, 0, 0, 1, 0, 0, 1, 1]), "s": np.float32(0.5), "w": weight}
+    values["z"] = np.int8(0)
+    model = graph(nodes, values, (1, 1, 4, 4))
+    folded = fold_padding(model, through_quantizers=True)
+    assert operations(folded) == ["QuantizeLinear", "DequantizeLinear", "Conv"]
+    x = np.random.default_rng(0).normal(size=(1, 1, 4, 4)).astype(np.float32)
+    np.testing.assert_allclose(run(folded, x), run(model, x), rtol=1e-6)
+    assert operations(fold_padding(model))[0] == "Pad"

@@ -23,6 +23,10 @@ FILES = {
     "benchmark.py",
     "build_engine.py",
     "calibration.cache",
+    "calibration.json",
+    "golden_fp16_output_0.bin",
+    "golden_input_0.bin",
+    "golden_int8_output_0.bin",
     "model_fp32.onnx",
     "model_qdq.onnx",
 }
