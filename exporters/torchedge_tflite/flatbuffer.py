@@ -1,7 +1,8 @@
 """What a .tflite file says, as plain values: operators, tensors, scales, zero points, bytes."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from torchedge.errors import ArtifactError, MissingDependencyError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FlatModel", "FlatTensor", "Operator", "parse", "read_model", "schema"]
+__all__ = ["FlatModel", "FlatTensor", "Operator", "Option", "parse", "read_model", "schema"]
+
+Option: TypeAlias = int | float | bool
 
 _IDENTIFIER = b"TFL3"
 _DTYPES = {
@@ -63,11 +66,18 @@ class Operator:
     """One operator: its TFLite name, and the tensors it reads and writes, by index.
 
     An optional input that is left out has the index -1.
+
+    Args:
+        name: For example ``CONV_2D``.
+        inputs: Indices of tensors.
+        outputs: Likewise.
+        options: Its numbers by the schema's names, for example ``strideH``.
     """
 
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    options: Mapping[str, Option] = field(default_factory=dict)
 
 
 @final
@@ -136,12 +146,7 @@ def parse(data: bytes) -> FlatModel:
         names = [_operator_name(code, generated) for code in plain.operatorCodes]
         return FlatModel(
             tensors=tuple(_tensor(i, t, plain, generated) for i, t in enumerate(graph.tensors)),
-            operators=tuple(
-                Operator(
-                    name=names[o.opcodeIndex], inputs=_whole(o.inputs), outputs=_whole(o.outputs)
-                )
-                for o in graph.operators
-            ),
+            operators=tuple(_operator(o, names) for o in graph.operators),
             inputs=_whole(graph.inputs),
             outputs=_whole(graph.outputs),
         )
@@ -150,8 +155,12 @@ def parse(data: bytes) -> FlatModel:
 
 
 def _operator(plain: Any, names: list[str]) -> Operator:  # noqa: ANN401
+    options = {} if plain.builtinOptions is None else vars(plain.builtinOptions)
     return Operator(
-        name=names[plain.opcodeIndex], inputs=_whole(plain.inputs), outputs=_whole(plain.outputs)
+        name=names[plain.opcodeIndex],
+        inputs=_whole(plain.inputs),
+        outputs=_whole(plain.outputs),
+        options={n: v for n, v in options.items() if isinstance(v, int | float | bool)},
     )
 
 
