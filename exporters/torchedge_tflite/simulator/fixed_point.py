@@ -77,7 +77,7 @@ def _mantissa_and_shift(real: float) -> tuple[int, int]:
 
 
 def high_product(a: Array, b: Array | np.int64, *, bits: int = 32) -> Array:
-    """``a·b / 2^(bits-1)``, rounded, ties away from zero below and up above; saturating.
+    """``a·b / 2^(bits-1)``, rounded, ties up; saturating.
 
     gemmlowp's ``SaturatingRoundingDoublingHighMul``.
 
@@ -92,7 +92,7 @@ def high_product(a: Array, b: Array | np.int64, *, bits: int = 32) -> Array:
     return np.asarray(np.minimum(result, 2 ** (bits - 1) - 1))
 
 
-def rounded_shift(x: Array, shift: Array | int) -> Array:
+def rounded_shift(x: Array, shift: Array | np.int64 | int) -> Array:
     """``x / 2^shift``, rounded, ties away from zero.
 
     gemmlowp's ``RoundingDivideByPOT``.
@@ -113,7 +113,7 @@ def rescaled(x: Array, by: Multiplier) -> Array:
 
     Example:
         >>> rescaled(np.array([100, -7]), multiplier(0.5)).tolist()
-        [50, -4]
+        [50, -3]
     """
     left, right = np.maximum(by.shift, 0), np.maximum(-by.shift, 0)
     return rounded_shift(high_product(x.astype(np.int64) << left, by.mantissa), right)
