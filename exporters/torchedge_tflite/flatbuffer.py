@@ -43,6 +43,7 @@ class FlatTensor:
         zero_points: As many.
         axis: Channel axis of the scales, where there are several.
         values: What the file stores for it; ``None`` for an activation.
+        dynamic: A size is known at run time only.
     """
 
     index: int
@@ -53,6 +54,7 @@ class FlatTensor:
     zero_points: tuple[int, ...]
     axis: int
     values: Array | None
+    dynamic: bool = False
 
     @property
     def bytes(self) -> int:
@@ -83,12 +85,21 @@ class Operator:
 @final
 @dataclass(frozen=True, kw_only=True)
 class FlatModel:
-    """The main graph of a file, in the order of execution."""
+    """The main graph of a file, in the order of execution.
+
+    Args:
+        tensors: All of them; everything else names them by index.
+        operators: What is computed.
+        inputs: What the graph takes, in its own order.
+        outputs: What it returns, likewise.
+        signature: Indices of inputs and outputs by the names that the network has for them.
+    """
 
     tensors: tuple[FlatTensor, ...]
     operators: tuple[Operator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    signature: Mapping[str, int] = field(default_factory=dict)
 
     def producer(self, tensor: int) -> Operator | None:
         """The operator that writes a tensor; ``None`` for inputs and constants."""
@@ -149,6 +160,7 @@ def parse(data: bytes) -> FlatModel:
             operators=tuple(_operator(o, names) for o in graph.operators),
             inputs=_whole(graph.inputs),
             outputs=_whole(graph.outputs),
+            signature=_signature(plain.signatureDefs),
         )
     except Exception as error:  # offsets that lead anywhere raise anything
         raise ArtifactError(damaged) from error
@@ -162,6 +174,13 @@ def _operator(plain: Any, names: list[str]) -> Operator:  # noqa: ANN401
         outputs=_whole(plain.outputs),
         options={n: v for n, v in options.items() if isinstance(v, int | float | bool)},
     )
+
+
+def _signature(definitions: Any) -> dict[str, int]:  # noqa: ANN401
+    if not definitions:
+        return {}
+    maps = [*(definitions[0].inputs or ()), *(definitions[0].outputs or ())]
+    return {entry.name.decode(): int(entry.tensorIndex) for entry in maps}
 
 
 def _whole(values: Any) -> tuple[int, ...]:  # noqa: ANN401
@@ -196,6 +215,7 @@ def _tensor(index: int, plain: Any, model: Any, generated: Any) -> FlatTensor:  
         zero_points=_whole(zero_points),
         axis=0 if numbers is None else int(numbers.quantizedDimension),
         values=_values(model.buffers[plain.buffer].data, shape, dtype),
+        dynamic=any(size < 0 for size in (*shape, *_whole(plain.shapeSignature))),
     )
 
 
