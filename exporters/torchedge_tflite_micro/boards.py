@@ -70,7 +70,7 @@ BOARDS: dict[str, Board] = {
         arena_limit_bytes=320 * _KIB,
         core_flash_bytes=160 * _KIB,
         core_ram_bytes=128 * _KIB,
-        kernels="esp-nn",
+        kernels="esp-nn-s3",
         golden_tolerance=1,
         source="ESP-IDF: partition 'single factory app'; the largest piece is an estimate",
     ),

@@ -56,7 +56,7 @@ def fit_on(board: Board, flat: FlatModel, sizes: Sizes) -> Fit:
     arena = MemoryPart(
         name="tensor arena",
         bytes=sizes.arena_bytes,
-        evidence="estimated" if board.kernels == "esp-nn" else "measured",
+        evidence="estimated" if board.kernels.startswith("esp-nn") else "measured",
         how=(
             f"{sizes.smallest_arena_bytes:,} bytes are the least in tflite-micro here; the rest is "
             f"scratch of {board.kernels} by rule, and rounding to KiB"

@@ -35,9 +35,7 @@ def c_identifier(name: str) -> str:
         >>> [c_identifier(name) for name in ("Keyword spotter", "3d", "class", "größe", "")]
         ['keyword_spotter', 'model_3d', 'class_model', 'grosse', 'model']
     """
-    spelt = name.replace("ß", "ss")
-    plain = unicodedata.normalize("NFKD", spelt).encode("ascii", "ignore").decode()
-    words = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_").lower()[:_LONGEST].strip("_")
+    words = _words(name).lower()[:_LONGEST].strip("_")
     if not words:
         return "model"
     if words[0].isdigit():
@@ -72,7 +70,7 @@ def class_constants(names: Sequence[str]) -> tuple[str, ...]:
     """
     found: dict[str, str] = {}
     for name in names:
-        constant = f"CLASS_{_upper(name)}"
+        constant = f"CLASS_{_words(name).upper() or 'UNNAMED'}"
         if constant in found:
             raise ExportError(
                 f"the classes '{found[constant]}' and '{name}' would both be {constant} in C++; "
@@ -82,6 +80,8 @@ def class_constants(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _upper(name: str) -> str:
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_").upper() or "UNNAMED"
+def _words(text: str) -> str:
+    """Letters and digits, without accents, joined by single underscores."""
+    spelt = unicodedata.normalize("NFKD", text.replace("ß", "ss"))
+    plain = spelt.encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_")

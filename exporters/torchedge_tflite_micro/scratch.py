@@ -1,7 +1,8 @@
 """Working memory that a device's kernels ask for, and the reference kernels here do not.
 
 Closed forms of CMSIS-NN for cores with DSP instructions, compared once with CMSIS-NN's own
-functions as the package executorch 1.5.1 carries them. For ESP-NN an upper bound.
+functions as the package executorch 1.5.1 carries them. For the
+vector kernels of ESP-NN an upper bound; its plain ones are taken to need what CMSIS-NN does.
 """
 
 import math
@@ -11,7 +12,7 @@ from torchedge_tflite.flatbuffer import FlatModel, Operator
 
 __all__ = ["Kernels", "arena_bytes", "scratch_bytes"]
 
-Kernels: TypeAlias = Literal["cmsis-nn", "esp-nn", "reference"]
+Kernels: TypeAlias = Literal["cmsis-nn", "esp-nn", "esp-nn-s3", "reference"]
 
 _KIB = 1024
 _REQUEST_BYTES = 16  # the arena's own note of a scratch buffer
@@ -46,7 +47,7 @@ def _convolution(operator: Operator, flat: FlatModel, kernels: Kernels) -> int:
     _, height, width, channels = flat.tensors[operator.inputs[0]].shape
     outputs, rows, columns, depth = flat.tensors[operator.inputs[1]].shape
     taps = rows * columns * depth
-    if kernels == "esp-nn":
+    if kernels == "esp-nn-s3":
         row = 16 * (-(-channels // 8) * 8)
         return 2 * (taps * outputs + height * width * channels) + row + 64
     if (rows, columns) == (1, 1) and not _pads(operator, flat):
@@ -57,7 +58,7 @@ def _convolution(operator: Operator, flat: FlatModel, kernels: Kernels) -> int:
 def _depthwise(operator: Operator, flat: FlatModel, kernels: Kernels) -> int:
     _, height, width, channels = flat.tensors[operator.inputs[0]].shape
     _, rows, columns, outputs = flat.tensors[operator.inputs[1]].shape
-    if kernels == "esp-nn":
+    if kernels == "esp-nn-s3":
         padded = (height + rows) * (width + columns) * channels
         return 2 * (rows * columns * outputs + padded) + 64
     small = (rows, columns) == (3, 3) and outputs == channels
@@ -65,7 +66,7 @@ def _depthwise(operator: Operator, flat: FlatModel, kernels: Kernels) -> int:
 
 
 def _average(operator: Operator, flat: FlatModel, kernels: Kernels) -> int:
-    return 4 * flat.tensors[operator.inputs[0]].shape[3] if kernels == "cmsis-nn" else 0
+    return 0 if kernels == "esp-nn-s3" else 4 * flat.tensors[operator.inputs[0]].shape[3]
 
 
 def _pads(operator: Operator, flat: FlatModel) -> bool:

@@ -34,6 +34,7 @@ def file_of(operator, inputs, outputs, options=None):
     graph.inputs, graph.outputs = _indices(taken), _indices(places[len(inputs) :])
     graph.operators = [_operator(operator, places, len(inputs), options, model)]
     model.subgraphs = [graph]
+    model.signatureDefs = [_signature(graph)]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
@@ -76,6 +77,20 @@ def _operator(name, places, count, options, model):
         for field, value in numbers.items():
             setattr(operator.builtinOptions, field, value)
     return operator
+
+
+def _signature(graph):
+    signature = schema.SignatureDefT()
+    signature.signatureKey = "serving_default"
+    signature.inputs = [_entry("input", i, t) for i, t in enumerate(graph.inputs)]
+    signature.outputs = [_entry("output", i, t) for i, t in enumerate(graph.outputs)]
+    return signature
+
+
+def _entry(kind, index, tensor):
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = f"{kind}_{index}", int(tensor)
+    return entry
 
 
 def _indices(places):
