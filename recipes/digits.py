@@ -96,6 +96,7 @@ def main(  # noqa: PLR0913 - options of a command line
             "fake_quantized_accuracy": accuracy(model, data),
         },
         name="digits",
+        class_names=tuple("0123456789"),
     ).save(out, overwrite=overwrite)
     print(
         f"wrote {artifact.path}: {', '.join(f'{k} {v:.1%}' for k, v in artifact.metrics.items())}"
