@@ -5,8 +5,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from torch import nn
 
 from torchedge.cli import main
+from torchedge.compressed import CompressedModel
+from torchedge.errors import ExportError
+from torchedge_onnx.step import TorchToOnnx
+from torchedge_tensorrt.platforms import PLATFORMS
+from torchedge_tensorrt.step import OnnxToTensorRTBundle
 
 ORIN = {"device": "Jetson Orin Nano", "device_model_names": ["Orin Nano"]}
 
@@ -55,3 +62,25 @@ def test_results_are_set_side_by_side_with_the_first_as_the_measure(
     rows = json.loads(capsys.readouterr().out)
     assert [(row["device"], row["times_as_fast"]) for row in rows] == [("a", 1), ("b", 4)]
     assert main(["compare", str(tmp_path / "absent")]) == 2
+
+
+class Determinant(nn.Module):
+    """Ends in an operator that no version of TensorRT's parser reads."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.det(x)
+
+
+def test_an_operator_that_the_boards_parser_does_not_know_ends_the_export_by_name(
+    tmp_path: Path,
+) -> None:
+    matrices = torch.eye(3).repeat(2, 1, 1)
+    saved = CompressedModel(
+        module=Determinant(), example_inputs=(matrices[:1],), samples=(matrices,)
+    ).save(tmp_path / "torch")
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "bundle").mkdir()
+    exported = TorchToOnnx().export(saved, tmp_path / "onnx")
+    step = OnnxToTensorRTBundle(platform=PLATFORMS["jetson-orin-nano"], precision="fp16")
+    with pytest.raises(ExportError, match="Det"):
+        step.export(exported, tmp_path / "bundle")
