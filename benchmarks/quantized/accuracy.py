@@ -27,7 +27,8 @@ from torchedge_onnx.census import runtime_census
 __all__ = ["post_training", "self_distilled"]
 
 Figures = dict[str, float]
-_TRAINING_SEED = 3  # the pictures for calibration have seed 1, those for evaluation 2
+_CALIBRATION_SEED, _EVALUATION_SEED, _TRAINING_SEED = 1, 2, 3  # fresh crops count on from 4
+_SECOND_SEED = 999
 _BATCH = 16
 _FLOAT_SHARE = 0.05  # of the multiply-accumulates, at most, where some layers stay in float
 _PLACEMENT = ONNX_RUNTIME.placement
@@ -39,7 +40,8 @@ FLOAT_LOGITS = replace(
 
 def pictures() -> tuple[Tensor, Tensor]:
     """64 crops to calibrate on and 384 others to compare on, as the network wants them."""
-    return crops.normalised(crops.crops(64, seed=1)), crops.normalised(crops.crops(384, seed=2))
+    calibration = crops.normalised(crops.crops(64, seed=_CALIBRATION_SEED))
+    return calibration, crops.normalised(crops.crops(384, seed=_EVALUATION_SEED))
 
 
 def post_training(efforts: tuple[Effort, ...] = ("fast", "balanced")) -> dict[str, Figures]:
@@ -128,23 +130,34 @@ def self_distilled(*, rounded_for: int = 512, refitted_for: int = 4096) -> dict[
     largest less than a step apart.
     """
     network = networks.efficientnet_lite0()
-    calibration, evaluation = pictures()
-    reference = ours.outputs(network, evaluation)
+    calibration, _ = pictures()
     begin = time.perf_counter()
     layerwise = crops.normalised(crops.crops(rounded_for, seed=_TRAINING_SEED))
     kept = float_layers(network, FLOAT_LOGITS, calibration)
-    model = quantize(network, FLOAT_LOGITS, layerwise.split(_BATCH), float_layers=kept)
+    rounded = quantize(network, FLOAT_LOGITS, layerwise.split(_BATCH), float_layers=kept)
     rounded_seconds = time.perf_counter() - begin
-    rounded = _in_runtime(model, evaluation, reference, FLOAT_LOGITS) | {"seconds": rounded_seconds}
-    begin = time.perf_counter()
-    fast = [m.to(memory_format=torch.channels_last) for m in (model, network)]
-    model = refit_last_layer(*fast, islice(fresh_crops(), refitted_for // _BATCH))
-    seconds = rounded_seconds + time.perf_counter() - begin
-    refitted = _in_runtime(model, evaluation, reference, FLOAT_LOGITS) | {"seconds": seconds}
+    fast = [m.to(memory_format=torch.channels_last) for m in (rounded, network)]
+    refitted = refit_last_layer(*fast, islice(fresh_crops(), refitted_for // _BATCH))
+    seconds = time.perf_counter() - begin
     return {
-        f"layer by layer, {rounded_for} crops": rounded,
-        f"and its last layer, {refitted_for} crops": refitted,
+        f"layer by layer, {rounded_for} crops": _on_two_sets(rounded, network)
+        | {"seconds": rounded_seconds},
+        f"and its last layer, {refitted_for} crops": _on_two_sets(refitted, network)
+        | {"seconds": seconds},
     }
+
+
+def _on_two_sets(model: nn.Module, network: nn.Module) -> Figures:
+    """In ONNX Runtime, on the crops that the peers are compared on and on as many others.
+
+    The agreement of 384 answers has a standard deviation of one percent.
+    """
+    found: Figures = {}
+    for suffix, seed in (("", _EVALUATION_SEED), ("_second_set", _SECOND_SEED)):
+        images = crops.normalised(crops.crops(384, seed=seed))
+        figures = _in_runtime(model, images, ours.outputs(network, images), FLOAT_LOGITS)
+        found |= {f"{name}{suffix}": value for name, value in figures.items()}
+    return {name: value for name, value in found.items() if name != "integer_share_second_set"}
 
 
 def fresh_crops() -> Iterator[Tensor]:

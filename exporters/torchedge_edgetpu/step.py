@@ -1,14 +1,15 @@
 """From a .tflite file to a folder for the Edge TPU's compiler."""
 
 import shutil
-from dataclasses import dataclass, replace
-from importlib import resources
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 from torchedge.errors import ExportError
-from torchedge.export.artifact import Artifact, Format, write_artifact
+from torchedge.export.artifact import Artifact, Format
 from torchedge.export.samples import SAMPLES_FILE
+from torchedge.export.step import write_result
+from torchedge.export.templates import rendered
 from torchedge_edgetpu.operators import Mapped, mapped_operators
 from torchedge_tflite.step import MODEL_FILE
 
@@ -50,27 +51,15 @@ class TFLiteToEdgeTPU:
             "operators_on_cpu": [f"{e.operator.name}: {e.reason}" for e in left],
             "compiled": "not run: edgetpu_compiler is not here",
         }
-        draft = replace(
-            source,
-            path=folder,
-            format=self.produces,
-            made_by=(*source.made_by, type(self).__name__),
-            details=details,
-        )
-        return write_artifact(draft)
+        return write_result(self, source, folder, details)
 
 
 def _readme(title: str, mapped: tuple[Mapped, ...]) -> str:
-    import jinja2
-
-    template = resources.files("torchedge_edgetpu") / "templates" / "README.md.j2"
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     left = [{"operator": e.operator.name, "reason": e.reason} for e in mapped if e.reason]
-    return environment.from_string(template.read_text()).render(
-        title=title, mapped=len(mapped) - len(left), operators=len(mapped), left=left
-    )
+    values = {
+        "title": title,
+        "mapped": len(mapped) - len(left),
+        "operators": len(mapped),
+        "left": left,
+    }
+    return rendered("torchedge_edgetpu", "README.md.j2", values)

@@ -1,10 +1,9 @@
 """Where ONNX Runtime and PyTorch part: every quantised tensor of a network, compared in both."""
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import onnx
@@ -18,11 +17,10 @@ from torchedge.export.artifact import Artifact
 from torchedge.quantization.integers import IntegerProgram
 from torchedge_onnx.census import read_model
 from torchedge_onnx.graph import constants, producers
-from torchedge_onnx.session import open_model
+from torchedge_onnx.session import open_model, open_observed
 
 __all__ = ["TensorDifference", "tensor_differences"]
 
-_QUANTIZE = torch.ops.torchedge.fake_quantize.default
 _SAME = 0.01  # of a step; what is written on a grid is on it to some units in the last place
 _ONE = 1.01
 
@@ -83,13 +81,13 @@ def tensor_differences(
             f"'{path}' has none of the {source.format} program's quantised tensors; compare a file "
             "with the program that it was exported from."
         )
-    counts = {node.name: _Count() for node in nodes}
+    local, carried = ({node.name: _Count() for node in nodes} for _ in range(2))
     for inputs in samples:
         tensors = tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in inputs)
         theirs = watched.run(inputs)
-        _walk(program, tensors, theirs, counts, own=False)
-        _walk(program, tensors, theirs, counts, own=True)
-    return tuple(counts[node.name].result(_computed_by(node)) for node in nodes)
+        _walk(program, tensors, theirs, local, replace=True)
+        _walk(program, tensors, theirs, carried, replace=False)
+    return tuple(_difference(node, local[node.name], carried[node.name]) for node in nodes)
 
 
 @final
@@ -99,13 +97,11 @@ class _Watched:
     def __init__(self, path: Path) -> None:
         model = read_model(path)
         self._plain = open_model(path)
-        self._outputs = len(model.graph.output)
         self._grids = _grids(model)
         self.names = [name for name, _, _ in self._grids.values()]
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder, "watched.onnx")
-            onnx.save(_with_outputs(model, list(self._grids)), copy)
-            self._session = open_model(copy)
+        outputs = [value.name for value in model.graph.output]
+        self._outputs = len(outputs)
+        self._session = open_observed(model, [*outputs, *self._grids])
 
     def run(self, inputs: tuple[Array, ...]) -> dict[str, tuple[Tensor, float]]:
         """Real values and step of each tensor, by the program's name of it."""
@@ -138,12 +134,6 @@ def _grids(model: onnx.ModelProto) -> dict[str, tuple[str, float, int]]:
     return grids
 
 
-def _with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
-    """The model, changed in place, with more tensors as outputs; the runtime finds their types."""
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    return model
-
-
 @torch.no_grad()
 def _walk(
     program: IntegerProgram,
@@ -151,9 +141,9 @@ def _walk(
     theirs: dict[str, tuple[Tensor, float]],
     counts: "dict[str, _Count]",
     *,
-    own: bool,
+    replace: bool,
 ) -> None:
-    """Compute node by node, with PyTorch's own values or the runtime's put in their place."""
+    """Compute node by node and count; where asked for, go on with the runtime's values."""
     program.args_iter = iter(inputs)
     program.env = {}
     for node in program.graph.nodes:
@@ -162,8 +152,8 @@ def _walk(
         value = program.run_node(node)
         if node.name in theirs:
             real, scale = theirs[node.name]
-            counts[node.name].add(value, real, scale, own=own)
-            value = value if own else real.clone()  # some operations work in place
+            counts[node.name].add(value, real, scale)
+            value = real.clone() if replace else value  # some operations work in place
         program.env[node] = value
         for finished in program.user_to_last_uses.get(node, []):
             del program.env[finished]
@@ -171,31 +161,26 @@ def _walk(
 
 @final
 class _Count:
-    """Running counts of one tensor."""
+    """Running counts of one tensor: its values, and those that are equal or one step off."""
 
     def __init__(self) -> None:
-        self.values = {True: 0, False: 0}
-        self.identical = {True: 0, False: 0}
-        self.within_one = {True: 0, False: 0}
+        self.values = self.identical = self.within_one = 0
 
-    def add(self, ours: Any, theirs: Tensor, scale: float, *, own: bool) -> None:  # noqa: ANN401
+    def add(self, ours: Tensor, theirs: Tensor, scale: float) -> None:
         steps = (ours.reshape(theirs.shape) - theirs).abs() / scale
-        self.values[own] += steps.numel()
-        self.identical[own] += int((steps < _SAME).sum())
-        self.within_one[own] += int((steps < _ONE).sum())
-
-    def result(self, name: str) -> TensorDifference:
-        return TensorDifference(
-            name=name,
-            values=self.values[True],
-            local_identical=self.identical[False] / self.values[False],
-            local_within_one=self.within_one[False] / self.values[False],
-            identical=self.identical[True] / self.values[True],
-            within_one=self.within_one[True] / self.values[True],
-        )
+        self.values += steps.numel()
+        self.identical += int((steps < _SAME).sum())
+        self.within_one += int((steps < _ONE).sum())
 
 
-def _computed_by(node: fx.Node) -> str:
-    """The operation before a quantiser, which says more than the quantiser's number."""
+def _difference(node: fx.Node, local: _Count, carried: _Count) -> TensorDifference:
+    """Named after the operation before the quantiser, which says more than its number."""
     source = node.args[0]
-    return source.name if isinstance(source, fx.Node) else node.name
+    return TensorDifference(
+        name=source.name if isinstance(source, fx.Node) else node.name,
+        values=carried.values,
+        local_identical=local.identical / local.values,
+        local_within_one=local.within_one / local.values,
+        identical=carried.identical / carried.values,
+        within_one=carried.within_one / carried.values,
+    )

@@ -53,7 +53,7 @@ def fold_padding(model: onnx.ModelProto, *, through_quantizers: bool = False) ->
     Args:
         model: The graph.
         through_quantizers: Also where a symmetric Q/DQ pair stands between them: zero is on its
-            grid, so it does not matter which comes first.
+            grid, so it does not matter whether zeros come before it or after.
     """
     copy = _quantized_before_padding(model) if through_quantizers else copied(model)
     values, made_by, shapes = constants(copy), producers(copy), tensor_shapes(copy)
@@ -73,29 +73,38 @@ def fold_padding(model: onnx.ModelProto, *, through_quantizers: bool = False) ->
 def _quantized_before_padding(model: onnx.ModelProto) -> onnx.ModelProto:
     """``Pad → Q → DQ → Conv`` as ``Q → DQ → Pad → Conv``, where nothing else reads between them."""
     copy = copied(model)
-    values, made_by = constants(copy), producers(copy)
+    values, made_by, shapes = constants(copy), producers(copy), tensor_shapes(copy)
     reads = Counter(name for node in copy.graph.node for name in node.input)
     moved: set[str] = set()
     for node in [n for n in copy.graph.node if n.op_type == "Conv"]:
-        chain = [made_by.get(node.input[0])]
-        for _ in range(2):
-            chain.append(made_by.get(chain[-1].input[0]) if chain[-1] is not None else None)
-        real, integers, pad = chain
-        if real is None or integers is None or pad is None or pad.op_type != "Pad":
+        chain = _chain_before(node, made_by, ("DequantizeLinear", "QuantizeLinear", "Pad"))
+        if chain is None or any(reads[link.output[0]] != 1 for link in chain):
             continue
-        between = (real.output[0], integers.output[0], pad.output[0])
-        is_pair = (real.op_type, integers.op_type) == ("DequantizeLinear", "QuantizeLinear")
-        zero = values.get(real.input[2]) if is_pair else None
-        if zero is None or np.any(zero) or any(reads[name] != 1 for name in between):
+        real, integers, pad = chain
+        zero, rank = values.get(real.input[2]), len(shapes[node.input[0]])
+        if zero is None or np.any(zero) or _zero_padding(pad, values, rank) is None:
             continue
         integers.input[0], node.input[0] = pad.input[0], pad.output[0]
         pad.input[0] = real.output[0]
         copy.graph.node.remove(pad)
         copy.graph.node.insert(list(copy.graph.node).index(node), pad)
-        moved |= set(between)
+        moved |= {link.output[0] for link in chain}
     for info in [v for v in copy.graph.value_info if v.name in moved]:
         copy.graph.value_info.remove(info)
     return copy
+
+
+def _chain_before(
+    node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto], operations: tuple[str, ...]
+) -> tuple[onnx.NodeProto, ...] | None:
+    """The nodes that lead to the first input, the nearest first, if they are these operations."""
+    chain: list[onnx.NodeProto] = []
+    for operation in operations:
+        source = made_by.get((chain[-1] if chain else node).input[0])
+        if source is None or source.op_type != operation:
+            return None
+        chain.append(source)
+    return tuple(chain)
 
 
 def _zero_padding(pad: onnx.NodeProto, values: dict[str, Constant], rank: int) -> list[int] | None:

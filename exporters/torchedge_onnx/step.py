@@ -1,14 +1,15 @@
 """From a ``torch.export`` program to ONNX with explicit quantisation."""
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from torchedge.backends import ONNX_LIMITS
 from torchedge.errors import ExportError
-from torchedge.export.artifact import Artifact, Format, write_artifact
+from torchedge.export.artifact import Artifact, Format
 from torchedge.export.samples import SAMPLES_FILE
+from torchedge.export.step import write_result
 
 if TYPE_CHECKING:
     import onnx
@@ -60,14 +61,12 @@ class TorchToOnnx:
         _write(model, folder / MODEL_FILE)
         _write(_float_twin(model), folder / FLOAT_FILE)
         shutil.copyfile(source.file(SAMPLES_FILE), folder / SAMPLES_FILE)
-        draft = replace(
+        return write_result(
+            self,
             source,
-            path=folder,
-            format=self.produces,
-            made_by=(*source.made_by, type(self).__name__),
-            details={"opset": model.opset_import[0].version, "deployed_files": [MODEL_FILE]},
+            folder,
+            {"opset": model.opset_import[0].version, "deployed_files": [MODEL_FILE]},
         )
-        return write_artifact(draft)
 
     def _quantized_model(self, program: "ExportedProgram", source: Artifact) -> "onnx.ModelProto":
         from torchedge_onnx import integer_forms, rewrites

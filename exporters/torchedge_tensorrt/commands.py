@@ -1,17 +1,15 @@
-"""``torchedge check-tensorrt`` and ``torchedge calibration``; found by entry points."""
+"""``torchedge check-tensorrt``; found by an entry point."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
 
-from torchedge_tensorrt.calibration_commands import calibration_app
-
 if TYPE_CHECKING:
     from torchedge_tensorrt.platforms import Platform
     from torchedge_tensorrt.rules import Violation
 
-__all__ = ["calibration_app", "check_tensorrt", "platform_of"]
+__all__ = ["check_tensorrt", "platform_of"]
 
 
 def check_tensorrt(

@@ -1,12 +1,13 @@
 """Building an engine for the GPU of this very computer, from a bundle."""
 
 from argparse import Namespace
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
 from torchedge.errors import ExportError, MissingDependencyError
-from torchedge.export.artifact import Artifact, Format, write_artifact
+from torchedge.export.artifact import Artifact, Format
+from torchedge.export.step import write_result
 from torchedge_tensorrt.platforms import Precision
 
 __all__ = ["OnnxToTensorRT"]
@@ -51,6 +52,8 @@ class OnnxToTensorRT:
         trt = _tensorrt()
         gpu = self.gpu or _compute_capability()
         try:
+            if self.calibration == "cache":
+                builder.check_pair(str(source.path))
             plan, layers = builder.build_with_module(trt, str(source.path), self._options(folder))
         except builder.BuildError as error:
             raise ExportError(str(error)) from error
@@ -60,20 +63,16 @@ class OnnxToTensorRT:
         version = ".".join(str(part) for part in builder.version_numbers(trt.__version__))
         name = f"{source.name}-{self.precision}-sm{gpu.replace('.', '')}-trt{version}.engine"
         (folder / name).write_bytes(plan)
-        details: dict[str, Any] = {
+        details = {
             "deployed_files": [name],
             "tensorrt": version,
             "compute_capability": gpu,
+            "precision": self.precision,
+            "int8_layers": integer,
+            "layers": total,
+            "device": "the GPU of the computer that built it",
         }
-        details |= {"precision": self.precision, "int8_layers": integer, "layers": total}
-        draft = replace(
-            source,
-            path=folder,
-            format=self.produces,
-            made_by=(*source.made_by, type(self).__name__),
-            details=details | {"device": "the GPU of the computer that built it"},
-        )
-        return write_artifact(draft)
+        return write_result(self, source, folder, details)
 
     def _options(self, folder: Path) -> Namespace:
         return Namespace(

@@ -14,6 +14,7 @@ __all__ = ["PLACEMENT_RULES", "Finding"]
 Finding: TypeAlias = tuple[onnx.NodeProto, str]
 
 _NORMALISATIONS = ("LayerNormalization", "GroupNormalization", "InstanceNormalization")
+_PRODUCTS = WEIGHTED_OPERATIONS | {"BatchNormalization"}
 _FUSED_ACTIVATIONS = frozenset(
     {
         *("BatchNormalization", "Clip", "Elu", "HardSigmoid", "HardSwish", "LeakyRelu", "PRelu"),
@@ -30,18 +31,20 @@ def _biases(graph: RuleGraph) -> Iterator[Finding]:
 
 def _between(graph: RuleGraph) -> Iterator[Finding]:
     for node in graph.nodes():
-        for name in node.input[:1]:
-            if not graph.is_dequantized(name):
-                continue
-            quantizer = graph.made_by[name]
-            before = graph.maker(graph.quantized_source(name))
-            if node.op_type in _FUSED_ACTIVATIONS and before in {
-                *WEIGHTED_OPERATIONS,
-                "BatchNormalization",
-            }:
-                yield quantizer, f"it parts {before} and {node.op_type}, which run as one; move it"
-            elif before == "Pad" and node.op_type in WEIGHTED_OPERATIONS:
-                yield quantizer, f"it parts Pad and {node.op_type}, which run as one; move it up"
+        name = node.input[0] if node.input else ""
+        if not graph.is_dequantized(name):
+            continue
+        before = graph.maker(graph.quantized_source(name))
+        if move := _parted(before, node.op_type):
+            text = f"it parts {before} and {node.op_type}, which run as one; {move}"
+            yield graph.made_by[name], text
+
+
+def _parted(before: str, after: str) -> str:
+    """What to do with a Q/DQ pair between two operations; empty where it may stay."""
+    if before in _PRODUCTS and after in _FUSED_ACTIVATIONS:
+        return "move it"
+    return "move it up" if before == "Pad" and after in WEIGHTED_OPERATIONS else ""
 
 
 def _additions(graph: RuleGraph) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import TypeAlias, final
 import numpy as np
 import onnx
 
-from torchedge_onnx.graph import WEIGHTED_OPERATIONS, attribute
+from torchedge_onnx.graph import WEIGHTED_OPERATIONS, Constant, attribute
 from torchedge_tensorrt.jetpacks import Version
 from torchedge_tensorrt.placement_rules import PLACEMENT_RULES, Finding
 from torchedge_tensorrt.rule_graph import QUANTIZERS, RuleGraph, rule_graph
@@ -90,27 +90,39 @@ def _zero_points(graph: RuleGraph) -> Iterator[Finding]:
         if len(node.input) < 3 or not node.input[2]:
             continue
         zero, scale = graph.values.get(node.input[2]), graph.values.get(node.input[1])
-        if zero is None:
-            yield node, "its zero point is not constant; make it an initialiser, int8 0"
-        elif zero.dtype != np.int8:
-            yield node, f"its zero point is {zero.dtype}; quantise to int8, symmetrically"
-        elif np.any(zero != 0):
-            yield node, f"its zero point is {zero.ravel()[0]}; quantise symmetrically, so it is 0"
-        elif scale is not None and zero.size != scale.size:
-            yield node, f"it has {scale.size} scales and {zero.size} zero points; give one for each"
+        if fault := _fault_of_zero_point(zero, scale):
+            yield node, fault
+
+
+def _fault_of_zero_point(zero: Constant | None, scale: Constant | None) -> str:
+    if zero is None:
+        return "its zero point is not constant; make it an initialiser, int8 0"
+    if zero.dtype != np.int8:
+        return f"its zero point is {zero.dtype}; quantise to int8, symmetrically"
+    if np.any(zero != 0):
+        return f"its zero point is {zero.ravel()[0]}; quantise symmetrically, so it is 0"
+    if scale is not None and zero.size != scale.size:
+        return f"it has {scale.size} scales and {zero.size} zero points; give one for each"
+    return ""
 
 
 def _scales(graph: RuleGraph) -> Iterator[Finding]:
     for node in graph.nodes(*QUANTIZERS):
         scale = graph.values.get(node.input[1]) if len(node.input) > 1 else None
-        if scale is None:
-            yield node, "its scale is computed; TensorRT must know it when it builds the engine"
-        elif scale.dtype != np.float32:
-            yield node, f"its scale is {scale.dtype}; store it as float32"
-        elif not np.all(np.isfinite(scale)):
-            yield node, "a scale is infinite or NaN; calibrate again"
-        elif np.any(np.asarray(scale, dtype=np.float32) <= 0):
-            yield node, f"a scale is {float(scale.min())}; clamp it to a small positive number"
+        if fault := _fault_of_scale(scale):
+            yield node, fault
+
+
+def _fault_of_scale(scale: Constant | None) -> str:
+    if scale is None:
+        return "its scale is computed; TensorRT must know it when it builds the engine"
+    if scale.dtype != np.float32:
+        return f"its scale is {scale.dtype}; store it as float32"
+    if not np.all(np.isfinite(scale)):
+        return "a scale is infinite or NaN; calibrate again"
+    if np.any(np.asarray(scale, dtype=np.float32) <= 0):
+        return f"a scale is {float(scale.min())}; clamp it to a small positive number"
+    return ""
 
 
 def _activation_scales(graph: RuleGraph) -> Iterator[Finding]:

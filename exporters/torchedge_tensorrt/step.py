@@ -1,16 +1,23 @@
 """From ONNX to the bundle that a Jetson builds its engine from."""
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, final
 
 from torchedge.backends import TENSORRT_LIMITS
 from torchedge.errors import CalibrationError, ExportError
-from torchedge.export.artifact import Artifact, Format, file_record, write_artifact
+from torchedge.export.artifact import Artifact, Format, file_record
 from torchedge.export.samples import SAMPLES_FILE, Samples, batches, load_samples
+from torchedge.export.step import write_result
+from torchedge.export.templates import rendered
 from torchedge_onnx.step import FLOAT_FILE, MODEL_FILE
+from torchedge_tensorrt.calibration_record import (
+    CACHE_FILE,
+    HostCalibration,
+    write_calibration,
+)
 from torchedge_tensorrt.jetpacks import Version, oldest_tensorrt
 from torchedge_tensorrt.platforms import Platform, Precision, require_precision
 
@@ -18,7 +25,6 @@ __all__ = ["CACHE_FILE", "PLAIN_FILE", "QUANTIZED_FILE", "OnnxToTensorRTBundle"]
 
 QUANTIZED_FILE = "model_qdq.onnx"
 PLAIN_FILE = "model_fp32.onnx"
-CACHE_FILE = "calibration.cache"
 _SCRIPTS = ("build_engine.py", "benchmark.py")
 
 
@@ -61,18 +67,9 @@ class OnnxToTensorRTBundle:
         details["rules_broken"] = self._rules_broken(folder)
         details |= self._golden(source, samples, folder)
         self._write_scripts(source, folder)
-        draft = replace(
-            source,
-            path=folder,
-            format=self.produces,
-            made_by=(*source.made_by, type(self).__name__),
-            details=details,
-        )
-        return write_artifact(draft)
+        return write_result(self, source, folder, details)
 
     def _calibrated(self, source: Artifact, samples: Samples, folder: Path) -> dict[str, Any]:
-        from torchedge_tensorrt.calibration_cache import format_cache
-        from torchedge_tensorrt.host_calibration import CALIBRATION_FILE, calibration_record
         from torchedge_tensorrt.ranges import tensor_scales
 
         if not samples.calibration:
@@ -80,21 +77,15 @@ class OnnxToTensorRTBundle:
                 "the calibration set is empty; save the model with calibration=(images,), "
                 "some 100 to 500 of them."
             )
-        batch_size, count = source.inputs[0].shape[0], len(samples.calibration[0])
-        scales = tensor_scales(
-            folder / QUANTIZED_FILE, folder / PLAIN_FILE, batches(samples.calibration, batch_size)
-        )
-        (folder / CACHE_FILE).write_text(format_cache(scales, self.platform.tensorrt))
-        data_sha256 = file_record(source.file(SAMPLES_FILE)).sha256
-        record = calibration_record(
-            folder / CACHE_FILE,
+        seen = batches(samples.calibration, source.inputs[0].shape[0])
+        found = HostCalibration(
+            scales=tensor_scales(folder / QUANTIZED_FILE, folder / PLAIN_FILE, seen),
+            samples=len(samples.calibration[0]),
             model_sha256=file_record(folder / PLAIN_FILE).sha256,
-            data_sha256=data_sha256,
-            samples=count,
-            tensors=len(scales),
+            data_sha256=file_record(source.file(SAMPLES_FILE)).sha256,
         )
-        (folder / CALIBRATION_FILE).write_text(record)
-        return {"calibration_samples": count, "calibration_sha256": data_sha256}
+        write_calibration(found, folder, self.platform.tensorrt)
+        return {"calibration_samples": found.samples, "calibration_sha256": found.data_sha256}
 
     def _rules_broken(self, folder: Path) -> list[str]:
         """Rules that cost speed only are reported; what cannot be read ends the export."""
@@ -124,14 +115,14 @@ class OnnxToTensorRTBundle:
         scripts = resources.files("torchedge_tensorrt") / "device_scripts"
         for name in _SCRIPTS:
             (folder / name).write_text((scripts / name).read_text())
-        template = resources.files("torchedge_tensorrt") / "templates" / "README.md.j2"
-        text = _rendered(
-            template.read_text(),
-            name=source.name,
-            platform=self.platform,
-            precision=self.precision,
-            opset=source.details.get("opset"),
-        )
+        values = {
+            "name": source.name,
+            "platform": self.platform,
+            "precision": self.precision,
+            "opset": source.details.get("opset"),
+            "oldest": _text(oldest_tensorrt(source.details.get("opset") or self.platform.opset)),
+        }
+        text = rendered("torchedge_tensorrt", "README.md.j2", values)
         (folder / "README.md").write_text(text)
 
     def _details(self, source: Artifact) -> dict[str, Any]:
@@ -155,10 +146,3 @@ class OnnxToTensorRTBundle:
 
 def _text(version: Version) -> str:
     return ".".join(str(part) for part in version)
-
-
-def _rendered(template: str, **values: object) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    return environment.from_string(template).render(values)

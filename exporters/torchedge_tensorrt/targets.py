@@ -4,6 +4,7 @@ One training serves them all: where the GPU has no 8-bit arithmetic, the float n
 """
 
 from functools import partial
+from typing import cast, get_args
 
 from torchedge.backends import TENSORRT
 from torchedge.errors import UnknownNameError
@@ -68,13 +69,12 @@ def _configured(
 ) -> Target:
     if jetpack is not None:
         platform = with_jetpack(platform, jetpack)
-    if precision == "int8":
-        return tensorrt_target(name, platform, "int8")
-    if precision == "fp16":
-        return tensorrt_target(name, platform, "fp16")
-    if precision is None:
-        return tensorrt_target(name, platform)
-    raise UnknownNameError(f"'{precision}' is no precision of {name}; there are int8 and fp16.")
+    known = get_args(Precision)
+    if precision is not None and precision not in known:
+        raise UnknownNameError(
+            f"'{precision}' is no precision of {name}; there are {' and '.join(known)}."
+        )
+    return tensorrt_target(name, platform, cast(Precision | None, precision))
 
 
 def _target(name: str) -> Target:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, final
 
 from torchedge.bench.fit import Fit
 from torchedge.bench.session import Array
+from torchedge.export.templates import rendered
 from torchedge_tflite.flatbuffer import FlatModel, FlatTensor
 from torchedge_tflite_micro.golden import Golden
 from torchedge_tflite_micro.names import c_identifier, c_string, class_constants
@@ -75,11 +75,10 @@ def write_project(project: Project, folder: Path) -> None:
         ExportError: Two classes would have the same name in C++.
     """
     values = _values(project)
-    texts = resources.files("torchedge_tflite_micro") / "templates"
     for template, target in _TEMPLATES.items():
         path = folder / target.format(name=project.name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_rendered((texts / template).read_text(), values))
+        path.write_text(rendered("torchedge_tflite_micro", template, values))
 
 
 def _values(project: Project) -> dict[str, Any]:
@@ -135,15 +134,3 @@ def _decimal(values: Array) -> Iterator[str]:
     numbers: Sequence[int] = values.tolist()
     for begin in range(0, len(numbers), _PER_LINE):
         yield ", ".join(str(number) for number in numbers[begin : begin + _PER_LINE])
-
-
-def _rendered(template: str, values: dict[str, Any]) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.from_string(template).render(values)

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -42,13 +42,21 @@ def smallest_arena(model_file: Path) -> int:
 
     Raises:
         MissingDependencyError: The package is not installed.
-        ExportError: It cannot run the file in any arena; the text has its own complaint.
+        ExportError: It cannot run the file in any arena; the text has its own complaint. Or the
+            search took too long.
     """
     tflite_micro()
     command = [sys.executable, str(Path(__file__).with_name(_CHILD)), str(model_file)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=_LIMIT_S, errors="replace"
-    )
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_LIMIT_S, errors="replace"
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(
+            f"the search for the smallest arena of '{model_file.name}' "
+            f"({model_file.stat().st_size:,} bytes) took more than {_LIMIT_S} s; choose a target "
+            "with LiteRT."
+        ) from error
     found = json.loads(done.stdout or "{}") if done.returncode == 0 else {}
     if "smallest" not in found:
         raise ExportError(
@@ -65,6 +73,7 @@ def _complaint(text: str) -> str:
     return ((telling or lines or ["it said nothing"])[-1][:200]).rstrip(".") + "."
 
 
+@final
 class Interpreter:
     """A file in an arena of a given size: integers in, integers out, in TFLite's layout."""
 

@@ -1,13 +1,14 @@
 """From a .tflite file to a project for a microcontroller, with an arena that was measured."""
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 from torchedge.errors import BudgetError, ExportError
-from torchedge.export.artifact import Artifact, Format, write_artifact
+from torchedge.export.artifact import Artifact, Format
 from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge.export.step import write_result
 from torchedge_tflite.flatbuffer import FlatModel, read_model
 from torchedge_tflite.step import MODEL_FILE
 from torchedge_tflite_micro.boards import Board
@@ -85,27 +86,20 @@ class TFLiteToMicro:
         write_project(project, folder)
         for name in (MODEL_FILE, SAMPLES_FILE):
             shutil.copyfile(source.file(name), folder / name)
-        return write_artifact(
-            replace(
-                source,
-                path=folder,
-                format=self.produces,
-                made_by=(*source.made_by, type(self).__name__),
-                details={
-                    **source.details,
-                    "deployed_files": [MODEL_FILE],
-                    "project": project.name,
-                    "operators": list(model_operators(flat)),
-                    "arena_bytes": arena,
-                    "smallest_arena_bytes": smallest,
-                    "kernels": self.board.kernels,
-                    "golden_samples": len(golden),
-                    "simulator": simulated,
-                    "tflite_micro": VERSION,
-                    "fit": fit.to_dict(),
-                },
-            )
-        )
+        details = {
+            **source.details,
+            "deployed_files": [MODEL_FILE],
+            "project": project.name,
+            "operators": list(model_operators(flat)),
+            "arena_bytes": arena,
+            "smallest_arena_bytes": smallest,
+            "kernels": self.board.kernels,
+            "golden_samples": len(golden),
+            "simulator": simulated,
+            "tflite_micro": VERSION,
+            "fit": fit.to_dict(),
+        }
+        return write_result(self, source, folder, details)
 
     def _arena(self, smallest: int, flat: FlatModel) -> int:
         needed = arena_bytes(smallest, flat, self.board.kernels)

@@ -13,7 +13,6 @@ import cyclopts
 
 from torchedge import __version__
 from torchedge.cli.benchmark import benchmark
-from torchedge.cli.compare import compare
 from torchedge.cli.export import export
 from torchedge.cli.targets import targets
 from torchedge.errors import TorchedgeError
@@ -33,7 +32,7 @@ def _app() -> cyclopts.App:
         version=__version__,
         suppress_keyboard_interrupt=False,
     )
-    for command in (export, benchmark, compare, targets):
+    for command in (export, benchmark, targets):
         app.command(command)
     for entry in entry_points(group=COMMANDS_GROUP):
         command = entry.load()

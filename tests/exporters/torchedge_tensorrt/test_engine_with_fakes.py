@@ -6,7 +6,7 @@ import pytest
 
 from tests.exporters.torchedge_tensorrt.fake_tensorrt import fake_tensorrt
 from torchedge.errors import ExportError, MissingDependencyError
-from torchedge.export import Artifact
+from torchedge.export import Artifact, load_artifact
 from torchedge_tensorrt.engine import OnnxToTensorRT
 
 
@@ -40,3 +40,19 @@ def test_without_even_a_fake_tensorrt_the_package_is_named(
     monkeypatch.setitem(sys.modules, "tensorrt", module)
     with pytest.raises(MissingDependencyError, match="pip install tensorrt"):
         OnnxToTensorRT(gpu="8.9").export(bundle, tmp_path)
+
+
+def test_a_cache_of_another_model_builds_no_engine_with_a_fake_tensorrt(
+    copied_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt("8.5.2.2"))
+    bundle = load_artifact(copied_bundle)
+    step = OnnxToTensorRT(gpu="8.9", calibration="cache")
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    step.export(bundle, first)
+    (copied_bundle / "model_fp32.onnx").write_bytes(b"another model")
+    with pytest.raises(ExportError, match="made for another model"):
+        step.export(bundle, second)
+    assert not list(second.iterdir())

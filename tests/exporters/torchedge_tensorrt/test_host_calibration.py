@@ -8,14 +8,12 @@ from PIL import Image
 from tests.exporters.torchedge_tensorrt.entropy_by_hand import entropy_scale
 from tests.exporters.torchedge_tensorrt.graphs import Chain, save
 from torchedge.cli import main
-from torchedge.errors import ArtifactError, CalibrationError
+from torchedge.errors import CalibrationError
 from torchedge_tensorrt.calibration_cache import format_cache, parse_cache
-from torchedge_tensorrt.host_calibration import (
-    calibrate_onnx,
-    folder_batches,
-    require_pair,
-    write_calibration,
-)
+from torchedge_tensorrt.calibration_record import write_calibration
+from torchedge_tensorrt.device_scripts.build_engine import BuildError, check_pair
+from torchedge_tensorrt.host_calibration import calibrate_onnx
+from torchedge_tensorrt.sample_folder import folder_batches
 
 
 @pytest.fixture
@@ -70,17 +68,19 @@ def test_a_cache_of_another_model_or_with_changed_scales_is_refused(
     folder = tmp_path / "calibration"
     folder.mkdir()
     write_calibration(calibrate_onnx(model, [(data(1)[0],)]), folder, (8, 5, 2))
-    require_pair(folder, model)
+    copied = folder / "model_fp32.onnx"
+    copied.write_bytes(model.read_bytes())
+    check_pair(str(folder))
     cache = folder / "calibration.cache"
     text = cache.read_text()
     cache.write_text(text.replace("TRT-8502", "TRT-100300"))
-    require_pair(folder, model)  # a board rewrites the first line
+    check_pair(str(folder))  # a board rewrites the first line
     cache.write_text(text.replace("nothing: 3f", "nothing: 40"))
-    with pytest.raises(ArtifactError, match="were changed since"):
-        require_pair(folder, model)
-    model.write_bytes(model.read_bytes() + b"\n")
-    with pytest.raises(ArtifactError, match="was made for the model"):
-        require_pair(folder, model)
+    with pytest.raises(BuildError, match="was changed after the calibration"):
+        check_pair(str(folder))
+    copied.write_bytes(model.read_bytes() + b"\n")
+    with pytest.raises(BuildError, match="was made for another model"):
+        check_pair(str(folder))
 
 
 def test_a_folder_of_pictures_is_scaled_and_normalised(model: Path, tmp_path: Path) -> None:

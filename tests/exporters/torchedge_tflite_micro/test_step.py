@@ -13,6 +13,7 @@ from torchedge.export import load_artifact
 from torchedge.export.samples import SAMPLES_FILE, load_samples
 from torchedge_tflite.flatbuffer import parse, read_model
 from torchedge_tflite.simulator import Simulator
+from torchedge_tflite_micro import runtime
 from torchedge_tflite_micro.boards import BOARDS
 from torchedge_tflite_micro.operators import require_runnable, resolver_method
 from torchedge_tflite_micro.runner import TFLiteMicroRunner
@@ -262,3 +263,9 @@ def test_a_defect_of_either_implementation_stops_the_export(tflite_artifact, out
     monkeypatch.setattr(program, "_KERNELS", {"FULLY_CONNECTED": wrong})
     with pytest.raises(VerificationError, match="simulator differ in"):
         TFLiteToMicro(board=NANO).export(tflite_artifact(dense()), out)
+
+
+def test_a_search_for_the_arena_that_takes_too_long_is_one_line(tflite_artifact, monkeypatch):
+    monkeypatch.setattr(runtime, "_LIMIT_S", 0.01)
+    with pytest.raises(ExportError, match=r"smallest arena of 'model.tflite'.*more than 0\.01 s"):
+        runtime.smallest_arena(tflite_artifact.file(MODEL_FILE))

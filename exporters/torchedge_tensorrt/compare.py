@@ -1,4 +1,4 @@
-"""``torchedge compare``."""
+"""``torchedge compare``: what the boards' benchmark.json files say, side by side."""
 
 import json
 from pathlib import Path
