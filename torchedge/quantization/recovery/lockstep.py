@@ -74,8 +74,7 @@ def layer_steps(
     """Walk both networks in execution order and stop at every weighted layer.
 
     A layer that is called several times is walked through without a stop: a change that suits one
-    call would spoil the others; so is one that was left in float. Memory is that of the tensors
-    still to be read, for all batches.
+    call would spoil the others. Memory is that of the tensors still to be read, for all batches.
 
     Args:
         model: A calibrated model from ``prepare_qat``, in evaluation mode.
@@ -94,9 +93,7 @@ def layer_steps(
             return
         _run(theirs, twin)
         layer = model.get_submodule(str(node.target)) if node.op == "call_module" else None
-        on_integers = isinstance(layer, QuantizedLayer) and not layer.kept_in_float
-        if on_integers and calls[node.target] == 1:
-            assert isinstance(layer, QuantizedLayer)
+        if isinstance(layer, QuantizedLayer) and calls[node.target] == 1:
             yield LayerStep(
                 name=str(node.target),
                 layer=layer,

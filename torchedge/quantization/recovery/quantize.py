@@ -83,8 +83,8 @@ def quantize(
             and their activations are held in memory.
         effort: ``fast`` only corrects biases, ``balanced`` does everything but the long search for
             roundings, ``best`` that too; or a :class:`Recovery` of one's own.
-        float_layers: Paths of layers that stay in float, with the activations that only they read
-            and write; :func:`~torchedge.quantization.diagnostics.choose_bits` finds those that
+        float_layers: Paths of layers whose weights stay in float, with the activations that only
+            they read and write; :func:`~torchedge.quantization.diagnostics.choose_bits` finds those that
             lose the most.
         seed: Of the choice of positions in images; the same seed gives the same model.
 
@@ -132,7 +132,7 @@ def _set_layers_enabled(model: nn.Module, *, enabled: bool) -> None:
 def _recover(model: nn.Module, batches: tuple[Tensor, ...], recovery: Recovery, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for step in layer_steps(model, in_float(model), batches):
-        if recovery.weight_scales or recovery.rounding:
+        if step.layer.enabled and (recovery.weight_scales or recovery.rounding):
             target = reconstruction(step, generator)
             if recovery.weight_scales:
                 step.layer.weight_scale = choose_scale(step.layer, target)

@@ -197,6 +197,17 @@ def test_a_layer_left_in_float_keeps_its_weights_and_reads_what_was_not_rounded(
     assert not torch.equal(found["project"], expected["project"])
 
 
+def test_behind_layers_on_integers_a_layer_in_float_still_has_the_float_networks_mean(net, images):
+    recovery = Recovery(equalize=False)
+    model = quantize(net, LOW_BITS, [images], effort=recovery, float_layers=["project"])
+    exact = outputs_of_layers(float_twin(prepare_qat(net, LOW_BITS, (images[:1],))), images)
+    found = outputs_of_layers(model, images)["project"]
+    assert not torch.equal(found, exact["project"])  # its input is rounded
+    torch.testing.assert_close(
+        found.mean((0, 2, 3)), exact["project"].mean((0, 2, 3)), rtol=1e-4, atol=1e-5
+    )
+
+
 def test_a_layer_to_leave_in_float_that_is_not_there_is_named(net, images):
     with pytest.raises(UnknownNameError, match=r"no quantised layer 'stem'; it has stem\.0"):
         quantize(net, LOW_BITS, [images], float_layers=["stem"])
