@@ -266,6 +266,7 @@ def test_a_defect_of_either_implementation_stops_the_export(tflite_artifact, out
 
 
 def test_a_search_for_the_arena_that_takes_too_long_is_one_line(tflite_artifact, monkeypatch):
+    file = tflite_artifact(convolution()).file(MODEL_FILE)
     monkeypatch.setattr(runtime, "_LIMIT_S", 0.01)
     with pytest.raises(ExportError, match=r"smallest arena of 'model.tflite'.*more than 0\.01 s"):
-        runtime.smallest_arena(tflite_artifact.file(MODEL_FILE))
+        smallest_arena(file)
