@@ -84,8 +84,8 @@ def quantize(
         effort: ``fast`` only corrects biases, ``balanced`` does everything but the long search for
             roundings, ``best`` that too; or a :class:`Recovery` of one's own.
         float_layers: Paths of layers whose weights stay in float, with the activations that only
-            they read and write; :func:`~torchedge.quantization.diagnostics.choose_bits` finds those that
-            lose the most.
+            they read and write; :func:`~torchedge.quantization.diagnostics.choose_bits` finds those
+            that lose the most.
         seed: Of the choice of positions in images; the same seed gives the same model.
 
     Raises:
