@@ -118,15 +118,17 @@ class IntegerProgram(fx.Interpreter):
             if quantizer.target is not _QUANTIZE or not isinstance(quantizer.args[0], fx.Node):
                 continue
             node = _before_clip(quantizer.args[0])
-            if node is None:
-                continue
-            grid = self._grid(quantizer)
-            if node.target in _WEIGHTED and self._has_integer_operands(node):
-                yield node, partial(self._weighted, result=grid)
-            elif node.target in _ADDITIONS and self._adds_integers(node):
-                yield node, partial(self._added, result=grid)
-            elif self._averages_integers(node):
-                yield node, partial(self._averaged, result=grid)
+            compute = None if node is None else self._on_integers(node)
+            if node is not None and compute is not None:
+                yield node, partial(compute, result=self._grid(quantizer))
+
+    def _on_integers(self, node: fx.Node) -> Callable[..., Tensor] | None:
+        """How a node is computed whose operands are on grids; ``None`` for any other."""
+        if node.target in _WEIGHTED:
+            return self._weighted if self._has_integer_operands(node) else None
+        if node.target in _ADDITIONS:
+            return self._added if self._adds_integers(node) else None
+        return self._averaged if self._averages_integers(node) else None
 
     def _grid(self, quantizer: fx.Node) -> _Grid:
         scale, zero_point = (self._constant(quantizer.args[index]) for index in (1, 2))

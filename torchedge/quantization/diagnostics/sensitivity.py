@@ -156,11 +156,8 @@ def _try_all(baseline: Run, layers: dict[str, _Layer], tally: "_Tally", labels: 
             result = baseline.step(node)
             continue
         if node is layer.calls[0]:
-            for width in layer.variants:
-                if width != FLOAT_BITS:
-                    trials[layer.name, width] = _finished(
-                        baseline.fork(), nodes[place:], layer, width
-                    )
+            for width in (bits for bits in layer.variants if bits != FLOAT_BITS):
+                trials[layer.name, width] = _finished(baseline.fork(), nodes[place:], layer, width)
         x = baseline.input_of(node)
         result = baseline.step(node)
         if not tally.samples:
