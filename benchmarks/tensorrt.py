@@ -1,6 +1,6 @@
 """Bundles of four networks for every TensorRT target, checked as far as this goes without a GPU.
 
-    python benchmarks/tensorrt.py [NAME ...]
+    python -m benchmarks.tensorrt [NAME ...]
 
 For each network and opset ONNX Runtime is compared with PyTorch; for each target the rules are
 checked on the bundle's Q/DQ model and the calibration cache is held against the float model.
@@ -17,7 +17,7 @@ from typing import Any
 import cyclopts
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from torchedge.backends import TENSORRT
 from torchedge.compressed import CompressedModel, TorchRunner
@@ -77,7 +77,7 @@ def main(*names: str) -> None:
 
 
 def _rows(name: str, folder: Path) -> list[dict[str, Any]]:
-    source = _trained(name, folder / "torch")
+    source = saved(name, *prepared_network(name), folder / "torch")
     rows = []
     onnx: dict[int, Artifact] = {}
     for opset in _OPSETS:
@@ -93,13 +93,18 @@ def _rows(name: str, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _trained(name: str, folder: Path) -> Artifact:
+def prepared_network(name: str) -> tuple[nn.Module, Tensor]:
+    """A network of :data:`NETWORKS`, ready to be calibrated, and the images for that."""
     torch.manual_seed(0)
     make, shape = NETWORKS[name]
     network, images = make().train(), torch.randn(_SAMPLES, *shape)
     with torch.no_grad():
         network(images)  # statistics of the batch norms
-    prepared = prepare_qat(network.eval(), TENSORRT, (images[:1],))
+    return prepare_qat(network.eval(), TENSORRT, (images[:1],)), images
+
+
+def saved(name: str, prepared: nn.Module, images: Tensor, folder: Path) -> Artifact:
+    """Calibrate with entropy and save as a recipe would."""
     return CompressedModel(
         module=calibrate(prepared, [images]),
         example_inputs=(images[:1],),
