@@ -3,7 +3,7 @@
     python -m benchmarks.tensorrt_entropy [NAME ...]
 
 For each network three sets of scales are held against
-``tests/exporters/torchedge_tensorrt/entropy_by_hand.py``, which tries one candidate after the other:
+``tests/exporters/torchedge_tensorrt/entropy_by_hand.py``, which tries candidate after candidate:
 those of ``torchedge calibration create`` on the float network (every float tensor), those of the
 network's quantisers (rounded up to four significant bits, see ADR 18), and those of the
 bundle's calibration.cache. No tensor is left out. Written to runs/tensorrt_entropy.json as well.
