@@ -22,7 +22,7 @@ class OnnxToTensorRT:
     the version of TensorRT. It is never called an engine for a Jetson.
 
     Args:
-        precision: ``int8``, or ``fp16`` before TensorRT 11, which takes types from the file.
+        precision: ``int8``, or ``fp16``; TensorRT 11 takes that from ``model_fp16.onnx``.
         calibration: ``qdq``, or ``cache`` before TensorRT 11.
         workspace_mib: Memory that the builder may use.
         dla_core: Deep learning accelerator, with the GPU as fall-back.

@@ -21,10 +21,11 @@ from torchedge_tensorrt.calibration_record import (
 from torchedge_tensorrt.jetpacks import Version, oldest_tensorrt
 from torchedge_tensorrt.platforms import Platform, Precision, require_precision
 
-__all__ = ["CACHE_FILE", "PLAIN_FILE", "QUANTIZED_FILE", "OnnxToTensorRTBundle"]
+__all__ = ["CACHE_FILE", "HALF_FILE", "PLAIN_FILE", "QUANTIZED_FILE", "OnnxToTensorRTBundle"]
 
 QUANTIZED_FILE = "model_qdq.onnx"
 PLAIN_FILE = "model_fp32.onnx"
+HALF_FILE = "model_fp16.onnx"
 _SCRIPTS = ("build_engine.py", "benchmark.py")
 
 
@@ -58,7 +59,7 @@ class OnnxToTensorRTBundle:
         require_precision(self.platform, self.precision)
         samples = load_samples(source.file(SAMPLES_FILE))
         shutil.copyfile(source.file(FLOAT_FILE), folder / PLAIN_FILE)
-        details = self._details(source)
+        details = self._details(source) | self._half(folder)
         if self.precision == "int8":
             if source.scheme is not None:
                 TENSORRT_LIMITS.require(source.scheme)
@@ -68,6 +69,20 @@ class OnnxToTensorRTBundle:
         details |= self._golden(source, samples, folder)
         self._write_scripts(source, folder)
         return write_result(self, source, folder, details)
+
+    def _half(self, folder: Path) -> dict[str, Any]:
+        """TensorRT 11 builds FP16 from a float16 file only; boards that never get it need none."""
+        from torchedge_onnx.census import read_model
+        from torchedge_onnx.half import half_precision
+
+        if not self.platform.may_have_tensorrt_11:
+            return {}
+        try:
+            half = half_precision(read_model(folder / PLAIN_FILE))
+        except ExportError as error:
+            return {"fp16_file": f"left out: {error}"}
+        (folder / HALF_FILE).write_bytes(half.SerializeToString())
+        return {"fp16_file": HALF_FILE}
 
     def _calibrated(self, source: Artifact, samples: Samples, folder: Path) -> dict[str, Any]:
         from torchedge_tensorrt.ranges import tensor_scales
@@ -119,6 +134,7 @@ class OnnxToTensorRTBundle:
             "name": source.name,
             "platform": self.platform,
             "precision": self.precision,
+            "has_half": (folder / HALF_FILE).is_file(),
             "opset": source.details.get("opset"),
             "oldest": _text(oldest_tensorrt(source.details.get("opset") or self.platform.opset)),
         }

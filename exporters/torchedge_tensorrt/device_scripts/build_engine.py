@@ -23,6 +23,7 @@ LEAST_COSINE = 0.99
 FLOOR_MIB = 512  # of free memory, chosen with care and not measured; plus a share of the model
 ENGINES = "engines.json"
 FP16_ENGINE = "model_fp16.engine"
+HALF_FILE = "model_fp16.onnx"  # for TensorRT 11, which takes types from the file
 
 
 class BuildError(Exception):
@@ -193,8 +194,8 @@ def check_options(options, version, has_calibrators, has_fp16):
         raise BuildError("TensorRT {} has no calibrators; leave out --calibration cache.".format(name))
     if options.precision == "fp16" and not has_fp16:
         raise BuildError(
-            "TensorRT {} takes its precision from the ONNX file and cannot be asked for FP16; "
-            "leave out --precision fp16.".format(name)
+            "TensorRT {} takes its precision from the ONNX file, and this bundle has no {}; leave out "
+            "--precision fp16.".format(name, HALF_FILE)
         )
     if options.dla is not None:
         check_dla(options, tuple(version))
@@ -221,9 +222,16 @@ def check_static(manifest):
             )
 
 
-def model_file(options):
-    """The ONNX file that fits the kind of calibration."""
+def model_file(options, version=(8,)):
+    """The ONNX file that fits the kind of calibration, and from TensorRT 11 on the precision."""
+    if options.precision == "fp16" and tuple(version) >= (11,):
+        return HALF_FILE
     return "model_fp32.onnx" if options.calibration == "cache" or options.precision == "fp16" else "model_qdq.onnx"
+
+
+def has_half(folder):
+    """Whether TensorRT 11 can build in FP16 from this bundle."""
+    return os.path.exists(os.path.join(folder, HALF_FILE))
 
 
 # --- building with the module ---------------------------------------------------------------------
@@ -232,7 +240,8 @@ def model_file(options):
 def build_with_module(trt, folder, options):
     """Engine bytes and layer information, through the tensorrt module."""
     version = version_numbers(trt.__version__)
-    check_options(options, version, hasattr(trt, "IInt8EntropyCalibrator2"), hasattr(trt.BuilderFlag, "FP16"))
+    has_fp16 = hasattr(trt.BuilderFlag, "FP16") or has_half(folder)
+    check_options(options, version, hasattr(trt, "IInt8EntropyCalibrator2"), has_fp16)
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
     check_builder(builder, options)
@@ -241,7 +250,9 @@ def build_with_module(trt, folder, options):
         flags |= 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)
-    parse(parser, os.path.join(folder, model_file(options)))
+    if options.dla is not None and hasattr(trt, "OnnxParserFlag") and hasattr(trt.OnnxParserFlag, "ADJUST_FOR_DLA"):
+        parser.set_flag(trt.OnnxParserFlag.ADJUST_FOR_DLA)
+    parse(parser, os.path.join(folder, model_file(options, version)))
     config = builder.create_builder_config()
     configure(trt, config, options)
     calibrator = None
@@ -357,10 +368,10 @@ def engine_layers(trt, logger, plan):
 def build_with_trtexec(trtexec, folder, options, run=subprocess.Popen):
     """Engine bytes and layer information, through trtexec."""
     version = trtexec_version(trtexec, run)
-    check_options(options, version, version < (11,), version < (11,))
+    check_options(options, version, version < (11,), version < (11,) or has_half(folder))
     with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as scratch:
         engine, layers = os.path.join(scratch, "model.engine"), os.path.join(scratch, "layers.json")
-        command = [trtexec, "--onnx=" + os.path.join(folder, model_file(options))]
+        command = [trtexec, "--onnx=" + os.path.join(folder, model_file(options, version))]
         command += ["--saveEngine=" + engine] + trtexec_flags(version, options, layers)
         if options.calibration == "cache":
             cache = os.path.join(scratch, "calibration.cache")
@@ -775,8 +786,8 @@ def main(argv=None):
     print("board '{}', L4T {}, TensorRT {}".format(device_model() or "no Jetson", l4t_release() or "not known", dotted(version)))
     entries = [build(module, trtexec, HERE, options, manifest)]
     if options.fp16_beside and options.precision == "int8":
-        if tuple(version) >= (11,):
-            print("FP16 engine: not built, TensorRT 11 takes its precision from the ONNX file")
+        if tuple(version) >= (11,) and not has_half(HERE):
+            print("FP16 engine: not built, TensorRT 11 needs {} for it".format(HALF_FILE))
         else:
             options.precision, options.calibration = "fp16", "qdq"
             options.out = os.path.join(os.path.dirname(options.out), FP16_ENGINE)

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import onnx
+
 from tests.exporters.torchedge_tensorrt.device_outputs import LAYERS_BEFORE_11, LAYERS_FROM_11
 from tests.exporters.torchedge_tensorrt.tensorrt_members import (
     Version,
@@ -259,7 +261,8 @@ def _plan(version: Version, network: Any, config: Any) -> bytearray | None:
     asked["parser_flags"] = network._parser_flags
     asked["WORKSPACE"] = asked.get("WORKSPACE") or given["max_workspace_size"]
     asked["verbosity"] = given["profiling_verbosity"].name if version >= (8, 2) else None
-    asked["half"] = network._onnx.count(b"model_fp16") > 0
+    kinds = {tensor.data_type for tensor in onnx.load_from_string(network._onnx).graph.initializer}
+    asked["half"] = onnx.TensorProto.FLOAT16 in kinds
     return bytearray(json.dumps(asked).encode())
 
 
