@@ -15,7 +15,7 @@ import math
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cyclopts
 import numpy as np
@@ -36,6 +36,9 @@ from torchedge_tensorrt.host_calibration import calibrate_onnx
 from torchedge_tensorrt.platforms import PLATFORMS
 from torchedge_tensorrt.ranges import float_tensors, trained_scales
 from torchedge_tensorrt.step import CACHE_FILE, PLAIN_FILE, QUANTIZED_FILE, OnnxToTensorRTBundle
+
+if TYPE_CHECKING:
+    import onnx
 
 Scales: TypeAlias = dict[str, float]
 Values: TypeAlias = dict[str, list[Array]]
@@ -65,12 +68,13 @@ def _rows(name: str, folder: Path) -> list[dict[str, Any]]:
     found, expected = _quantisers(prepared, images)
     bundle = _bundle(saved(name, prepared, images, folder / "torch"), folder)
     single = [(image[None],) for image in images.numpy()]
-    by_hand = _by_hand(bundle.file(PLAIN_FILE), single)
+    plain = read_model(bundle.file(PLAIN_FILE))
+    by_hand = _by_hand(plain, float_tensors(plain), single)
     host = calibrate_onnx(bundle.file(PLAIN_FILE), single).scales
     return [
         {"network": name, "scales": "calibration create", **_counted(host, by_hand)},
         {"network": name, "scales": "quantisers", **_counted(found, expected)},
-        {"network": name, "scales": "bundle", **_of_bundle(bundle, by_hand, expected)},
+        {"network": name, "scales": "bundle", **_of_bundle(bundle, expected, single)},
     ]
 
 
@@ -106,17 +110,18 @@ def _bundle(source: Artifact, folder: Path) -> Artifact:
     return step.export(TorchToOnnx(opset=13, integer_weights=False).export(source, onnx), place)
 
 
-def _by_hand(plain: Path, batches: list[tuple[Array, ...]]) -> Scales:
-    """Brute-force scale of every float tensor of the float network."""
-    model = read_model(plain)
+def _by_hand(
+    model: "onnx.ModelProto", names: tuple[str, ...], batches: list[tuple[Array, ...]]
+) -> Scales:
+    """Brute-force scale of tensors of the float network."""
     (given,) = (value.name for value in real_inputs(model))
-    computed = [name for name in float_tensors(model) if name != given]
+    computed = [name for name in names if name != given]
     session = open_observed(model, computed)
     values: Values = {}
     for (batch,) in batches:
         for name, array in zip([given, *computed], [batch, *session(batch)], strict=True):
             values.setdefault(name, []).append(np.asarray(array, np.float32))
-    return {name: float(entropy_scale(arrays)) for name, arrays in values.items()}
+    return {name: float(entropy_scale(values[name])) for name in names}
 
 
 def _counted(found: Scales, by_hand: Scales) -> dict[str, int]:
@@ -125,23 +130,22 @@ def _counted(found: Scales, by_hand: Scales) -> dict[str, int]:
     return {"tensors": len(names), "equal": equal}
 
 
-def _of_bundle(bundle: Artifact, by_hand: Scales, quantisers: Scales) -> dict[str, int]:
+def _of_bundle(
+    bundle: Artifact, quantisers: Scales, batches: list[tuple[Array, ...]]
+) -> dict[str, int]:
     """Trained and shared scales are a quantiser's; the others are searched for by hand."""
     _, scales = read_cache(bundle.file(CACHE_FILE))
     trained = trained_scales(read_model(bundle.file(QUANTIZED_FILE)))
-    of_quantisers = set(quantisers.values())
-    counts = {"tensors": len(by_hand), "equal": 0, "trained": 0, "shared": 0, "searched": 0}
-    for name in by_hand.keys() & scales.keys():
-        if name in trained:
-            counts["trained"] += 1
-            counts["equal"] += scales[name] == trained[name] and trained[name] in of_quantisers
-        elif scales[name] in of_quantisers:
-            counts["shared"] += 1
-            counts["equal"] += 1
-        else:
-            counts["searched"] += 1
-            counts["equal"] += scales[name] == by_hand[name]
-    return counts
+    plain, of_quantisers = read_model(bundle.file(PLAIN_FILE)), set(quantisers.values())
+    names = float_tensors(plain)
+    shared = {n for n in names if n not in trained and scales.get(n) in of_quantisers}
+    searched = tuple(n for n in names if n not in trained and n not in shared)
+    # ONNX Runtime fuses what is not asked for, so the same tensors are asked for as in the export.
+    by_hand = _by_hand(plain, searched, batches)
+    equal = len(shared) + sum(scales.get(name) == by_hand[name] for name in searched)
+    equal += sum(scales.get(n) == trained[n] in of_quantisers for n in names if n in trained)
+    counts = {"trained": len(trained), "shared": len(shared), "searched": len(searched)}
+    return {"tensors": len(names), "equal": equal, **counts}
 
 
 if __name__ == "__main__":

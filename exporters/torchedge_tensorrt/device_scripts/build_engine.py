@@ -17,6 +17,14 @@ import subprocess
 import sys
 import tempfile
 
+TYPE_CHECKING = False  # mypy takes it for true
+if TYPE_CHECKING:
+    import typing
+
+    import tensorrt
+
+    from torchedge_tensorrt.api import TensorRT
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 LEAST_COSINE = 0.99
@@ -237,7 +245,7 @@ def has_half(folder):
 # --- building with the module ---------------------------------------------------------------------
 
 
-def build_with_module(trt, folder, options):
+def build_with_module(trt: "TensorRT", folder, options):
     """Engine bytes and layer information, through the tensorrt module."""
     version = version_numbers(trt.__version__)
     has_fp16 = hasattr(trt.BuilderFlag, "FP16") or has_half(folder)
@@ -270,7 +278,7 @@ def build_with_module(trt, folder, options):
     return bytes(plan), engine_layers(trt, logger, plan)
 
 
-def check_builder(builder, options):
+def check_builder(builder: "tensorrt.Builder", options):
     """Ask the GPU itself, where this version answers."""
     if options.precision == "int8" and not getattr(builder, "platform_has_fast_int8", True):
         raise BuildError("this GPU has no INT8 arithmetic; use --precision fp16.")
@@ -282,7 +290,7 @@ def check_builder(builder, options):
         )
 
 
-def parse(parser, path):
+def parse(parser: "tensorrt.OnnxParser", path):
     """Read the ONNX file, or fail with the parser's own words."""
     with open(path, "rb") as stream:
         if parser.parse(stream.read()):
@@ -291,12 +299,12 @@ def parse(parser, path):
     raise BuildError("TensorRT cannot read {}: {}".format(os.path.basename(path), "; ".join(messages)))
 
 
-def configure(trt, config, options):
+def configure(trt: "TensorRT", config: "tensorrt.IBuilderConfig", options):
     """Workspace, precisions, accelerator and detailed layer information, where this version has them."""
     if hasattr(config, "set_memory_pool_limit"):
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     else:
-        config.max_workspace_size = options.workspace_mib << 20
+        setattr(config, "max_workspace_size", options.workspace_mib << 20)  # before TensorRT 8.4
     for name in ("FP16",) if options.precision == "fp16" else ("INT8", "FP16"):
         if hasattr(trt.BuilderFlag, name):
             config.set_flag(getattr(trt.BuilderFlag, name))
@@ -308,7 +316,7 @@ def configure(trt, config, options):
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
 
 
-def load_timing_cache(config, options):
+def load_timing_cache(config: "tensorrt.IBuilderConfig", options):
     """Reuse kernel timings of earlier builds; False where this version has no such thing."""
     if not hasattr(config, "create_timing_cache"):
         return False
@@ -319,17 +327,23 @@ def load_timing_cache(config, options):
     return bool(config.set_timing_cache(config.create_timing_cache(earlier), False))
 
 
-def save_timing_cache(config, options):
+def save_timing_cache(config: "tensorrt.IBuilderConfig", options):
     """Keep the kernel timings for the next build."""
     write(options.timing_cache, bytes(config.get_timing_cache().serialize()))
 
 
-def cache_only_calibrator(trt, cache):
+def cache_only_calibrator(trt: "TensorRT", cache):
     """A calibrator that has a table and no data, and knows what it was asked for."""
 
-    class Calibrator(trt.IInt8EntropyCalibrator2):
+    of_this_version = trt.IInt8EntropyCalibrator2
+    if TYPE_CHECKING:
+        base: "typing.TypeAlias" = tensorrt.IInt8EntropyCalibrator2
+    else:
+        base = of_this_version
+
+    class Calibrator(base):
         def __init__(self):
-            trt.IInt8EntropyCalibrator2.__init__(self)
+            base.__init__(self)
             self.was_read = False
             self.asked_for_data = False
 
@@ -350,7 +364,7 @@ def cache_only_calibrator(trt, cache):
     return Calibrator()
 
 
-def engine_layers(trt, logger, plan):
+def engine_layers(trt: "TensorRT", logger: "tensorrt.Logger", plan: "tensorrt.IHostMemory"):
     """Layer information as parsed JSON, or None before TensorRT 8.2."""
     engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
     if engine is None or not hasattr(engine, "create_engine_inspector"):
@@ -558,7 +572,7 @@ class CudaMemory(object):
         self.pointers = []
 
 
-def answers_of_module(trt, plan, batches, manifest, memory=None):
+def answers_of_module(trt: "TensorRT", plan: bytes, batches, manifest, memory=None):
     """What the engine answers to each batch, through the module and libcudart."""
     try:
         memory = memory or CudaMemory()
@@ -573,14 +587,15 @@ def answers_of_module(trt, plan, batches, manifest, memory=None):
         memory.free()
 
 
-def tensor_names(engine):
+def tensor_names(engine: "tensorrt.ICudaEngine"):
     """Names of inputs and outputs in the order of execute_v2's pointers."""
     if hasattr(engine, "num_io_tensors"):
         return [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    return [engine.get_binding_name(index) for index in range(engine.num_bindings)]
+    name_of, count = getattr(engine, "get_binding_name"), getattr(engine, "num_bindings")  # before 8.5
+    return [name_of(index) for index in range(count)]
 
 
-def one_answer(context, names, pair, manifest, memory):
+def one_answer(context: "tensorrt.IExecutionContext", names, pair, manifest, memory):
     """The outputs for one batch, in the manifest's order."""
     inputs, expected = pair
     pointers = {}
