@@ -70,8 +70,8 @@ def replace_input(model: onnx.ModelProto, old: str, new: str) -> None:
 
 
 def add_constant(model: onnx.ModelProto, name: str, array: Constant) -> None:
-    """Add an initialiser."""
-    model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+    """Add an initialiser of the same shape; a number stays one."""
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
 
 
 def replace_node(model: onnx.ModelProto, old: onnx.NodeProto, new: list[onnx.NodeProto]) -> None:
