@@ -14,8 +14,13 @@ REPAIRS = ((" in: ", " in_: "), ("channel_axis: int)", "channel_axis: int = ...)
 
 
 def main() -> None:
-    """Write build/stubs; ends with 1 where a stub still does not parse."""
-    for file in metadata.files("tensorrt-stubs") or []:
+    """Write build/stubs, or the folder that is named; ends with 1 where one does not parse."""
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET
+    try:
+        files = metadata.files("tensorrt-stubs") or []
+    except metadata.PackageNotFoundError:
+        sys.exit("tensorrt-stubs is not installed; scripts/setup installs it.")
+    for file in files:
         if file.suffix != ".pyi":
             continue
         text = Path(str(file.locate())).read_text(encoding="utf-8")
@@ -24,7 +29,7 @@ def main() -> None:
             ast.parse("\n".join(lines))
         except SyntaxError as error:
             sys.exit(f"{file} of tensorrt-stubs does not parse: {error}; add it to REPAIRS.")
-        path = TARGET / str(file)
+        path = target / str(file)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -114,7 +114,7 @@ def read_text(path):
 
 def check_device(model, any_device, precision="int8"):
     """INT8 needs a GPU that has it; an unknown board is refused unless asked for."""
-    old = re.search(r"Jetson (Nano|TX1|TX2)", model)
+    old = re.search(r"Jetson (Nano|TX1|TX2)|quill", model)  # quill: a TX2 as JetPack 4 may name it
     if old and precision == "int8":
         raise BuildError(
             "{} has no INT8 arithmetic (its GPU is sm_53 or sm_62); use an Orin or Xavier, "

@@ -445,3 +445,81 @@ def test_type_stubs_in_the_place_of_a_fake_tensorrt_are_no_builder(
     monkeypatch.setenv("PATH", str(tmp_path))
     found = build_engine.find_builder(build_engine.arguments([]))
     assert found == (None, str(trtexec))
+
+
+def changed_manifest(folder: Path, **details: object) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["details"] |= details
+    path.write_text(json.dumps(manifest))
+
+
+def another_model(folder: Path, build_engine: ModuleType) -> None:
+    """Another model in place of the one that was calibrated, with a manifest that fits it."""
+    path = folder / "model_fp32.onnx"
+    path.write_bytes(b"another model")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][path.name]["sha256"] = build_engine.sha256_of(str(path))
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def open_shape(folder: Path, build_engine: ModuleType) -> None:
+    changed_manifest(folder, dla_cores=2)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["inputs"][0]["shape"][0] = "batch"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+BAD_INPUT: dict[str, tuple[Callable[[Path, ModuleType], object], str, str]] = {
+    "another board": (
+        lambda folder, script: changed_manifest(folder, device_model_names=["AGX Orin"]),
+        "",
+        "and this board says it is 'NVIDIA Jetson Orin Nano'",
+    ),
+    "an older TensorRT": (
+        lambda folder, script: changed_manifest(folder, tensorrt_at_least="8.6.0"),
+        "",
+        r"this board has TensorRT 8\.5\.2; the models \(opset 13\) are for 8\.6\.0 up to 12",
+    ),
+    "a newer TensorRT": (
+        lambda folder, script: changed_manifest(folder, tensorrt_below="8.5.0"),
+        "",
+        r"this board has TensorRT 8\.5\.2",
+    ),
+    "a cache of another model": (another_model, "", "was made for another model"),
+    "a changed file": (
+        lambda folder, script: (folder / "model_qdq.onnx").write_bytes(b"changed"),
+        "",
+        r"model_qdq\.onnx does not match its SHA-256",
+    ),
+    "too little memory": (
+        lambda folder, script: setattr(script, "FLOOR_MIB", 10**9),
+        "",
+        "MiB of memory are free and the build should have",
+    ),
+    "a GPU without INT8": (
+        lambda folder, script: setattr(script, "device_model", lambda: "NVIDIA Jetson TX2"),
+        "",
+        "NVIDIA Jetson TX2 has no INT8 arithmetic",
+    ),
+    "an open shape for the accelerator": (
+        open_shape,
+        "--dla 0 --calibration cache",
+        r"open shape \['batch', 1, 8, 8\], which the accelerator cannot run",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_refused_in_one_line_before_even_a_fake_trtexec_builds(
+    build: Build, build_engine: ModuleType, copied_bundle: Path, tmp_path: Path, case: str
+) -> None:
+    spoil, words, message = BAD_INPUT[case]
+    trtexec = write_fake_trtexec(tmp_path, 8502, layers=LAYERS_BEFORE_11)
+    build_engine.device_model = lambda: "NVIDIA Jetson Orin Nano"  # type: ignore[attr-defined]
+    spoil(copied_bundle, build_engine)
+    with pytest.raises(build_engine.BuildError, match=message) as error:
+        build_engine.main([*words.split(), "--trtexec", str(trtexec)])
+    assert "\n" not in str(error.value)
+    assert calls(tmp_path) == []
+    assert not list(copied_bundle.glob("*.engine*"))
