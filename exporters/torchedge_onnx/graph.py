@@ -20,6 +20,7 @@ __all__ = [
     "remove_unused",
     "replace_input",
     "replace_node",
+    "tensor_ranks",
     "tensor_shapes",
     "weight_chain",
     "weighted_macs",
@@ -115,6 +116,16 @@ def tensor_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
         if all(dim.HasField("dim_value") for dim in dims):
             shapes[info.name] = tuple(dim.dim_value for dim in dims)
     return shapes
+
+
+def tensor_ranks(model: onnx.ModelProto) -> dict[str, int]:
+    """Number of axes of every tensor that ONNX's shape inference knows, open sizes or not."""
+    graph = shape_inference.infer_shapes(model).graph
+    ranks: dict[str, int] = {t.name: len(t.dims) for t in graph.initializer}
+    for info in (*graph.input, *graph.value_info, *graph.output):
+        if info.type.tensor_type.HasField("shape"):
+            ranks[info.name] = len(info.type.tensor_type.shape.dim)
+    return ranks
 
 
 def weight_chain(node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto]) -> tuple[str, ...]:

@@ -43,7 +43,8 @@ def explicit_model(path: Path, scales: Mapping[str, float], tensorrt: Version) -
     """Put pairs where TensorRT fuses layers around them, and hold the result against its rules.
 
     Weights get a symmetric scale for each output channel, ``max|w| / 127``; they stay float values
-    before their pair. Biases stay in float. Zero pads are folded into their convolutions first.
+    before their pair. Biases stay in float. First zero pads are folded into their convolutions, and
+    a mean over all positions becomes a pool, which runs in INT8.
 
     Args:
         path: Float ONNX file of opset 13 or newer.
@@ -57,12 +58,13 @@ def explicit_model(path: Path, scales: Mapping[str, float], tensorrt: Version) -
     from torchedge_onnx.census import read_model
     from torchedge_onnx.integer_forms import fold_padding
     from torchedge_onnx.pairs import with_pairs
+    from torchedge_onnx.rewrites import mean_to_global_pool
     from torchedge_tensorrt.places import explicit_places
     from torchedge_tensorrt.rules import broken_rules
 
     source = read_model(path)
     _require_opset(path, source)
-    source = fold_padding(source)
+    source = mean_to_global_pool(fold_padding(source))
     places = explicit_places(source, frozenset(scales))
     layers = sum(len(readers) for readers in places.weights.values())
     if not layers:

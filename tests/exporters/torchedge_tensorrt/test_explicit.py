@@ -208,6 +208,40 @@ def test_a_zero_pad_is_folded_and_a_zero_channel_has_a_scale(tmp_path: Path) -> 
     assert broken_rules(result.model, TENSORRT) == ()
 
 
+def test_an_open_batch_is_no_hindrance_to_pads_and_means(tmp_path: Path) -> None:
+    net = Network()
+    net.constants |= {"pads": np.array([0, 0, 1, 1] * 2, np.int64), "zero": np.float32(0)}
+    net.node("Pad", ["x", "pads", "zero"], "padded")
+    net.conv("padded", "conv", (4, 4, 1, 1))
+    net.node("ReduceMean", ["conv"], "y", axes=[2, 3], keepdims=0)
+    shapes = {"x": SHAPE, "y": (1, 4)}
+    path = save(tmp_path / "m.onnx", net.nodes, net.constants, shapes, outputs=["y"])
+    model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    path.write_bytes(model.SerializeToString())
+    result, _ = explicit(path)
+    assert from_grid(result.model) == {"conv": ["x"], "y": ["conv"]}
+    path.write_bytes(result.model.SerializeToString())
+    (answer,) = open_model(path)(np.concatenate([x for (x,) in batches()]))
+    assert answer.shape == (4, 4)
+
+
+def test_a_pad_before_a_convolution_that_pads_by_the_size_of_its_input_is_not_folded(
+    tmp_path: Path,
+) -> None:
+    net = Network()
+    net.constants |= {"pads": np.array([0, 0, 1, 1] * 2, np.int64), "zero": np.float32(0)}
+    net.constants["w"] = np.ones((4, 4, 3, 3), np.float32)
+    net.node("Pad", ["x", "pads", "zero"], "padded")
+    net.node("Conv", ["padded", "w"], "m", auto_pad="SAME_UPPER", strides=[2, 2])
+    net.conv("m", "y")
+    shapes = {"x": SHAPE, "y": (1, 4, 5, 5)}
+    path = save(tmp_path / "m.onnx", net.nodes, net.constants, shapes, outputs=["y"])
+    result, _ = explicit(path)
+    assert result.float_layers == {"m": "a pad that cannot be folded comes before it"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
