@@ -5,18 +5,12 @@ Read from NVIDIA's own modules of 8.6.1, 10.0.1, 10.3.0, 10.16.1, 11.0.0 and 11.
 what no source gives to 8.0 to 8.5 counts from 8.6 on: rather a member too few than one too many.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
 
-Version = tuple[int, ...]
+Version = tuple  # of numbers; this file and the fakes also run under a board's Python 3.6
 
-
-class Member(NamedTuple):
-    """A member of a class; of the module itself where the class is ``module``."""
-
-    owner: str
-    name: str
-    since: Version
-    before: Version
+# A member of a class; of the module itself where the class is "module".
+Member = namedtuple("Member", "owner name since before")
 
 
 # From, up to and without: the members of a class.

@@ -116,6 +116,65 @@ def test_both_scripts_run_under_the_pythons_of_jetpack_with_a_fake_trtexec(
     assert [engine["gpu_compute_time_median_ms"] for engine in engines] == [2, 5]
 
 
+@pytest.fixture
+def fake_module(tmp_path: Path) -> Path:
+    """A folder where ``import tensorrt`` finds the fake, in syntax that Python 3.6 reads."""
+    folder = tmp_path / "packages"
+    for name in ("device_outputs", "fake_tensorrt", "tensorrt_members"):
+        path = folder / "tests" / "exporters" / "torchedge_tensorrt" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tree = ast.parse(Path(__file__).with_name(path.name).read_text())
+        path.write_text(ast.unparse(WithoutAnnotations().visit(tree)))
+    fake = "tests.exporters.torchedge_tensorrt.fake_tensorrt"
+    (folder / "tensorrt.py").write_text(
+        f"import ctypes, os, pathlib, sys\nfrom {fake} import FakeCudart, fake_tensorrt\n"
+        "module = sys.modules[__name__] = fake_tensorrt(os.environ['FAKE_VERSION'])\n"
+        "module.cudart = FakeCudart(pathlib.Path(os.environ['BUNDLE']))\n"
+        "ctypes.CDLL = lambda name: module.cudart\n"
+    )
+    return folder
+
+
+class WithoutAnnotations(ast.NodeTransformer):
+    """Takes types out of code: ``list[str]`` and ``int | None`` are errors to Python 3.6."""
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        return ast.arg(arg=node.arg)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        assert node.value is not None
+        return ast.Assign(targets=[node.target], value=node.value, lineno=node.lineno)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
+        return None if node.module == "collections.abc" else node
+
+
+@pytest.mark.parametrize("calibration", ["qdq", "cache"])
+def test_build_engine_runs_under_the_pythons_of_jetpack_with_a_fake_module_of_its_tensorrt(
+    copied_bundle: Path, fake_module: Path, old_python: str, calibration: str
+) -> None:
+    versions = {"3.6": "8.2.1.8", "3.8": "8.5.2.2", "3.10": "10.3.0.30", "3.12": "10.16.2.10"}
+    version = next(v for python, v in versions.items() if old_python.endswith(f"python{python}"))
+    environment = {"PYTHONPATH": str(fake_module), "FAKE_VERSION": version, "PATH": ""}
+    environment["BUNDLE"] = str(copied_bundle)
+    script = str(copied_bundle / "build_engine.py")
+    command = [old_python, script, "--any-device", "--calibration", calibration]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (result.returncode, result.stderr) == (0, "")
+    asked = json.loads((copied_bundle / "model.engine").read_text())
+    assert asked["flags"] == ["INT8", "FP16"]
+    assert asked["quantizers"] is (calibration == "qdq")
+    record = json.loads((copied_bundle / "engines.json").read_text())
+    tensorrt = ".".join(version.split(".")[:3])
+    found = [(e["precision"], e["tensorrt"], e["int8_layers"]) for e in record["engines"]]
+    assert found == [("int8", tensorrt, 2), ("fp16", tensorrt, 0)]
+    assert [e["golden"]["top1_agreement"] for e in record["engines"]] == [1, 1]
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_vermin_finds_nothing_newer_than_python_3_6_in_a_script(
     copied_bundle: Path, name: str
