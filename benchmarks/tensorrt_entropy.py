@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import onnx
 
 Scales: TypeAlias = dict[str, float]
+_SHARING = {"Clip", "Flatten", "Identity", "MaxPool", "Relu", "Reshape", "Squeeze", "Unsqueeze"}
 Values: TypeAlias = dict[str, list[Array]]
 
 
@@ -137,8 +138,9 @@ def _of_bundle(
     _, scales = read_cache(bundle.file(CACHE_FILE))
     trained = trained_scales(read_model(bundle.file(QUANTIZED_FILE)))
     plain, of_quantisers = read_model(bundle.file(PLAIN_FILE)), set(quantisers.values())
-    names = float_tensors(plain)
-    shared = {n for n in names if n not in trained and scales.get(n) in of_quantisers}
+    names, related = float_tensors(plain), _related(plain)
+    near = {n: {trained[other] for other in related.get(n, {n}) & trained.keys()} for n in names}
+    shared = {n for n in names if n not in trained and scales.get(n) in near[n]}
     searched = tuple(n for n in names if n not in trained and n not in shared)
     # ONNX Runtime fuses what is not asked for, so the same tensors are asked for as in the export.
     by_hand = _by_hand(plain, searched, batches)
@@ -146,6 +148,17 @@ def _of_bundle(
     equal += sum(scales.get(n) == trained[n] in of_quantisers for n in names if n in trained)
     counts = {"trained": len(trained), "shared": len(shared), "searched": len(searched)}
     return {"tensors": len(names), "equal": equal, **counts}
+
+
+def _related(model: "onnx.ModelProto") -> dict[str, set[str]]:
+    """For each tensor all that are made of it, or it of them, by moving and clipping values."""
+    related: dict[str, set[str]] = {}
+    for node in model.graph.node:
+        if node.op_type in _SHARING:
+            ends = (node.input[0], node.output[0])
+            joined = set(ends).union(*(related.get(name, set()) for name in ends))
+            related |= dict.fromkeys(joined, joined)
+    return related
 
 
 if __name__ == "__main__":
