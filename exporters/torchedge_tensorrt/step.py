@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, final
 
 from torchedge.backends import TENSORRT_LIMITS
-from torchedge.errors import CalibrationError, ExportError
+from torchedge.errors import ArtifactError, CalibrationError, ExportError
 from torchedge.export.artifact import Artifact, Format, file_record
 from torchedge.export.samples import SAMPLES_FILE, Samples, batches, load_samples
 from torchedge.export.step import write_result
@@ -74,14 +74,17 @@ class OnnxToTensorRTBundle:
         """TensorRT 11 builds FP16 from a float16 file only; boards that never get it need none."""
         from torchedge_onnx.census import read_model
         from torchedge_onnx.half import half_precision
+        from torchedge_onnx.session import open_model
 
         if not self.platform.may_have_tensorrt_11:
             return {}
+        path = folder / HALF_FILE
         try:
-            half = half_precision(read_model(folder / PLAIN_FILE))
-        except ExportError as error:
+            path.write_bytes(half_precision(read_model(folder / PLAIN_FILE)).SerializeToString())
+            open_model(path)
+        except (ExportError, ArtifactError) as error:
+            path.unlink(missing_ok=True)
             return {"fp16_file": f"left out: {error}"}
-        (folder / HALF_FILE).write_bytes(half.SerializeToString())
         return {"fp16_file": HALF_FILE}
 
     def _calibrated(self, source: Artifact, samples: Samples, folder: Path) -> dict[str, Any]:

@@ -316,11 +316,15 @@ def test_boards_that_never_get_tensorrt_11_carry_no_float16_network(
     assert ("model_fp16.onnx" in (tmp_path / "README.md").read_text()) is there
 
 
-def test_a_network_beyond_the_range_of_float16_is_exported_without_and_says_why(
-    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", ["range", "unreadable"])
+def test_a_network_that_float16_cannot_hold_is_exported_without_and_says_why(
+    exported: Path, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torchedge_onnx.half._LARGEST", 1e-6)
+    if fault == "range":
+        monkeypatch.setattr("torchedge_onnx.half._LARGEST", 1e-6)
+    else:
+        monkeypatch.setattr("torchedge_onnx.half.half_precision", lambda model: onnx.ModelProto())
     step = OnnxToTensorRTBundle(platform=PLATFORMS["jetson-orin-nano"])
     made = step.export(load_artifact(exported / "onnx"), tmp_path)
     assert "model_fp16.onnx" not in made.files
-    assert made.details["fp16_file"].startswith("left out: '")
+    assert made.details["fp16_file"].startswith("left out: ")
