@@ -1,9 +1,11 @@
 """Bundles of four networks for every TensorRT target, checked as far as this goes without a GPU.
 
-    python benchmarks/tensorrt.py [NAME ...]
+    python -m benchmarks.tensorrt [NAME ...]
 
 For each network and opset ONNX Runtime is compared with PyTorch; for each target the rules are
-checked on the bundle's Q/DQ model and the calibration cache is held against the float model.
+checked on the bundle's Q/DQ model and the calibration cache is held against the float model. Then
+the float network is exported by PyTorch itself and gets Q/DQ as ``torchedge calibration create
+--qdq`` writes them.
 Random weights, small pictures. Nothing runs in TensorRT. Written to runs/tensorrt.json as well.
 """
 
@@ -17,8 +19,9 @@ from typing import Any
 import cyclopts
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from benchmarks.peers.measure import sqnr_db
 from torchedge.backends import TENSORRT
 from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.export.artifact import Artifact
@@ -28,8 +31,10 @@ from torchedge_onnx.census import read_model
 from torchedge_onnx.session import open_model
 from torchedge_onnx.step import MODEL_FILE, TorchToOnnx
 from torchedge_tensorrt.calibration_cache import read_cache
+from torchedge_tensorrt.explicit import explicit_model
+from torchedge_tensorrt.host_calibration import calibrate_onnx
 from torchedge_tensorrt.platforms import PLATFORMS
-from torchedge_tensorrt.ranges import float_tensors
+from torchedge_tensorrt.ranges import float_tensors, trained_scales
 from torchedge_tensorrt.rules import broken_rules
 from torchedge_tensorrt.step import CACHE_FILE, PLAIN_FILE, QUANTIZED_FILE, OnnxToTensorRTBundle
 
@@ -77,7 +82,7 @@ def main(*names: str) -> None:
 
 
 def _rows(name: str, folder: Path) -> list[dict[str, Any]]:
-    source = _trained(name, folder / "torch")
+    source = saved(name, *prepared_network(name), folder / "torch")
     rows = []
     onnx: dict[int, Artifact] = {}
     for opset in _OPSETS:
@@ -90,16 +95,27 @@ def _rows(name: str, folder: Path) -> list[dict[str, Any]]:
         place.mkdir()
         step = OnnxToTensorRTBundle(platform=platform, precision=platform.best_precision)
         rows.append({"network": name, "target": target, **_bundle(step, onnx[13], place)})
+    rows.append({"network": name, "foreign": "PyTorch's export", **_foreign(name, folder)})
     return rows
 
 
-def _trained(name: str, folder: Path) -> Artifact:
+def _network(name: str) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
     make, shape = NETWORKS[name]
     network, images = make().train(), torch.randn(_SAMPLES, *shape)
     with torch.no_grad():
         network(images)  # statistics of the batch norms
-    prepared = prepare_qat(network.eval(), TENSORRT, (images[:1],))
+    return network.eval(), images
+
+
+def prepared_network(name: str) -> tuple[nn.Module, Tensor]:
+    """A network of :data:`NETWORKS`, ready to be calibrated, and the images for that."""
+    network, images = _network(name)
+    return prepare_qat(network, TENSORRT, (images[:1],)), images
+
+
+def saved(name: str, prepared: nn.Module, images: Tensor, folder: Path) -> Artifact:
+    """Calibrate with entropy and save as a recipe would."""
     return CompressedModel(
         module=calibrate(prepared, [images]),
         example_inputs=(images[:1],),
@@ -136,6 +152,25 @@ def _bundle(step: OnnxToTensorRTBundle, source: Artifact, folder: Path) -> dict[
         "rules_broken": len(broken),
         "cache": f"{len(covered)}/{len(names)}",
         "first": broken[0].rule if broken else "",
+    }
+
+
+def _foreign(name: str, folder: Path) -> dict[str, Any]:
+    """Q/DQ in a file of PyTorch's own export: rules, scales and what ONNX Runtime answers."""
+    network, images = _network(name)
+    plain, explicit = folder / "plain.onnx", folder / "explicit.onnx"
+    torch.onnx.export(network, (images[:1],), plain, external_data=False, verbose=False)
+    single = [(image[None],) for image in images.numpy()]
+    made = explicit_model(plain, calibrate_onnx(plain, single).scales, (10, 3, 0))
+    explicit.write_bytes(made.model.SerializeToString())
+    in_file = trained_scales(read_model(explicit))
+    equal = sum(made.scales[tensor] == scale for tensor, scale in in_file.items())
+    (found,), (real,) = open_model(explicit)(*single[0]), open_model(plain)(*single[0])
+    return {
+        "layers": f"{made.layers}/{made.layers + len(made.float_layers)}",
+        "rules_broken": len(broken_rules(read_model(explicit), (10, 3, 0))),
+        "scales": f"{equal}/{len(in_file)}",
+        "sqnr_db": round(sqnr_db(torch.from_numpy(found), torch.from_numpy(real)), 1),
     }
 
 

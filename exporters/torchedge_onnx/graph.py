@@ -20,6 +20,7 @@ __all__ = [
     "remove_unused",
     "replace_input",
     "replace_node",
+    "tensor_ranks",
     "tensor_shapes",
     "weight_chain",
     "weighted_macs",
@@ -70,8 +71,8 @@ def replace_input(model: onnx.ModelProto, old: str, new: str) -> None:
 
 
 def add_constant(model: onnx.ModelProto, name: str, array: Constant) -> None:
-    """Add an initialiser."""
-    model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+    """Add an initialiser of the same shape; a number stays one."""
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
 
 
 def replace_node(model: onnx.ModelProto, old: onnx.NodeProto, new: list[onnx.NodeProto]) -> None:
@@ -115,6 +116,16 @@ def tensor_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
         if all(dim.HasField("dim_value") for dim in dims):
             shapes[info.name] = tuple(dim.dim_value for dim in dims)
     return shapes
+
+
+def tensor_ranks(model: onnx.ModelProto) -> dict[str, int]:
+    """Number of axes of every tensor that ONNX's shape inference knows, open sizes or not."""
+    graph = shape_inference.infer_shapes(model).graph
+    ranks: dict[str, int] = {t.name: len(t.dims) for t in graph.initializer}
+    for info in (*graph.input, *graph.value_info, *graph.output):
+        if info.type.tensor_type.HasField("shape"):
+            ranks[info.name] = len(info.type.tensor_type.shape.dim)
+    return ranks
 
 
 def weight_chain(node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto]) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from torchedge_onnx.graph import (
     producers,
     remove_unused,
     replace_node,
-    tensor_shapes,
 )
 
 __all__ = ["fold_padding", "transpose_weights"]
@@ -56,12 +55,14 @@ def fold_padding(model: onnx.ModelProto, *, through_quantizers: bool = False) ->
             grid, so it does not matter whether zeros come before it or after.
     """
     copy = _quantized_before_padding(model) if through_quantizers else copied(model)
-    values, made_by, shapes = constants(copy), producers(copy), tensor_shapes(copy)
+    values, made_by = constants(copy), producers(copy)
     for node in copy.graph.node:
         pad = made_by.get(node.input[0]) if node.op_type == "Conv" else None
         if pad is None or pad.op_type != "Pad":
             continue
-        widths = _zero_padding(pad, values, len(shapes[node.input[0]]))
+        if attribute(node, "auto_pad", b"NOTSET") != b"NOTSET":
+            continue  # its own pads depend on the size of what it reads
+        widths = _zero_padding(pad, values)
         own = list(attribute(node, "pads", [0] * len(widths or ())))  # type: ignore[call-overload]
         if widths is not None:
             node.input[0] = pad.input[0]
@@ -73,7 +74,7 @@ def fold_padding(model: onnx.ModelProto, *, through_quantizers: bool = False) ->
 def _quantized_before_padding(model: onnx.ModelProto) -> onnx.ModelProto:
     """``Pad → Q → DQ → Conv`` as ``Q → DQ → Pad → Conv``, where nothing else reads between them."""
     copy = copied(model)
-    values, made_by, shapes = constants(copy), producers(copy), tensor_shapes(copy)
+    values, made_by = constants(copy), producers(copy)
     reads = Counter(name for node in copy.graph.node for name in node.input)
     moved: set[str] = set()
     for node in [n for n in copy.graph.node if n.op_type == "Conv"]:
@@ -81,8 +82,8 @@ def _quantized_before_padding(model: onnx.ModelProto) -> onnx.ModelProto:
         if chain is None or any(reads[link.output[0]] != 1 for link in chain):
             continue
         real, integers, pad = chain
-        zero, rank = values.get(real.input[2]), len(shapes[node.input[0]])
-        if zero is None or np.any(zero) or _zero_padding(pad, values, rank) is None:
+        zero = values.get(real.input[2])
+        if zero is None or np.any(zero) or _zero_padding(pad, values) is None:
             continue
         integers.input[0], node.input[0] = pad.input[0], pad.output[0]
         pad.input[0] = real.output[0]
@@ -107,7 +108,7 @@ def _chain_before(
     return tuple(chain)
 
 
-def _zero_padding(pad: onnx.NodeProto, values: dict[str, Constant], rank: int) -> list[int] | None:
+def _zero_padding(pad: onnx.NodeProto, values: dict[str, Constant]) -> list[int] | None:
     """Spatial pads of a ``Pad`` with constant zeros, in the order of ``Conv``; else ``None``."""
     widths = values.get(pad.input[1])
     filling = values.get(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else None
@@ -116,7 +117,7 @@ def _zero_padding(pad: onnx.NodeProto, values: dict[str, Constant], rank: int) -
         return None
     if len(pad.input) > 3 and pad.input[3]:
         return None
-    begins, ends = widths.reshape(2, rank).tolist()
+    begins, ends = widths.reshape(2, -1).tolist()
     spatial = [*begins[2:], *ends[2:]]
     return None if any([*begins[:2], *ends[:2]]) or min(spatial) < 0 else spatial
 

@@ -13,7 +13,7 @@ from torchedge_onnx.graph import (
     producers,
     remove_unused,
     replace_input,
-    tensor_shapes,
+    tensor_ranks,
 )
 
 __all__ = [
@@ -57,11 +57,14 @@ def without_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
 def mean_to_global_pool(model: onnx.ModelProto) -> onnx.ModelProto:
     """Write a mean over all spatial axes as ``GlobalAveragePool``, which has integer kernels."""
     copy = copied(model)
-    values, shapes = constants(copy), tensor_shapes(copy)
+    values, ranks = constants(copy), tensor_ranks(copy)
     for node in [n for n in copy.graph.node if n.op_type == "ReduceMean"]:
-        rank = len(shapes.get(node.input[0], ()))
-        axes = values.get(node.input[1]) if len(node.input) > 1 else None
-        if axes is None or sorted(int(a) % rank for a in axes.ravel()) != list(range(2, rank)):
+        rank = ranks.get(node.input[0], 0)
+        given = attribute(node, "axes", None)  # an input from opset 18 on
+        axes = values.get(node.input[1]) if len(node.input) > 1 else given
+        if axes is None or rank <= 2:
+            continue
+        if sorted(int(a) % rank for a in np.ravel(np.asarray(axes))) != list(range(2, rank)):
             continue
         index = list(copy.graph.node).index(node)
         copy.graph.node.remove(node)

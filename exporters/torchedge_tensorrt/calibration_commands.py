@@ -1,9 +1,12 @@
 """``torchedge calibration``: write, read, compare and convert calibration caches."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
+
+if TYPE_CHECKING:
+    from torchedge_tensorrt.jetpacks import Version
 
 __all__ = ["calibration_app"]
 
@@ -94,6 +97,7 @@ def create(  # noqa: PLR0913 - options of a command line
     batch_size: int | None = None,
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0),
     std: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    qdq: Annotated[bool, cyclopts.Parameter(negative=())] = False,
 ) -> None:
     """Calibrate a float ONNX file on a folder of arrays or pictures, one batch in memory at a time.
 
@@ -107,7 +111,10 @@ def create(  # noqa: PLR0913 - options of a command line
         batch_size: Samples at once, where the model leaves it open; default 1.
         mean: Subtracted from pictures, for each channel.
         std: Then divides them.
+        qdq: Also write model_qdq.onnx, the network with the same scales as Q/DQ pairs.
     """
+    from dataclasses import replace
+
     from torchedge.export.pipeline import staged_folder
     from torchedge_tensorrt.calibration_record import write_calibration
     from torchedge_tensorrt.commands import platform_of
@@ -116,9 +123,33 @@ def create(  # noqa: PLR0913 - options of a command line
 
     platform = platform_of(target, jetpack)
     batches = folder_batches(data, model, batch_size=batch_size, mean=mean, std=std)
+    lines: list[str] = []
     with staged_folder(out) as folder:
         found = calibrate_onnx(model, batches, progress=True)
+        if qdq:
+            scales, lines = _write_explicit(model, found.scales, folder, platform.tensorrt)
+            found = replace(found, scales=scales)
         write_calibration(found, folder, platform.tensorrt)
     print(  # noqa: T201
         f"wrote {out}: {len(found.scales)} tensors from {found.samples} samples"
     )
+    for line in lines:
+        print(line)  # noqa: T201
+
+
+def _write_explicit(
+    model: Path, scales: dict[str, float], folder: Path, tensorrt: "Version"
+) -> tuple[dict[str, float], list[str]]:
+    """Write ``model_qdq.onnx``; its scales, and what there is to say about it."""
+    from torchedge_onnx.session import open_model
+    from torchedge_tensorrt.explicit import explicit_model
+    from torchedge_tensorrt.step import QUANTIZED_FILE
+
+    made = explicit_model(model, scales, tensorrt)
+    path = folder / QUANTIZED_FILE
+    path.write_bytes(made.model.SerializeToString())
+    open_model(path)
+    total = made.layers + len(made.float_layers)
+    lines = [f"{QUANTIZED_FILE}: {made.layers} of {total} layers quantised, all rules hold"]
+    lines += [f"  '{name}' stays in float: {why}" for name, why in made.float_layers.items()]
+    return made.scales, lines

@@ -4,56 +4,33 @@ TensorRT wants a subclass of its own class, which exists only when its module do
 makes it.
 """
 
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Protocol, final
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from torchedge.bench.session import Array
 from torchedge.errors import CalibrationError, MissingDependencyError
+from torchedge_tensorrt.api import TensorRT
+from torchedge_tensorrt.device_memory import DeviceMemory, device_memory
 
-__all__ = ["DeviceMemory", "TorchMemory", "entropy_calibrator"]
+if TYPE_CHECKING:
+    import tensorrt
+    from typing_extensions import Buffer
 
-
-class DeviceMemory(Protocol):
-    """Keeps a copy of arrays on the GPU for as long as TensorRT may read them."""
-
-    def upload(self, name: str, values: Array) -> int:
-        """Copy an array; the address stays valid until the next upload of that name."""
-        ...
-
-
-@final
-class TorchMemory:
-    """Memory of PyTorch; each tensor is held until the next batch takes its place."""
-
-    def __init__(self) -> None:
-        import torch
-
-        if not torch.cuda.is_available():
-            raise MissingDependencyError("calibrating with TensorRT needs PyTorch with a GPU.")
-        self._held: dict[str, Any] = {}
-
-    def upload(self, name: str, values: Array) -> int:
-        """Copy an array and keep the tensor alive."""
-        import torch
-
-        held = torch.from_numpy(values).cuda()
-        torch.cuda.synchronize()
-        self._held[name] = held
-        return int(held.data_ptr())
+__all__ = ["entropy_calibrator"]
 
 
 def entropy_calibrator(
-    trt: ModuleType,
+    trt: TensorRT,
     batches: Iterable[tuple[Array, ...]],
     *,
     batch_size: int,
     cache: Path | None = None,
     memory: DeviceMemory | None = None,
-) -> Any:  # noqa: ANN401 - its class comes from TensorRT
+) -> "tensorrt.IInt8EntropyCalibrator2":
     """An ``IInt8EntropyCalibrator2`` that takes batches from any iterable, one at a time.
 
     Args:
@@ -61,7 +38,7 @@ def entropy_calibrator(
         batches: One float32 array for each input of the network, in its order.
         batch_size: Samples in a batch.
         cache: Read where it exists, written after a calibration.
-        memory: Defaults to :class:`TorchMemory`.
+        memory: Default PyTorch's, else CUDA's own; freed when the batches are used up.
 
     Raises:
         MissingDependencyError: This TensorRT has no calibrators, or there is no GPU.
@@ -70,39 +47,54 @@ def entropy_calibrator(
         raise MissingDependencyError(
             f"TensorRT {trt.__version__} has no calibrators; build the Q/DQ model instead."
         )
-    place = memory or TorchMemory()
+    place = memory or device_memory()
     waiting = iter(batches)
-    base = trt.IInt8EntropyCalibrator2
+    of_this_version = trt.IInt8EntropyCalibrator2
+    if TYPE_CHECKING:  # mypy can only subclass what it can name
+        base: TypeAlias = tensorrt.IInt8EntropyCalibrator2
+    else:
+        base = of_this_version
 
-    class EntropyCalibrator(base):  # type: ignore[misc, valid-type]
+    class EntropyCalibrator(base):
         def __init__(self) -> None:
             base.__init__(self)  # pybind's classes want it said
 
         def get_batch_size(self) -> int:
             return batch_size
 
-        def get_batch(self, names: list[str]) -> list[int] | None:
+        def get_batch(self, names: list[str]) -> list[int]:
             return _uploaded(next(waiting, None), names, batch_size, place)
 
-        def read_calibration_cache(self) -> bytes | None:
-            found = cache.read_bytes() if cache is not None and cache.is_file() else b""
-            return found or None
+        def read_calibration_cache(self) -> "Buffer | None":
+            return _read(cache)
 
-        def write_calibration_cache(self, written: Any) -> None:  # noqa: ANN401 - a buffer
-            if cache is not None:
-                partial = cache.with_name(f"{cache.name}.partial")
-                partial.write_bytes(bytes(written))
-                partial.rename(cache)
+        def write_calibration_cache(self, written: "Buffer") -> None:
+            _write(cache, written)
 
-    return EntropyCalibrator()
+    made = EntropyCalibrator()
+    weakref.finalize(made, place.free)  # also where TensorRT gave up before the last batch
+    return made
+
+
+def _read(cache: Path | None) -> bytes | None:
+    found = cache.read_bytes() if cache is not None and cache.is_file() else b""
+    return found or None
+
+
+def _write(cache: Path | None, written: "Buffer") -> None:
+    if cache is not None:
+        partial = cache.with_name(f"{cache.name}.partial")
+        partial.write_bytes(bytes(written))
+        partial.rename(cache)
 
 
 def _uploaded(
     batch: tuple[Array, ...] | None, names: list[str], batch_size: int, memory: DeviceMemory
-) -> list[int] | None:
-    """Addresses of a batch on the GPU; ``None`` ends the calibration."""
+) -> list[int]:
+    """Addresses of a batch on the GPU; an empty list ends the calibration."""
     if batch is None:
-        return None
+        memory.free()
+        return []
     if len(batch) != len(names) or len(batch[0]) != batch_size:
         raise CalibrationError(
             f"a batch has {len(batch)} arrays of {len(batch[0])} samples; the network has "

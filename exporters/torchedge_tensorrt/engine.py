@@ -3,11 +3,12 @@
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal, cast, final
 
 from torchedge.errors import ExportError, MissingDependencyError
 from torchedge.export.artifact import Artifact, Format
 from torchedge.export.step import write_result
+from torchedge_tensorrt.api import Members, TensorRT
 from torchedge_tensorrt.platforms import Precision
 
 __all__ = ["OnnxToTensorRT"]
@@ -22,7 +23,7 @@ class OnnxToTensorRT:
     the version of TensorRT. It is never called an engine for a Jetson.
 
     Args:
-        precision: ``int8``, or ``fp16`` before TensorRT 11, which takes types from the file.
+        precision: ``int8``, or ``fp16``; TensorRT 11 takes that from ``model_fp16.onnx``.
         calibration: ``qdq``, or ``cache`` before TensorRT 11.
         workspace_mib: Memory that the builder may use.
         dla_core: Deep learning accelerator, with the GPU as fall-back.
@@ -84,17 +85,20 @@ class OnnxToTensorRT:
         )
 
 
-def _tensorrt() -> Any:  # noqa: ANN401 - what it has depends on its version
+def _tensorrt() -> TensorRT:
+    found: Members | None
     try:
         import tensorrt
+
+        found = tensorrt
     except ImportError:
-        tensorrt = None
-    if not hasattr(tensorrt, "__version__"):  # type stubs alone can be imported too
+        found = None
+    if not hasattr(found, "__version__"):  # type stubs alone can be imported too
         raise MissingDependencyError(
             "building an engine needs the package 'tensorrt'; type: pip install tensorrt. "
             "A Jetson builds its own from the bundle."
         )
-    return tensorrt
+    return cast(TensorRT, found)
 
 
 def _compute_capability() -> str:

@@ -9,7 +9,7 @@ import onnx
 from torchedge_onnx.graph import WEIGHTED_OPERATIONS
 from torchedge_tensorrt.rule_graph import RuleGraph
 
-__all__ = ["PLACEMENT_RULES", "Finding"]
+__all__ = ["PLACEMENT_RULES", "Finding", "is_normalised"]
 
 Finding: TypeAlias = tuple[onnx.NodeProto, str]
 
@@ -50,7 +50,7 @@ def _parted(before: str, after: str) -> str:
 def _additions(graph: RuleGraph) -> Iterator[Finding]:
     for node in graph.nodes("Add"):
         operands = [name for name in node.input if name not in graph.values]
-        if len(operands) != 2 or _is_normalised(graph, node):
+        if len(operands) != 2 or is_normalised(graph, node):
             continue
         sources = [graph.quantized_source(name) for name in operands]
         products = [_is_product(graph, s, name) for s, name in zip(sources, operands, strict=True)]
@@ -77,7 +77,7 @@ def _fault_of_addition(products: list[bool], quantized: list[bool]) -> str:
     return ""
 
 
-def _is_normalised(graph: RuleGraph, addition: onnx.NodeProto) -> bool:
+def is_normalised(graph: RuleGraph, addition: onnx.NodeProto) -> bool:
     """Residual streams of transformers stay in float."""
     waiting, seen = [addition], {addition.output[0]}
     while waiting:

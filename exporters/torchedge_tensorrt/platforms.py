@@ -49,6 +49,11 @@ class Platform:
         return newest_opset(self.tensorrt)
 
     @property
+    def may_have_tensorrt_11(self) -> bool:
+        """From JetPack 7.2 on NVIDIA offers it for Jetson, and for a PC at any time."""
+        return not self.jetpacks or "7.2" in self.jetpacks
+
+    @property
     def best_precision(self) -> Precision:
         """INT8 where the GPU has it."""
         return "int8" if self.int8 else "fp16"

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from torchedge_onnx.graph import WEIGHTED_OPERATIONS, Constant, attribute, constants, producers
 
-__all__ = ["QUANTIZERS", "RuleGraph", "rule_graph"]
+__all__ = ["QUANTIZERS", "RuleGraph", "output_channel_axis", "rule_graph"]
 
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
@@ -87,3 +87,12 @@ def rule_graph(model: onnx.ModelProto) -> RuleGraph:
         ):
             values[node.output[0]] = np.asarray(numpy_helper.to_array(value))
     return RuleGraph(model=model, made_by=producers(model), values=values, readers=readers)
+
+
+def output_channel_axis(node: onnx.NodeProto, rank: int) -> int:
+    """Axis of a layer's weight along which a scale for each channel lies."""
+    if node.op_type == "ConvTranspose":
+        return 1
+    if node.op_type == "MatMul" or (node.op_type == "Gemm" and not attribute(node, "transB", 0)):
+        return rank - 1
+    return 0

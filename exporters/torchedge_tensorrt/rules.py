@@ -14,7 +14,12 @@ import onnx
 from torchedge_onnx.graph import WEIGHTED_OPERATIONS, Constant, attribute
 from torchedge_tensorrt.jetpacks import Version
 from torchedge_tensorrt.placement_rules import PLACEMENT_RULES, Finding
-from torchedge_tensorrt.rule_graph import QUANTIZERS, RuleGraph, rule_graph
+from torchedge_tensorrt.rule_graph import (
+    QUANTIZERS,
+    RuleGraph,
+    output_channel_axis,
+    rule_graph,
+)
 from torchedge_tensorrt.target_rules import target_findings
 
 __all__ = ["RULES", "Violation", "broken_rules"]
@@ -152,7 +157,7 @@ def _axis_findings(
     if axis >= weight.ndim or weight.shape[axis] != scales:
         yield node, f"{scales} scales do not fit axis {axis} of the shape {list(weight.shape)}"
     for reader, position in _final_readers(graph, node):
-        wanted = _output_channel_axis(reader, weight.ndim)
+        wanted = output_channel_axis(reader, weight.ndim)
         if position == 1 and reader.op_type in WEIGHTED_OPERATIONS and axis != wanted:
             yield node, f"its axis is {axis}; the output channels of {reader.op_type} are {wanted}"
 
@@ -165,14 +170,6 @@ def _final_readers(
             yield from graph.readers.get(reader.output[0], ())
         else:
             yield reader, position
-
-
-def _output_channel_axis(node: onnx.NodeProto, rank: int) -> int:
-    if node.op_type == "ConvTranspose":
-        return 1
-    if node.op_type == "MatMul" or (node.op_type == "Gemm" and not attribute(node, "transB", 0)):
-        return rank - 1
-    return 0
 
 
 def _pairs(graph: RuleGraph) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, final
 
 from torchedge.backends import TENSORRT_LIMITS
-from torchedge.errors import CalibrationError, ExportError
+from torchedge.errors import ArtifactError, CalibrationError, ExportError
 from torchedge.export.artifact import Artifact, Format, file_record
 from torchedge.export.samples import SAMPLES_FILE, Samples, batches, load_samples
 from torchedge.export.step import write_result
@@ -21,10 +21,11 @@ from torchedge_tensorrt.calibration_record import (
 from torchedge_tensorrt.jetpacks import Version, oldest_tensorrt
 from torchedge_tensorrt.platforms import Platform, Precision, require_precision
 
-__all__ = ["CACHE_FILE", "PLAIN_FILE", "QUANTIZED_FILE", "OnnxToTensorRTBundle"]
+__all__ = ["CACHE_FILE", "HALF_FILE", "PLAIN_FILE", "QUANTIZED_FILE", "OnnxToTensorRTBundle"]
 
 QUANTIZED_FILE = "model_qdq.onnx"
 PLAIN_FILE = "model_fp32.onnx"
+HALF_FILE = "model_fp16.onnx"
 _SCRIPTS = ("build_engine.py", "benchmark.py")
 
 
@@ -58,7 +59,7 @@ class OnnxToTensorRTBundle:
         require_precision(self.platform, self.precision)
         samples = load_samples(source.file(SAMPLES_FILE))
         shutil.copyfile(source.file(FLOAT_FILE), folder / PLAIN_FILE)
-        details = self._details(source)
+        details = self._details(source) | self._half(folder)
         if self.precision == "int8":
             if source.scheme is not None:
                 TENSORRT_LIMITS.require(source.scheme)
@@ -68,6 +69,23 @@ class OnnxToTensorRTBundle:
         details |= self._golden(source, samples, folder)
         self._write_scripts(source, folder)
         return write_result(self, source, folder, details)
+
+    def _half(self, folder: Path) -> dict[str, Any]:
+        """TensorRT 11 builds FP16 from a float16 file only; boards that never get it need none."""
+        from torchedge_onnx.census import read_model
+        from torchedge_onnx.half import half_precision
+        from torchedge_onnx.session import open_model
+
+        if not self.platform.may_have_tensorrt_11:
+            return {}
+        path = folder / HALF_FILE
+        try:
+            path.write_bytes(half_precision(read_model(folder / PLAIN_FILE)).SerializeToString())
+            open_model(path)
+        except (ExportError, ArtifactError) as error:
+            path.unlink(missing_ok=True)
+            return {"fp16_file": f"left out: {error}"}
+        return {"fp16_file": HALF_FILE}
 
     def _calibrated(self, source: Artifact, samples: Samples, folder: Path) -> dict[str, Any]:
         from torchedge_tensorrt.ranges import tensor_scales
@@ -119,6 +137,7 @@ class OnnxToTensorRTBundle:
             "name": source.name,
             "platform": self.platform,
             "precision": self.precision,
+            "has_half": (folder / HALF_FILE).is_file(),
             "opset": source.details.get("opset"),
             "oldest": _text(oldest_tensorrt(source.details.get("opset") or self.platform.opset)),
         }

@@ -17,12 +17,21 @@ import subprocess
 import sys
 import tempfile
 
+TYPE_CHECKING = False  # mypy takes it for true
+if TYPE_CHECKING:
+    import typing
+
+    import tensorrt
+
+    from torchedge_tensorrt.api import TensorRT
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 LEAST_COSINE = 0.99
 FLOOR_MIB = 512  # of free memory, chosen with care and not measured; plus a share of the model
 ENGINES = "engines.json"
 FP16_ENGINE = "model_fp16.engine"
+HALF_FILE = "model_fp16.onnx"  # for TensorRT 11, which takes types from the file
 
 
 class BuildError(Exception):
@@ -105,7 +114,7 @@ def read_text(path):
 
 def check_device(model, any_device, precision="int8"):
     """INT8 needs a GPU that has it; an unknown board is refused unless asked for."""
-    old = re.search(r"Jetson (Nano|TX1|TX2)", model)
+    old = re.search(r"Jetson (Nano|TX1|TX2)|quill", model)  # quill: a TX2 as JetPack 4 may name it
     if old and precision == "int8":
         raise BuildError(
             "{} has no INT8 arithmetic (its GPU is sm_53 or sm_62); use an Orin or Xavier, "
@@ -193,8 +202,8 @@ def check_options(options, version, has_calibrators, has_fp16):
         raise BuildError("TensorRT {} has no calibrators; leave out --calibration cache.".format(name))
     if options.precision == "fp16" and not has_fp16:
         raise BuildError(
-            "TensorRT {} takes its precision from the ONNX file and cannot be asked for FP16; "
-            "leave out --precision fp16.".format(name)
+            "TensorRT {} takes its precision from the ONNX file, and this bundle has no {}; leave out "
+            "--precision fp16.".format(name, HALF_FILE)
         )
     if options.dla is not None:
         check_dla(options, tuple(version))
@@ -221,18 +230,26 @@ def check_static(manifest):
             )
 
 
-def model_file(options):
-    """The ONNX file that fits the kind of calibration."""
+def model_file(options, version=(8,)):
+    """The ONNX file that fits the kind of calibration, and from TensorRT 11 on the precision."""
+    if options.precision == "fp16" and tuple(version) >= (11,):
+        return HALF_FILE
     return "model_fp32.onnx" if options.calibration == "cache" or options.precision == "fp16" else "model_qdq.onnx"
+
+
+def has_half(folder):
+    """Whether TensorRT 11 can build in FP16 from this bundle."""
+    return os.path.exists(os.path.join(folder, HALF_FILE))
 
 
 # --- building with the module ---------------------------------------------------------------------
 
 
-def build_with_module(trt, folder, options):
+def build_with_module(trt: "TensorRT", folder, options):
     """Engine bytes and layer information, through the tensorrt module."""
     version = version_numbers(trt.__version__)
-    check_options(options, version, hasattr(trt, "IInt8EntropyCalibrator2"), hasattr(trt.BuilderFlag, "FP16"))
+    has_fp16 = hasattr(trt.BuilderFlag, "FP16") or has_half(folder)
+    check_options(options, version, hasattr(trt, "IInt8EntropyCalibrator2"), has_fp16)
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
     check_builder(builder, options)
@@ -241,7 +258,9 @@ def build_with_module(trt, folder, options):
         flags |= 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)
-    parse(parser, os.path.join(folder, model_file(options)))
+    if options.dla is not None and hasattr(trt, "OnnxParserFlag") and hasattr(trt.OnnxParserFlag, "ADJUST_FOR_DLA"):
+        parser.set_flag(trt.OnnxParserFlag.ADJUST_FOR_DLA)
+    parse(parser, os.path.join(folder, model_file(options, version)))
     config = builder.create_builder_config()
     configure(trt, config, options)
     calibrator = None
@@ -259,7 +278,7 @@ def build_with_module(trt, folder, options):
     return bytes(plan), engine_layers(trt, logger, plan)
 
 
-def check_builder(builder, options):
+def check_builder(builder: "tensorrt.Builder", options):
     """Ask the GPU itself, where this version answers."""
     if options.precision == "int8" and not getattr(builder, "platform_has_fast_int8", True):
         raise BuildError("this GPU has no INT8 arithmetic; use --precision fp16.")
@@ -271,7 +290,7 @@ def check_builder(builder, options):
         )
 
 
-def parse(parser, path):
+def parse(parser: "tensorrt.OnnxParser", path):
     """Read the ONNX file, or fail with the parser's own words."""
     with open(path, "rb") as stream:
         if parser.parse(stream.read()):
@@ -280,12 +299,12 @@ def parse(parser, path):
     raise BuildError("TensorRT cannot read {}: {}".format(os.path.basename(path), "; ".join(messages)))
 
 
-def configure(trt, config, options):
+def configure(trt: "TensorRT", config: "tensorrt.IBuilderConfig", options):
     """Workspace, precisions, accelerator and detailed layer information, where this version has them."""
     if hasattr(config, "set_memory_pool_limit"):
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     else:
-        config.max_workspace_size = options.workspace_mib << 20
+        setattr(config, "max_workspace_size", options.workspace_mib << 20)  # before TensorRT 8.4
     for name in ("FP16",) if options.precision == "fp16" else ("INT8", "FP16"):
         if hasattr(trt.BuilderFlag, name):
             config.set_flag(getattr(trt.BuilderFlag, name))
@@ -297,7 +316,7 @@ def configure(trt, config, options):
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
 
 
-def load_timing_cache(config, options):
+def load_timing_cache(config: "tensorrt.IBuilderConfig", options):
     """Reuse kernel timings of earlier builds; False where this version has no such thing."""
     if not hasattr(config, "create_timing_cache"):
         return False
@@ -308,17 +327,23 @@ def load_timing_cache(config, options):
     return bool(config.set_timing_cache(config.create_timing_cache(earlier), False))
 
 
-def save_timing_cache(config, options):
+def save_timing_cache(config: "tensorrt.IBuilderConfig", options):
     """Keep the kernel timings for the next build."""
     write(options.timing_cache, bytes(config.get_timing_cache().serialize()))
 
 
-def cache_only_calibrator(trt, cache):
+def cache_only_calibrator(trt: "TensorRT", cache):
     """A calibrator that has a table and no data, and knows what it was asked for."""
 
-    class Calibrator(trt.IInt8EntropyCalibrator2):
+    of_this_version = trt.IInt8EntropyCalibrator2
+    if TYPE_CHECKING:
+        base: "typing.TypeAlias" = tensorrt.IInt8EntropyCalibrator2
+    else:
+        base = of_this_version
+
+    class Calibrator(base):
         def __init__(self):
-            trt.IInt8EntropyCalibrator2.__init__(self)
+            base.__init__(self)
             self.was_read = False
             self.asked_for_data = False
 
@@ -339,7 +364,7 @@ def cache_only_calibrator(trt, cache):
     return Calibrator()
 
 
-def engine_layers(trt, logger, plan):
+def engine_layers(trt: "TensorRT", logger: "tensorrt.Logger", plan: "tensorrt.IHostMemory"):
     """Layer information as parsed JSON, or None before TensorRT 8.2."""
     engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
     if engine is None or not hasattr(engine, "create_engine_inspector"):
@@ -357,10 +382,10 @@ def engine_layers(trt, logger, plan):
 def build_with_trtexec(trtexec, folder, options, run=subprocess.Popen):
     """Engine bytes and layer information, through trtexec."""
     version = trtexec_version(trtexec, run)
-    check_options(options, version, version < (11,), version < (11,))
+    check_options(options, version, version < (11,), version < (11,) or has_half(folder))
     with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as scratch:
         engine, layers = os.path.join(scratch, "model.engine"), os.path.join(scratch, "layers.json")
-        command = [trtexec, "--onnx=" + os.path.join(folder, model_file(options))]
+        command = [trtexec, "--onnx=" + os.path.join(folder, model_file(options, version))]
         command += ["--saveEngine=" + engine] + trtexec_flags(version, options, layers)
         if options.calibration == "cache":
             cache = os.path.join(scratch, "calibration.cache")
@@ -547,7 +572,7 @@ class CudaMemory(object):
         self.pointers = []
 
 
-def answers_of_module(trt, plan, batches, manifest, memory=None):
+def answers_of_module(trt: "TensorRT", plan: bytes, batches, manifest, memory=None):
     """What the engine answers to each batch, through the module and libcudart."""
     try:
         memory = memory or CudaMemory()
@@ -562,14 +587,15 @@ def answers_of_module(trt, plan, batches, manifest, memory=None):
         memory.free()
 
 
-def tensor_names(engine):
+def tensor_names(engine: "tensorrt.ICudaEngine"):
     """Names of inputs and outputs in the order of execute_v2's pointers."""
     if hasattr(engine, "num_io_tensors"):
         return [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    return [engine.get_binding_name(index) for index in range(engine.num_bindings)]
+    name_of, count = getattr(engine, "get_binding_name"), getattr(engine, "num_bindings")  # before 8.5
+    return [name_of(index) for index in range(count)]
 
 
-def one_answer(context, names, pair, manifest, memory):
+def one_answer(context: "tensorrt.IExecutionContext", names, pair, manifest, memory):
     """The outputs for one batch, in the manifest's order."""
     inputs, expected = pair
     pointers = {}
@@ -775,8 +801,8 @@ def main(argv=None):
     print("board '{}', L4T {}, TensorRT {}".format(device_model() or "no Jetson", l4t_release() or "not known", dotted(version)))
     entries = [build(module, trtexec, HERE, options, manifest)]
     if options.fp16_beside and options.precision == "int8":
-        if tuple(version) >= (11,):
-            print("FP16 engine: not built, TensorRT 11 takes its precision from the ONNX file")
+        if tuple(version) >= (11,) and not has_half(HERE):
+            print("FP16 engine: not built, TensorRT 11 needs {} for it".format(HALF_FILE))
         else:
             options.precision, options.calibration = "fp16", "qdq"
             options.out = os.path.join(os.path.dirname(options.out), FP16_ENGINE)

@@ -28,14 +28,17 @@ def entropy_scale(batches: Sequence[npt.NDArray[np.float32]]) -> np.float32:
 
 
 def counted(batches: Sequence[npt.NDArray[np.float32]]) -> tuple[Doubles, float]:
-    """Histogram of ``|x|`` and its bin width, which the first batch fixes."""
+    """Histogram of ``|x|`` and its bin width, which the first batch that is not all zero fixes.
+
+    A value on an edge counts in the bin below. The edges are exact: a float32 number over 2,048,
+    times less than 2^29, has at most 53 bits.
+    """
     magnitudes = [np.abs(batch.astype(np.float64)).ravel() for batch in batches]
-    width = float(magnitudes[0].max()) / BINS
+    width = next(float(m.max()) for m in magnitudes if m.any()) / BINS
     bins = max(BINS, int(np.ceil(max(m.max() for m in magnitudes) / width)))
-    counts = np.zeros(bins)
-    for value in np.concatenate(magnitudes):
-        counts[min(int(value / width), bins - 1)] += 1
-    return counts, width
+    edges = np.arange(1, bins + 1) * width
+    places = np.searchsorted(edges, np.concatenate(magnitudes), side="left")
+    return np.bincount(places, minlength=bins).astype(np.float64), width
 
 
 def kept_bins(counts: Doubles) -> int:

@@ -1,43 +1,64 @@
 """Stand-ins for NVIDIA's ``tensorrt`` module: each version with its own members only.
 
-Which members a version has was read from NVIDIA's own bindings. What a version lacks raises
-AttributeError, also on assignment, as pybind's classes do. An "engine" is a JSON text that says how
-it was asked for.
+Every class is made from ``tensorrt_members``: what a version lacks raises AttributeError, also on
+assignment, as pybind's classes do. What is there and has no behaviour here raises
+NotImplementedError when it is called. An "engine" is a JSON text that says how it was asked for.
 """
 
 import enum
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from tests.exporters.torchedge_tensorrt.device_outputs import LAYERS_BEFORE_11, LAYERS_FROM_11
+from tests.exporters.torchedge_tensorrt.tensorrt_members import (
+    Version,
+    classes_in,
+    members_of,
+)
 
-Version = tuple[int, ...]
+IO_NAMES = ["input_0", "output_0"]
 
 
 def fake_tensorrt(version: str) -> SimpleNamespace:
     """The module of a version, for example ``10.3.0.30``."""
     numbers = tuple(int(part) for part in version.split("."))
-    members: dict[str, Any] = {
-        "__version__": version,
-        "Logger": Logger,
-        "NetworkDefinitionCreationFlag": _network_flags(numbers),
-        "BuilderFlag": _builder_flags(numbers),
-        "ProfilingVerbosity": _verbosities(numbers),
-        "OnnxParser": OnnxParser,
-        "Builder": _builder(numbers),
-        "DeviceType": enum.IntEnum("DeviceType", "GPU DLA", start=0),
-    }
-    if numbers >= (8, 2):
-        members["LayerInformationFormat"] = enum.IntEnum("LayerInformationFormat", "ONELINE JSON")
-    if numbers >= (8, 4):
-        members["MemoryPoolType"] = enum.IntEnum("MemoryPoolType", "WORKSPACE DLA_MANAGED_SRAM")
-    if numbers < (11,):
-        members["IInt8EntropyCalibrator2"] = IInt8EntropyCalibrator2
-    module = SimpleNamespace(**members)
-    module.Runtime = _runtime(numbers, module)
+    module = SimpleNamespace(__version__=version)
+    for name in classes_in(numbers):
+        setattr(module, name, _class_of(name, numbers, module))
+    for name in members_of("module", numbers):
+        if not hasattr(module, name):
+            known = name == "IInt8EntropyCalibrator2"
+            setattr(module, name, IInt8EntropyCalibrator2 if known else _without_behaviour(name))
     return module
+
+
+def _class_of(name: str, version: Version, module: SimpleNamespace) -> type:
+    names = members_of(name, version)
+    if name in ENUMS:
+        return enum.IntEnum(name, names, start=0)
+    behaviour = BEHAVIOURS.get(name, object)
+    kept = {k: v for k, v in vars(behaviour).items() if k.startswith("_") or k in names}
+    for internal in ("__dict__", "__weakref__"):
+        kept.pop(internal, None)
+
+    def set_known(self: Any, item: str, value: object) -> None:
+        if not item.startswith("_") and item not in names:
+            raise AttributeError(f"{name} of TensorRT {module.__version__} has no '{item}'")
+        object.__setattr__(self, item, value)
+
+    absent = {n: _without_behaviour(f"{name}.{n}") for n in names if n not in kept}
+    made = {**absent, **kept, "__setattr__": set_known, "_module": module, "_version": version}
+    return type(name, (), made)
+
+
+def _without_behaviour(name: str) -> Callable[..., Any]:
+    def called(*_: object) -> None:
+        raise NotImplementedError(f"{name} of the fake does nothing")
+
+    return called
 
 
 class FakeCudart:
@@ -64,37 +85,11 @@ class FakeCudart:
         return 0 if self.blocks.pop(pointer.value, None) is not None else 1
 
 
-def _context(module: SimpleNamespace, precision: str) -> SimpleNamespace:
-    def execute_v2(pointers: list[int]) -> bool:
-        blocks, folder = module.cudart.blocks, module.cudart.bundle
-        given = blocks[pointers[0]]
-        inputs = (folder / "golden_input_0.bin").read_bytes()
-        outputs = (folder / f"golden_{precision}_output_0.bin").read_bytes()
-        count = len(inputs) // len(given)
-        size = len(outputs) // count
-        n = next(n for n in range(count) if inputs[n * len(given) :][: len(given)] == given)
-        blocks[pointers[1]] = outputs[n * size :][:size]
-        return True
-
-    return SimpleNamespace(execute_v2=execute_v2)
-
-
-def _io(numbers: Version) -> dict[str, Any]:
-    """Names of inputs and outputs, the way that the version tells them."""
-    names = ["input_0", "output_0"]
-    found: dict[str, Any] = {}
-    if numbers >= (8, 5):
-        found |= {"num_io_tensors": 2, "get_tensor_name": names.__getitem__}
-    if numbers < (10,):
-        found |= {"num_bindings": 2, "get_binding_name": names.__getitem__}
-    return found
-
-
 class Logger:
     WARNING = 2
 
     def __init__(self, severity: int) -> None:
-        self.severity = severity
+        self._severity = severity
 
 
 class IInt8EntropyCalibrator2:
@@ -104,123 +99,177 @@ class IInt8EntropyCalibrator2:
         self.initialised = True
 
 
-class Network:
-    def __init__(self, explicit_batch: bool) -> None:
-        self.explicit_batch = explicit_batch
-        self.onnx = b""
+class INetworkDefinition:
+    def __init__(self, *, explicit_batch: bool) -> None:
+        self._explicit_batch = explicit_batch
+        self._onnx = b""
+        self._parser_flags: list[str] = []
 
 
 class OnnxParser:
     """Wants an explicit batch, and reads anything but the word ``broken``."""
 
-    def __init__(self, network: Network, logger: Logger) -> None:
-        self.network = network
-        self.errors: list[str] = []
+    def __init__(self, network: INetworkDefinition, logger: Logger) -> None:
+        assert isinstance(logger, self._module.Logger)
+        self._network = network
+        self._errors: list[str] = []
 
     @property
     def num_errors(self) -> int:
-        return len(self.errors)
+        return len(self._errors)
 
     def get_error(self, index: int) -> str:
-        return self.errors[index]
+        return self._errors[index]
+
+    def set_flag(self, flag: enum.IntEnum) -> None:
+        self._network._parser_flags.append(flag.name)
 
     def parse(self, model: bytes) -> bool:
-        if not self.network.explicit_batch:
-            self.errors.append("This version of the ONNX parser only supports explicit batch.")
+        if not self._network._explicit_batch:
+            self._errors.append("This version of the ONNX parser only supports explicit batch.")
         if model.startswith(b"broken"):
-            self.errors.append("Failed to parse ONNX model.")
-        self.network.onnx = model
-        return not self.errors
+            self._errors.append("Failed to parse ONNX model.")
+        self._network._onnx = model
+        return not self._errors
 
 
-def _network_flags(numbers: Version) -> type[enum.IntEnum]:
-    names = ["EXPLICIT_BATCH"] if numbers < (11,) else []
-    names += ["STRONGLY_TYPED"] if numbers >= (10,) else []
-    return enum.IntEnum("NetworkDefinitionCreationFlag", names, start=0)
+class ITimingCache:
+    def __init__(self, earlier: bytes) -> None:
+        self._earlier = earlier
+
+    def serialize(self) -> bytes:
+        return self._earlier + b"+timings"
 
 
-def _builder_flags(numbers: Version) -> type[enum.IntEnum]:
-    names = ["FP16", "INT8"] if numbers < (11,) else []
-    return enum.IntEnum("BuilderFlag", [*names, "DEBUG", "GPU_FALLBACK", "TF32"], start=0)
+class IBuilderConfig:
+    def __init__(self) -> None:
+        self._asked: dict[str, Any] = {"flags": []}
 
+    def set_flag(self, flag: enum.IntEnum) -> None:
+        assert isinstance(flag, self._module.BuilderFlag)
+        self._asked["flags"].append(flag.name)
 
-def _verbosities(numbers: Version) -> type[enum.IntEnum]:
-    names = ["DEFAULT", "NONE", "VERBOSE"] if numbers < (8, 2) else ["NONE", "DETAILED"]
-    return enum.IntEnum("ProfilingVerbosity", names, start=0)
+    def set_memory_pool_limit(self, pool: enum.IntEnum, size: int) -> None:
+        self._asked[pool.name] = size
 
+    def create_timing_cache(self, earlier: bytes) -> Any:
+        return self._module.ITimingCache(earlier)
 
-def _config(numbers: Version) -> type:
-    slots = ["asked", "profiling_verbosity", "default_device_type", "DLA_core", "timing"]
-    slots += ["max_workspace_size"] if numbers < (10,) else []
-    slots += ["int8_calibrator"] if numbers < (11,) else []
-
-    def initialise(self: Any) -> None:
-        self.asked = {"flags": []}
-
-    def set_flag(self: Any, flag: enum.IntEnum) -> None:
-        self.asked["flags"].append(flag.name)
-
-    def set_memory_pool_limit(self: Any, pool: enum.IntEnum, size: int) -> None:
-        self.asked[pool.name] = size
-
-    def create_timing_cache(self: Any, earlier: bytes) -> Any:
-        return SimpleNamespace(serialize=lambda: earlier + b"+timings")
-
-    def set_timing_cache(self: Any, cache: Any, ignore_mismatch: bool) -> bool:
-        self.timing = cache
+    def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
+        self._timing = cache
         return True
 
-    members = {"__slots__": slots, "__init__": initialise, "set_flag": set_flag}
-    members |= {"create_timing_cache": create_timing_cache, "set_timing_cache": set_timing_cache}
-    members["get_timing_cache"] = lambda self: self.timing
-    if numbers >= (8, 4):
-        members["set_memory_pool_limit"] = set_memory_pool_limit
-    return type("IBuilderConfig", (), members)
+    def get_timing_cache(self) -> Any:
+        return self._timing
 
 
-def _builder(numbers: Version) -> type:
-    class Builder:
-        num_DLA_cores = 2  # noqa: N815 - NVIDIA's name
+class Builder:
+    num_DLA_cores = 2  # noqa: N815 - NVIDIA's name
+    platform_has_fast_int8 = True
 
-        def __init__(self, logger: Logger) -> None:
-            self.logger = logger
-            if numbers < (11,):
-                self.platform_has_fast_int8 = True
+    def __init__(self, logger: Logger) -> None:
+        assert isinstance(logger, self._module.Logger)
 
-        def create_network(self, flags: int = 0) -> Network:
-            return Network(explicit_batch=numbers >= (10,) or bool(flags & 1))
+    def create_network(self, flags: int = 0) -> INetworkDefinition:
+        explicit = self._version >= (10,) or bool(flags & 1)
+        return self._module.INetworkDefinition(explicit_batch=explicit)
 
-        def create_builder_config(self) -> Any:
-            return _config(numbers)()
+    def create_builder_config(self) -> IBuilderConfig:
+        return self._module.IBuilderConfig()
 
-        def build_serialized_network(self, network: Network, config: Any) -> bytearray | None:
-            return _plan(numbers, network, config)
-
-    return Builder
+    def build_serialized_network(self, network: Any, config: Any) -> bytearray | None:
+        return _plan(self._version, network, config)
 
 
-def _plan(numbers: Version, network: Network, config: Any) -> bytearray | None:
-    asked = dict(config.asked, quantizers=b"QuantizeLinear" in network.onnx)
-    weakly_typed = numbers < (11,)
-    if asked["quantizers"] and weakly_typed and "INT8" not in asked["flags"]:
+class Runtime:
+    def __init__(self, logger: Logger) -> None:
+        assert isinstance(logger, self._module.Logger)
+
+    def deserialize_cuda_engine(self, plan: bytearray) -> Any:
+        return self._module.ICudaEngine(json.loads(bytes(plan)))
+
+
+class ICudaEngine:
+    num_io_tensors = num_bindings = len(IO_NAMES)
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        self._asked = asked
+
+    def get_tensor_name(self, index: int) -> str:
+        return IO_NAMES[index]
+
+    def get_binding_name(self, index: int) -> str:
+        return IO_NAMES[index]
+
+    def create_execution_context(self) -> Any:
+        return self._module.IExecutionContext(self._asked)
+
+    def create_engine_inspector(self) -> Any:
+        return self._module.EngineInspector(self._asked)
+
+
+class EngineInspector:
+    def __init__(self, asked: dict[str, Any]) -> None:
+        self._asked = asked
+
+    def get_engine_information(self, form: enum.IntEnum) -> str:
+        """Layer information; without INT8 scales no layer is in INT8."""
+        assert form.name == "JSON"
+        layers = LAYERS_BEFORE_11 if self._version < (11,) else LAYERS_FROM_11
+        text = json.dumps(layers)
+        return text if _is_int8(self._asked) else text.replace("Int8", "FP16")
+
+
+class IExecutionContext:
+    """Finds the golden sample it is given, and answers what the bundle expects of it."""
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        self._asked = asked
+
+    def execute_v2(self, pointers: list[int]) -> bool:
+        blocks, folder = self._module.cudart.blocks, self._module.cudart.bundle
+        precision = "int8" if _is_int8(self._asked) else "fp16"
+        given = blocks[pointers[0]]
+        inputs = (folder / "golden_input_0.bin").read_bytes()
+        outputs = (folder / f"golden_{precision}_output_0.bin").read_bytes()
+        count = len(inputs) // len(given)
+        size = len(outputs) // count
+        n = next(n for n in range(count) if inputs[n * len(given) :][: len(given)] == given)
+        blocks[pointers[1]] = outputs[n * size :][:size]
+        return True
+
+
+def _is_int8(asked: dict[str, Any]) -> bool:
+    return bool(asked["quantizers"] or asked.get("cache"))
+
+
+def _plan(version: Version, network: Any, config: Any) -> bytearray | None:
+    given = vars(config)
+    asked = dict(config._asked, quantizers=b"QuantizeLinear" in network._onnx)
+    if asked["quantizers"] and version < (11,) and "INT8" not in asked["flags"]:
         return None
-    if calibrator := getattr(config, "int8_calibrator", None):
-        asked["cache"] = _read_cache(numbers, calibrator)
+    if given.get("int8_calibrator"):
+        asked["cache"] = _read_cache(version, given["int8_calibrator"])
         if asked["cache"] is None:
             return None
-    asked["device"] = getattr(getattr(config, "default_device_type", None), "name", "GPU")
-    asked["WORKSPACE"] = asked.get("WORKSPACE") or config.max_workspace_size
-    asked["verbosity"] = config.profiling_verbosity.name if numbers >= (8, 2) else None
+    asked["device"] = given["default_device_type"].name if "DLA_core" in given else "GPU"
+    asked["core"] = given.get("DLA_core")
+    if asked["device"] == "DLA" and version < (11,) and asked["quantizers"]:
+        return None  # it takes no explicit scales there
+    asked["parser_flags"] = network._parser_flags
+    asked["WORKSPACE"] = asked.get("WORKSPACE") or given["max_workspace_size"]
+    asked["verbosity"] = given["profiling_verbosity"].name if version >= (8, 2) else None
+    asked["half"] = b"graph_input_cast" in network._onnx  # as ONNX Runtime's converter names it
     return bytearray(json.dumps(asked).encode())
 
 
-def _read_cache(numbers: Version, calibrator: Any) -> str | None:
+def _read_cache(version: Version, calibrator: Any) -> str | None:
     """The table, if its header is of this version; else data is asked for, and there is none."""
     assert isinstance(calibrator, IInt8EntropyCalibrator2)
     assert calibrator.initialised
     assert calibrator.get_batch_size() == 1
-    unit = 10000 if numbers >= (10,) else 1000
-    header = f"TRT-{numbers[0] * unit + numbers[1] * 100 + numbers[2]}-EntropyCalibration2"
+    unit = 10000 if version >= (10,) else 1000
+    header = f"TRT-{version[0] * unit + version[1] * 100 + version[2]}-EntropyCalibration2"
     text = bytes(calibrator.read_calibration_cache()).decode()
     if text.split("\n")[0] != header:
         assert calibrator.get_batch(["input_0"]) is None
@@ -229,26 +278,15 @@ def _read_cache(numbers: Version, calibrator: Any) -> str | None:
     return text
 
 
-def _runtime(numbers: Version, module: SimpleNamespace) -> type:
-    class Runtime:
-        def __init__(self, logger: Logger) -> None:
-            self.logger = logger
-
-        def deserialize_cuda_engine(self, plan: bytearray) -> Any:
-            asked = json.loads(bytes(plan))
-            inspector = SimpleNamespace(get_engine_information=lambda form: _layers(numbers, asked))
-            precision = "int8" if asked["quantizers"] or asked.get("cache") else "fp16"
-            context = _context(module, precision)
-            engine = SimpleNamespace(create_execution_context=lambda: context, **_io(numbers))
-            if numbers >= (8, 2):
-                engine.create_engine_inspector = lambda: inspector
-            return engine
-
-    return Runtime
-
-
-def _layers(numbers: Version, asked: dict[str, Any]) -> str:
-    """Layer information; without INT8 scales no layer is in INT8."""
-    layers = LAYERS_BEFORE_11 if numbers < (11,) else LAYERS_FROM_11
-    text = json.dumps(layers)
-    return text if asked["quantizers"] or asked.get("cache") else text.replace("Int8", "FP16")
+ENUMS = {
+    *("BuilderFlag", "DataType", "DeviceType", "EngineCapability", "HardwareCompatibilityLevel"),
+    *("LayerInformationFormat", "MemoryPoolType", "NetworkDefinitionCreationFlag"),
+    *("OnnxParserFlag", "ProfilingVerbosity", "RuntimePlatform", "TacticSource"),
+}
+BEHAVIOURS: dict[str, type] = {
+    behaviour.__name__: behaviour
+    for behaviour in (
+        *(Builder, EngineInspector, IBuilderConfig, ICudaEngine, IExecutionContext),
+        *(INetworkDefinition, ITimingCache, Logger, OnnxParser, Runtime),
+    )
+}

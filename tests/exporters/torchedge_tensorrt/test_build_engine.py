@@ -15,10 +15,12 @@ WITHOUT_INT8 = [
     "NVIDIA Jetson TX1 Developer Kit",
     "NVIDIA Jetson TX2 Developer Kit",
     "NVIDIA Jetson TX2 NX Developer Kit",
+    "quill",
 ]
 WITH_INT8 = [
     "NVIDIA Jetson Xavier NX Developer Kit",
     "NVIDIA Jetson AGX Xavier Developer Kit",
+    "Jetson-AGX",
     "NVIDIA Orin Nano Developer Kit",
     "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super",
     "NVIDIA Jetson AGX Orin Developer Kit",
@@ -211,5 +213,6 @@ def test_layer_information_without_details_proves_no_int8(build_engine: ModuleTy
     assert build_engine.int8_layers({}) == (0, 0)
 
 
-def test_a_nano_may_build_in_fp16(build_engine):
-    build_engine.check_device("NVIDIA Jetson Nano Developer Kit", False, "fp16")
+@pytest.mark.parametrize("model", WITHOUT_INT8)
+def test_a_board_without_int8_may_build_in_fp16(build_engine: ModuleType, model: str) -> None:
+    build_engine.check_device(model, False, "fp16")

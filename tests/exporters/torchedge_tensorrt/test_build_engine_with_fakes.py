@@ -129,20 +129,66 @@ def test_a_flag_that_a_fake_trtexec_does_not_know_would_be_noticed(tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--precision fp16", "TensorRT 11.0.0 takes its precision from the ONNX file"),
+        (
+            "--precision fp16",
+            r"takes its precision from the ONNX file, and this bundle has no model_f",
+        ),
         ("--calibration cache", "TensorRT 11.0.0 has no calibrators"),
         ("--precision fp16 --calibration cache", "FP16 needs no INT8 scales"),
     ],
 )
 def test_what_tensorrt_11_cannot_be_asked_for_is_refused_with_fake_and_module_alike(
-    build: Build, build_engine: ModuleType, tmp_path: Path, words: str, message: str
+    build: Build,
+    build_engine: ModuleType,
+    copied_bundle: Path,
+    tmp_path: Path,
+    words: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(build_engine, "has_half", lambda folder: False)
     trtexec = write_fake_trtexec(tmp_path, 110000, layers=LAYERS_FROM_11)
     with pytest.raises(build_engine.BuildError, match=message):
         build(*words.split(), "--trtexec", str(trtexec))
     assert calls(tmp_path) == []
     with pytest.raises(build_engine.BuildError, match=message):
         build(*words.split(), module=fake_tensorrt("11.0.0.114"))
+
+
+@pytest.mark.parametrize("version", ["11.0.0.114", "11.4.0.9"])
+def test_a_fake_tensorrt_11_builds_fp16_from_the_float16_file_beside_int8(
+    build: Build, copied_bundle: Path, version: str
+) -> None:
+    build(module=fake_tensorrt(version))
+    asked = {
+        name: json.loads((copied_bundle / name).read_text())
+        for name in ("model.engine", "model_fp16.engine")
+    }
+    assert [(a["half"], a["quantizers"]) for a in asked.values()] == [(False, True), (True, False)]
+    entries = json.loads((copied_bundle / "engines.json").read_text())["engines"]
+    assert [(e["precision"], e["int8_layers"]) for e in entries] == [("int8", 1), ("fp16", 0)]
+
+
+def test_a_fake_trtexec_11_gets_the_float16_file_and_no_flag_for_it(
+    build: Build, copied_bundle: Path, tmp_path: Path
+) -> None:
+    build("--trtexec", str(write_fake_trtexec(tmp_path, 110400, layers=LAYERS_FROM_11)))
+    _, command = builds(tmp_path)
+    assert f"--onnx={copied_bundle / 'model_fp16.onnx'}" in command
+    assert "--fp16" not in command
+
+
+def test_without_the_float16_file_a_fake_tensorrt_11_builds_int8_alone_and_says_so(
+    build: Build,
+    build_engine: ModuleType,
+    copied_bundle: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(build_engine, "has_half", lambda folder: False)
+    build(module=fake_tensorrt("11.4.0.9"))
+    assert "FP16 engine: not built, TensorRT 11 needs model_fp16.onnx" in capsys.readouterr().out
+    assert not (copied_bundle / "model_fp16.engine").exists()
 
 
 def test_fp16_with_int8_scales_is_refused_by_a_fake_tensorrt_of_any_version(
@@ -288,8 +334,7 @@ def test_the_golden_samples_run_on_a_fake_trtexec_of_each_version_for_int8_and_f
 ) -> None:
     build("--trtexec", str(write_fake_trtexec(tmp_path, number, layers=layers_of(number))))
     record = json.loads((copied_bundle / "engines.json").read_text())
-    precisions = ["int8"] if number >= 110000 else ["int8", "fp16"]  # 11 cannot be asked for FP16
-    assert [entry["precision"] for entry in record["engines"]] == precisions
+    assert [entry["precision"] for entry in record["engines"]] == ["int8", "fp16"]
     for entry in record["engines"]:
         assert entry["golden"]["batches"] == 4
         assert entry["golden"]["cosine_similarity"] == pytest.approx(1)
@@ -304,6 +349,76 @@ def test_no_engine_is_kept_when_a_fake_trtexec_answers_the_golden_samples_wrongl
     with pytest.raises(build_engine.BuildError, match="cosine similarity of"):
         build("--trtexec", str(trtexec))
     assert not list(copied_bundle.glob("model*.engine*"))
+
+
+@pytest.fixture
+def with_accelerator(copied_bundle: Path) -> None:
+    """Says in the manifest that the bundle is for a board with two accelerators."""
+    path = copied_bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["details"] |= {"dla_cores": 2, "device": "Jetson Orin NX"}
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.usefixtures("with_accelerator")
+@pytest.mark.parametrize("version", ["8.2.1.8", "8.5.2.2", "8.6.2.3", "10.3.0.30"])
+def test_a_fake_tensorrt_builds_for_the_accelerator_from_the_cache_with_the_gpu_as_fall_back(
+    build: Build, copied_bundle: Path, version: str
+) -> None:
+    build("--dla", "1", "--calibration", "cache", module=fake_tensorrt(version))
+    for name, flags in (("model", ["INT8", "FP16"]), ("model_fp16", ["FP16"])):
+        asked = json.loads((copied_bundle / f"{name}.engine").read_text())
+        assert (asked["device"], asked["core"]) == ("DLA", 1)
+        assert asked["flags"] == [*flags, "GPU_FALLBACK"]
+        assert not asked["quantizers"]
+    entries = json.loads((copied_bundle / "engines.json").read_text())["engines"]
+    assert [(e["dla_core"], e["golden"]["top1_agreement"]) for e in entries] == [(1, 1), (1, 1)]
+
+
+@pytest.mark.usefixtures("with_accelerator")
+def test_a_fake_tensorrt_11_builds_for_the_accelerator_from_the_scales_in_the_file(
+    build: Build, copied_bundle: Path
+) -> None:
+    build("--dla", "0", module=fake_tensorrt("11.4.1.9"))
+    asked = json.loads((copied_bundle / "model.engine").read_text())
+    assert (asked["device"], asked["quantizers"], asked["flags"]) == ("DLA", True, ["GPU_FALLBACK"])
+    assert asked["parser_flags"] == ["ADJUST_FOR_DLA"]
+
+
+@pytest.mark.usefixtures("with_accelerator")
+@pytest.mark.parametrize("number", [8201, 8502, 8602, 100300])
+def test_a_fake_trtexec_builds_for_the_accelerator_with_the_gpu_as_fall_back(
+    build: Build, copied_bundle: Path, tmp_path: Path, number: int
+) -> None:
+    trtexec = write_fake_trtexec(tmp_path, number, layers=LAYERS_BEFORE_11)
+    build("--trtexec", str(trtexec), "--dla", "0", "--calibration", "cache")
+    for command in builds(tmp_path):
+        assert {"--useDLACore=0", "--allowGPUFallback"} <= set(command)
+    entries = json.loads((copied_bundle / "engines.json").read_text())["engines"]
+    assert [(e["precision"], e["dla_core"]) for e in entries] == [("int8", 0), ("fp16", 0)]
+
+
+@pytest.mark.usefixtures("with_accelerator")
+@pytest.mark.parametrize(
+    ("version", "words", "message"),
+    [
+        ("10.3.0.30", "--dla 0", "takes no Q/DQ before TensorRT 11; add --calibration cache"),
+        ("10.16.2.10", "--dla 0 --calibration cache", "no deep learning accelerator as far as"),
+        ("11.4.0.9", "--dla 0", "no deep learning accelerator as far as"),
+        ("10.3.0.30", "--dla 2 --calibration cache", "DLA core 2 is not here, there are 2"),
+    ],
+)
+def test_what_the_accelerator_of_a_fake_tensorrt_cannot_run_is_refused(
+    build: Build,
+    build_engine: ModuleType,
+    copied_bundle: Path,
+    version: str,
+    words: str,
+    message: str,
+) -> None:
+    with pytest.raises(build_engine.BuildError, match=message):
+        build(*words.split(), module=fake_tensorrt(version))
+    assert not list(copied_bundle.glob("*.engine"))
 
 
 @pytest.mark.parametrize("number", [8201, 101602])
@@ -330,3 +445,81 @@ def test_type_stubs_in_the_place_of_a_fake_tensorrt_are_no_builder(
     monkeypatch.setenv("PATH", str(tmp_path))
     found = build_engine.find_builder(build_engine.arguments([]))
     assert found == (None, str(trtexec))
+
+
+def changed_manifest(folder: Path, **details: object) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["details"] |= details
+    path.write_text(json.dumps(manifest))
+
+
+def another_model(folder: Path, build_engine: ModuleType) -> None:
+    """Another model in place of the one that was calibrated, with a manifest that fits it."""
+    path = folder / "model_fp32.onnx"
+    path.write_bytes(b"another model")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][path.name]["sha256"] = build_engine.sha256_of(str(path))
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def open_shape(folder: Path, build_engine: ModuleType) -> None:
+    changed_manifest(folder, dla_cores=2)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["inputs"][0]["shape"][0] = "batch"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+BAD_INPUT: dict[str, tuple[Callable[[Path, ModuleType], object], str, str]] = {
+    "another board": (
+        lambda folder, script: changed_manifest(folder, device_model_names=["AGX Orin"]),
+        "",
+        "and this board says it is 'NVIDIA Jetson Orin Nano'",
+    ),
+    "an older TensorRT": (
+        lambda folder, script: changed_manifest(folder, tensorrt_at_least="8.6.0"),
+        "",
+        r"this board has TensorRT 8\.5\.2; the models \(opset 13\) are for 8\.6\.0 up to 12",
+    ),
+    "a newer TensorRT": (
+        lambda folder, script: changed_manifest(folder, tensorrt_below="8.5.0"),
+        "",
+        r"this board has TensorRT 8\.5\.2",
+    ),
+    "a cache of another model": (another_model, "", "was made for another model"),
+    "a changed file": (
+        lambda folder, script: (folder / "model_qdq.onnx").write_bytes(b"changed"),
+        "",
+        r"model_qdq\.onnx does not match its SHA-256",
+    ),
+    "too little memory": (
+        lambda folder, script: setattr(script, "FLOOR_MIB", 10**9),
+        "",
+        "MiB of memory are free and the build should have",
+    ),
+    "a GPU without INT8": (
+        lambda folder, script: setattr(script, "device_model", lambda: "NVIDIA Jetson TX2"),
+        "",
+        "NVIDIA Jetson TX2 has no INT8 arithmetic",
+    ),
+    "an open shape for the accelerator": (
+        open_shape,
+        "--dla 0 --calibration cache",
+        r"open shape \['batch', 1, 8, 8\], which the accelerator cannot run",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_refused_in_one_line_before_even_a_fake_trtexec_builds(
+    build: Build, build_engine: ModuleType, copied_bundle: Path, tmp_path: Path, case: str
+) -> None:
+    spoil, words, message = BAD_INPUT[case]
+    trtexec = write_fake_trtexec(tmp_path, 8502, layers=LAYERS_BEFORE_11)
+    build_engine.device_model = lambda: "NVIDIA Jetson Orin Nano"  # type: ignore[attr-defined]
+    spoil(copied_bundle, build_engine)
+    with pytest.raises(build_engine.BuildError, match=message) as error:
+        build_engine.main([*words.split(), "--trtexec", str(trtexec)])
+    assert "\n" not in str(error.value)
+    assert calls(tmp_path) == []
+    assert not list(copied_bundle.glob("*.engine*"))

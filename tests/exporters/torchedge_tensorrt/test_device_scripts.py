@@ -1,5 +1,6 @@
 import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -29,16 +30,20 @@ STANDARD_LIBRARY_OF_3_6 = {
     "threading",
     "time",
 }
+PYTHONS_OF_JETPACK = ("3.6", "3.8", "3.10", "3.12")
 ARGUMENTS_SINCE_3_7 = {"capture_output", "text", "dirs_exist_ok", "missing_ok"}
 
 
-@pytest.fixture
-def python36() -> str:
-    """A Python 3.6 that runs, as JetPack 4 has it."""
-    found = shutil.which("python3.6")
-    if found is None or subprocess.run([found, "-c", ""], capture_output=True).returncode != 0:
-        pytest.skip("there is no python3.6 here")
-    return found
+@pytest.fixture(params=PYTHONS_OF_JETPACK)
+def old_python(request: pytest.FixtureRequest) -> str:
+    """A Python as some JetPack has it: on the PATH, or kept by pyenv."""
+    name = f"python{request.param}"
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [shutil.which(name), *sorted(kept.glob(f"{request.param}.*/bin/{name}"))]
+    for candidate in filter(None, candidates):
+        if subprocess.run([candidate, "-c", ""], capture_output=True).returncode == 0:
+            return str(candidate)
+    pytest.skip(f"there is no {name} here")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -57,12 +62,19 @@ def test_a_script_is_plain_ascii_for_boards_with_an_ascii_locale(
 def test_a_script_imports_nothing_but_the_standard_library_and_tensorrt(
     copied_bundle: Path, name: str
 ) -> None:
-    nodes = list(ast.walk(ast.parse((copied_bundle / name).read_text())))
+    tree = ast.parse((copied_bundle / name).read_text())
+    at_run_time = [node for node in tree.body if not is_for_type_checkers(node)]
+    nodes = [node for part in at_run_time for node in ast.walk(part)]
     imported = {
         alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names
     }
     assert imported <= STANDARD_LIBRARY_OF_3_6 | {"tensorrt"}
     assert not [node for node in nodes if isinstance(node, ast.ImportFrom)]
+
+
+def is_for_type_checkers(node: ast.stmt) -> bool:
+    """An ``if TYPE_CHECKING:``, which never runs: the name is False in the script itself."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -88,16 +100,79 @@ def test_an_error_is_one_line_and_exit_code_1(copied_bundle: Path) -> None:
     assert result.stderr == "error: model_qdq.onnx does not match its SHA-256; copy it again.\n"
 
 
-def test_both_scripts_run_under_python_3_6_with_a_fake_trtexec(
-    copied_bundle: Path, tmp_path: Path, python36: str
+def test_both_scripts_run_under_the_pythons_of_jetpack_with_a_fake_trtexec(
+    copied_bundle: Path, tmp_path: Path, old_python: str
 ) -> None:
-    trtexec = write_fake_trtexec(tmp_path, 8201, layers=LAYERS_BEFORE_11, medians=[1, 2, 3])
-    for script, flags in (("build_engine.py", ["--any-device"]), ("benchmark.py", [])):
-        command = [python36, str(copied_bundle / script), "--trtexec", str(trtexec), *flags]
+    medians = [1, 2, 3, 4, 5, 6]  # three repetitions of INT8, then of FP16
+    trtexec = write_fake_trtexec(tmp_path, 8201, layers=LAYERS_BEFORE_11, medians=medians)
+    for script, flags in (
+        ("build_engine.py", ["--any-device"]),
+        ("benchmark.py", ["--idle-s", "0"]),
+    ):
+        command = [old_python, str(copied_bundle / script), "--trtexec", str(trtexec), *flags]
         result = subprocess.run(command, capture_output=True, text=True)
         assert (result.returncode, result.stderr) == (0, "")
-    measured = json.loads((copied_bundle / "benchmark.json").read_text())
-    assert measured["gpu_compute_time_median_ms"] == 2
+    engines = json.loads((copied_bundle / "benchmark.json").read_text())["engines"]
+    assert [engine["gpu_compute_time_median_ms"] for engine in engines] == [2, 5]
+
+
+@pytest.fixture
+def fake_module(tmp_path: Path) -> Path:
+    """A folder where ``import tensorrt`` finds the fake, in syntax that Python 3.6 reads."""
+    folder = tmp_path / "packages"
+    for name in ("device_outputs", "fake_tensorrt", "tensorrt_members"):
+        path = folder / "tests" / "exporters" / "torchedge_tensorrt" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tree = ast.parse(Path(__file__).with_name(path.name).read_text())
+        path.write_text(ast.unparse(WithoutAnnotations().visit(tree)))
+    fake = "tests.exporters.torchedge_tensorrt.fake_tensorrt"
+    (folder / "tensorrt.py").write_text(
+        f"import ctypes, os, pathlib, sys\nfrom {fake} import FakeCudart, fake_tensorrt\n"
+        "module = sys.modules[__name__] = fake_tensorrt(os.environ['FAKE_VERSION'])\n"
+        "module.cudart = FakeCudart(pathlib.Path(os.environ['BUNDLE']))\n"
+        "ctypes.CDLL = lambda name: module.cudart\n"
+    )
+    return folder
+
+
+class WithoutAnnotations(ast.NodeTransformer):
+    """Takes types out of code: ``list[str]`` and ``int | None`` are errors to Python 3.6."""
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        return ast.arg(arg=node.arg)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        assert node.value is not None
+        return ast.Assign(targets=[node.target], value=node.value, lineno=node.lineno)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
+        return None if node.module == "collections.abc" else node
+
+
+@pytest.mark.parametrize("calibration", ["qdq", "cache"])
+def test_build_engine_runs_under_the_pythons_of_jetpack_with_a_fake_module_of_its_tensorrt(
+    copied_bundle: Path, fake_module: Path, old_python: str, calibration: str
+) -> None:
+    versions = {"3.6": "8.2.1.8", "3.8": "8.5.2.2", "3.10": "10.3.0.30", "3.12": "10.16.2.10"}
+    version = next(v for python, v in versions.items() if old_python.endswith(f"python{python}"))
+    environment = {"PYTHONPATH": str(fake_module), "FAKE_VERSION": version, "PATH": ""}
+    environment["BUNDLE"] = str(copied_bundle)
+    script = str(copied_bundle / "build_engine.py")
+    command = [old_python, script, "--any-device", "--calibration", calibration]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (result.returncode, result.stderr) == (0, "")
+    asked = json.loads((copied_bundle / "model.engine").read_text())
+    assert asked["flags"] == ["INT8", "FP16"]
+    assert asked["quantizers"] is (calibration == "qdq")
+    record = json.loads((copied_bundle / "engines.json").read_text())
+    tensorrt = ".".join(version.split(".")[:3])
+    found = [(e["precision"], e["tensorrt"], e["int8_layers"]) for e in record["engines"]]
+    assert found == [("int8", tensorrt, 2), ("fp16", tensorrt, 0)]
+    assert [e["golden"]["top1_agreement"] for e in record["engines"]] == [1, 1]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

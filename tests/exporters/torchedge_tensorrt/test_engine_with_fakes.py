@@ -1,3 +1,4 @@
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -56,3 +57,27 @@ def test_a_cache_of_another_model_builds_no_engine_with_a_fake_tensorrt(
     with pytest.raises(ExportError, match="made for another model"):
         step.export(bundle, second)
     assert not list(second.iterdir())
+
+
+@pytest.mark.parametrize("version", ["8.2.1.8", "10.16.2.10", "11.4.0.9"])
+def test_a_fake_tensorrt_of_any_version_builds_fp16_from_a_bundle(
+    bundle: Artifact, tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(version))
+    made = OnnxToTensorRT(gpu="8.9", precision="fp16").export(bundle, tmp_path)
+    (name,) = made.details["deployed_files"]
+    asked = json.loads(made.file(name).read_text())
+    assert name.startswith("tiny-fp16-sm89-trt")
+    assert asked["half"] is version.startswith("11.")
+    assert asked["flags"] == ([] if version.startswith("11.") else ["FP16"])
+
+
+def test_a_fake_tensorrt_builds_for_an_accelerator_with_the_gpu_as_fall_back(
+    bundle: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt("8.5.2.2"))
+    step = OnnxToTensorRT(gpu="8.7", calibration="cache", dla_core=1)
+    made = step.export(bundle, tmp_path)
+    asked = json.loads(made.file(made.details["deployed_files"][0]).read_text())
+    assert (asked["device"], asked["core"]) == ("DLA", 1)
+    assert "GPU_FALLBACK" in asked["flags"]

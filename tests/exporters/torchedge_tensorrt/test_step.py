@@ -27,6 +27,7 @@ FILES = {
     "golden_fp16_output_0.bin",
     "golden_input_0.bin",
     "golden_int8_output_0.bin",
+    "model_fp16.onnx",
     "model_fp32.onnx",
     "model_qdq.onnx",
 }
@@ -293,3 +294,37 @@ def test_the_readme_of_a_bundle_names_its_own_software_and_every_file_that_lies_
         assert list(made.path.glob(name)), name
     models = {path.name for path in made.path.iterdir() if path.suffix in {".onnx", ".cache"}}
     assert models == {name for name in named if name.endswith((".onnx", ".cache"))}
+
+
+def test_the_float16_network_comes_near_to_the_float_one(bundle: Artifact) -> None:
+    """A half has 11 significant bits; five layers of few sums lose little more than one of them."""
+    given = images(BATCH).numpy()
+    answers = [
+        onnxruntime.InferenceSession(bundle.file(name)).run(None, {"input_0": given})[0]
+        for name in ("model_fp32.onnx", "model_fp16.onnx")
+    ]
+    assert 0 < np.abs(answers[0] - answers[1]).max() < 2**-9 * np.abs(answers[0]).max()
+
+
+@pytest.mark.parametrize(("name", "there"), [("jetson-thor", True), ("jetson-xavier-nx", False)])
+def test_boards_that_never_get_tensorrt_11_carry_no_float16_network(
+    exported: Path, tmp_path: Path, name: str, there: bool
+) -> None:
+    step = OnnxToTensorRTBundle(platform=PLATFORMS[name])
+    made = step.export(load_artifact(exported / "onnx"), tmp_path)
+    assert ("model_fp16.onnx" in made.files) is there
+    assert ("model_fp16.onnx" in (tmp_path / "README.md").read_text()) is there
+
+
+@pytest.mark.parametrize("fault", ["range", "unreadable"])
+def test_a_network_that_float16_cannot_hold_is_exported_without_and_says_why(
+    exported: Path, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault == "range":
+        monkeypatch.setattr("torchedge_onnx.half._LARGEST", 1e-6)
+    else:
+        monkeypatch.setattr("torchedge_onnx.half.half_precision", lambda model: onnx.ModelProto())
+    step = OnnxToTensorRTBundle(platform=PLATFORMS["jetson-orin-nano"])
+    made = step.export(load_artifact(exported / "onnx"), tmp_path)
+    assert "model_fp16.onnx" not in made.files
+    assert made.details["fp16_file"].startswith("left out: ")

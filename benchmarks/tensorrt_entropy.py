@@ -1,0 +1,165 @@
+"""Every entropy scale of four networks against a brute-force search that shares no code with it.
+
+    python -m benchmarks.tensorrt_entropy [NAME ...]
+
+For each network three sets of scales are held against
+``tests/exporters/torchedge_tensorrt/entropy_by_hand.py``, which tries candidate after candidate:
+those of ``torchedge calibration create`` on the float network (every float tensor), those of the
+network's quantisers (rounded up to four significant bits, see ADR 18), and those of the
+bundle's calibration.cache. No tensor is left out. Written to runs/tensorrt_entropy.json as well.
+"""
+
+import copy
+import json
+import math
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import cyclopts
+import numpy as np
+from torch import Tensor, nn
+
+from benchmarks.tensorrt import NETWORKS, prepared_network, saved
+from tests.exporters.torchedge_tensorrt.entropy_by_hand import entropy_scale
+from torchedge.bench.session import Array
+from torchedge.export.artifact import Artifact
+from torchedge.quantization import calibrate
+from torchedge.quantization.modules import FakeQuantize
+from torchedge_onnx.census import read_model
+from torchedge_onnx.graph import real_inputs
+from torchedge_onnx.session import open_observed
+from torchedge_onnx.step import TorchToOnnx
+from torchedge_tensorrt.calibration_cache import read_cache
+from torchedge_tensorrt.host_calibration import calibrate_onnx
+from torchedge_tensorrt.platforms import PLATFORMS
+from torchedge_tensorrt.ranges import float_tensors, trained_scales
+from torchedge_tensorrt.step import CACHE_FILE, PLAIN_FILE, QUANTIZED_FILE, OnnxToTensorRTBundle
+
+if TYPE_CHECKING:
+    import onnx
+
+Scales: TypeAlias = dict[str, float]
+_SHARING = {"Clip", "Flatten", "Identity", "MaxPool", "Relu", "Reshape", "Squeeze", "Unsqueeze"}
+Values: TypeAlias = dict[str, list[Array]]
+
+
+def main(*names: str) -> None:
+    """Print a line for each network and set of scales; ends with 1 where one differs.
+
+    Args:
+        names: Networks; default all four.
+    """
+    rows = []
+    for name in names or tuple(NETWORKS):
+        with tempfile.TemporaryDirectory() as folder:
+            for row in _rows(name, Path(folder)):
+                rows.append(row)
+                print(*(f"{key}={value}" for key, value in row.items()), flush=True)
+    out = Path("runs/tensorrt_entropy.json")
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps(rows, indent=2))
+    if any(row["equal"] != row["tensors"] for row in rows):
+        sys.exit("a scale is not that of the brute-force search.")
+
+
+def _rows(name: str, folder: Path) -> list[dict[str, Any]]:
+    prepared, images = prepared_network(name)
+    found, expected = _quantisers(prepared, images)
+    bundle = _bundle(saved(name, prepared, images, folder / "torch"), folder)
+    single = [(image[None],) for image in images.numpy()]
+    plain = read_model(bundle.file(PLAIN_FILE))
+    by_hand = _by_hand(plain, float_tensors(plain), single)
+    host = calibrate_onnx(bundle.file(PLAIN_FILE), single).scales
+    return [
+        {"network": name, "scales": "calibration create", **_counted(host, by_hand)},
+        {"network": name, "scales": "quantisers", **_counted(found, expected)},
+        {"network": name, "scales": "bundle", **_of_bundle(bundle, expected, single)},
+    ]
+
+
+def _quantisers(prepared: nn.Module, images: Tensor) -> tuple[Scales, Scales]:
+    """Scale of each quantiser after ``calibrate``, and by hand from what it was given then."""
+    watched = copy.deepcopy(prepared)
+    seen: Values = {}
+    for name, module in watched.named_modules():
+        if isinstance(module, FakeQuantize) and not module.fixed:
+            module.register_forward_pre_hook(
+                lambda _, given, name=name: seen.setdefault(name, []).append(
+                    given[0].numpy().copy()
+                )
+            )
+    by_hand = {}
+    calibrated = dict(calibrate(watched, [images]).named_modules())
+    for name, values in seen.items():
+        by_hand[name] = _short(float(entropy_scale(values)))
+    return {name: float(calibrated[name].scale) for name in seen}, by_hand
+
+
+def _short(scale: float) -> float:
+    """The next number with four significant bits, see ADR 18."""
+    mantissa, exponent = math.frexp(scale)
+    return math.ldexp(math.ceil(mantissa * 16) / 16, exponent)
+
+
+def _bundle(source: Artifact, folder: Path) -> Artifact:
+    onnx, place = folder / "onnx", folder / "bundle"
+    onnx.mkdir()
+    place.mkdir()
+    step = OnnxToTensorRTBundle(platform=PLATFORMS["jetson-orin-nano"])
+    return step.export(TorchToOnnx(opset=13, integer_weights=False).export(source, onnx), place)
+
+
+def _by_hand(
+    model: "onnx.ModelProto", names: tuple[str, ...], batches: list[tuple[Array, ...]]
+) -> Scales:
+    """Brute-force scale of tensors of the float network."""
+    (given,) = (value.name for value in real_inputs(model))
+    computed = [name for name in names if name != given]
+    session = open_observed(model, computed)
+    values: Values = {}
+    for (batch,) in batches:
+        for name, array in zip([given, *computed], [batch, *session(batch)], strict=True):
+            values.setdefault(name, []).append(np.asarray(array, np.float32))
+    return {name: float(entropy_scale(values[name])) for name in names}
+
+
+def _counted(found: Scales, by_hand: Scales) -> dict[str, int]:
+    names = found.keys() | by_hand.keys()
+    equal = sum(found.get(name) == by_hand.get(name) for name in names)
+    return {"tensors": len(names), "equal": equal}
+
+
+def _of_bundle(
+    bundle: Artifact, quantisers: Scales, batches: list[tuple[Array, ...]]
+) -> dict[str, int]:
+    """Trained and shared scales are a quantiser's; the others are searched for by hand."""
+    _, scales = read_cache(bundle.file(CACHE_FILE))
+    trained = trained_scales(read_model(bundle.file(QUANTIZED_FILE)))
+    plain, of_quantisers = read_model(bundle.file(PLAIN_FILE)), set(quantisers.values())
+    names, related = float_tensors(plain), _related(plain)
+    near = {n: {trained[other] for other in related.get(n, {n}) & trained.keys()} for n in names}
+    shared = {n for n in names if n not in trained and scales.get(n) in near[n]}
+    searched = tuple(n for n in names if n not in trained and n not in shared)
+    # ONNX Runtime fuses what is not asked for, so the same tensors are asked for as in the export.
+    by_hand = _by_hand(plain, searched, batches)
+    equal = len(shared) + sum(scales.get(name) == by_hand[name] for name in searched)
+    equal += sum(scales.get(n) == trained[n] in of_quantisers for n in names if n in trained)
+    counts = {"trained": len(trained), "shared": len(shared), "searched": len(searched)}
+    return {"tensors": len(names), "equal": equal, **counts}
+
+
+def _related(model: "onnx.ModelProto") -> dict[str, set[str]]:
+    """For each tensor all that are made of it, or it of them, by moving and clipping values."""
+    related: dict[str, set[str]] = {}
+    for node in model.graph.node:
+        if node.op_type in _SHARING:
+            ends = (node.input[0], node.output[0])
+            joined = set(ends).union(*(related.get(name, set()) for name in ends))
+            related |= dict.fromkeys(joined, joined)
+    return related
+
+
+if __name__ == "__main__":
+    sys.exit(cyclopts.run(main))

@@ -1,0 +1,134 @@
+"""Q/DQ written into a float ONNX file of any origin, with the scales of a calibration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+
+from torchedge.errors import ExportError
+from torchedge_tensorrt.jetpacks import Version
+
+if TYPE_CHECKING:
+    import onnx
+
+    from torchedge_onnx.pairs import Pair
+    from torchedge_tensorrt.places import Places
+
+__all__ = ["ExplicitModel", "explicit_model"]
+
+_FIRST_WITH_AXIS = 13
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ExplicitModel:
+    """A float network with Q/DQ pairs.
+
+    Args:
+        model: The graph.
+        scales: Of the calibration, where a concatenation's operands share the largest of theirs.
+        layers: How many layers are quantised.
+        float_layers: Those that stay in float, and why.
+    """
+
+    model: "onnx.ModelProto"
+    scales: dict[str, float]
+    layers: int
+    float_layers: dict[str, str]
+
+
+def explicit_model(path: Path, scales: Mapping[str, float], tensorrt: Version) -> ExplicitModel:
+    """Put pairs where TensorRT fuses layers around them, and hold the result against its rules.
+
+    Weights get a symmetric scale for each output channel, ``max|w| / 127``; they stay float values
+    before their pair. Biases stay in float. First zero pads are folded into their convolutions, and
+    a mean over all positions becomes a pool, which runs in INT8.
+
+    Args:
+        path: Float ONNX file of opset 13 or newer.
+        scales: One for each float tensor, from :func:`.host_calibration.calibrate_onnx`.
+        tensorrt: The version that is to read the result.
+
+    Raises:
+        ArtifactError: The file is damaged.
+        ExportError: The opset is too old, no layer can be quantised, or a rule would be broken.
+    """
+    from torchedge_onnx.census import read_model
+    from torchedge_onnx.integer_forms import fold_padding
+    from torchedge_onnx.pairs import with_pairs
+    from torchedge_onnx.rewrites import mean_to_global_pool
+    from torchedge_tensorrt.places import explicit_places
+    from torchedge_tensorrt.rules import broken_rules
+
+    source = read_model(path)
+    _require_opset(path, source)
+    source = mean_to_global_pool(fold_padding(source))
+    places = explicit_places(source, frozenset(scales))
+    layers = sum(len(readers) for readers in places.weights.values())
+    if not layers:
+        raise ExportError(f"'{path}' has no layer with a constant weight to quantise.")
+    shared = _shared(scales, places.groups)
+    model = with_pairs(source, (*_activations(places, shared), *_weights(source, places)))
+    for violation in broken_rules(model, tensorrt):
+        raise ExportError(f"{violation.rule} '{violation.node}': {violation.text}.")
+    return ExplicitModel(
+        model=model, scales=shared, layers=layers, float_layers=places.float_layers
+    )
+
+
+def _require_opset(path: Path, model: "onnx.ModelProto") -> None:
+    opset = max(e.version for e in model.opset_import if e.domain in {"", "ai.onnx"})
+    if opset < _FIRST_WITH_AXIS:
+        raise ExportError(
+            f"'{path}' has opset {opset}; scales for each channel came with {_FIRST_WITH_AXIS}. "
+            f"Export it again, or use onnx.version_converter."
+        )
+
+
+def _shared(scales: Mapping[str, float], groups: dict[str, str]) -> dict[str, float]:
+    largest: dict[str, float] = {}
+    for name, group in groups.items():
+        largest[group] = max(largest.get(group, 0.0), scales[name])
+    return {n: largest[groups[n]] if n in groups else scale for n, scale in scales.items()}
+
+
+def _activations(places: "Places", scales: Mapping[str, float]) -> "list[Pair]":
+    from torchedge_onnx.pairs import Pair
+
+    return [
+        Pair(
+            tensor=name,
+            scale=np.array(scales[name], np.float32),
+            zero_point=np.array(0, np.int8),
+            readers=tuple(readers),
+        )
+        for name, readers in places.activations.items()
+    ]
+
+
+def _weights(model: "onnx.ModelProto", places: "Places") -> "list[Pair]":
+    import torch
+
+    from torchedge.quantization.scales import weight_params
+    from torchedge.scheme import QuantSpec
+    from torchedge_onnx.pairs import Pair
+    from torchedge_tensorrt.rule_graph import rule_graph
+
+    values, pairs = rule_graph(model).values, []
+    for (name, axis), readers in places.weights.items():
+        weight = torch.from_numpy(np.array(values[name], np.float32))
+        if not torch.isfinite(weight).all():
+            raise ExportError(f"weight '{name}' holds NaN or infinity; check the network.")
+        found = weight_params(weight, QuantSpec(axis=axis, narrow=True))[0].numpy()
+        pairs.append(
+            Pair(
+                tensor=name,
+                scale=found,
+                zero_point=np.zeros(found.shape, np.int8),
+                readers=tuple(readers),
+                axis=axis,
+            )
+        )
+    return pairs
