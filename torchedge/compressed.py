@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from torchedge.bench.session import Array, Session
-from torchedge.errors import CalibrationError, ExportError, SchemeError
+from torchedge.errors import CalibrationError, ExportError, SchemeError, UsageError
 from torchedge.export.artifact import Artifact, Format, TensorSpec, write_artifact
+from torchedge.export.meaning import Meaning
 from torchedge.export.pipeline import staged_folder
 from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
 from torchedge.program import load_program, save_program
@@ -43,6 +44,7 @@ class CompressedModel:
         calibration: Like ``samples``, but data seen in training; calibrators read it.
         metrics: Figures that training measured, by name, for example ``float_accuracy``.
         name: Name of the model in files and reports.
+        meaning: Names of the classes and the normalisation of inputs, for the device.
     """
 
     module: nn.Module
@@ -53,6 +55,7 @@ class CompressedModel:
     calibration: tuple[Tensor, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     name: str = "model"
+    meaning: Meaning = field(default_factory=Meaning)
 
     def save(self, folder: Path, *, overwrite: bool = False) -> Artifact:
         """Write ``program.pt2``, ``samples.safetensors`` and the manifest.
@@ -68,6 +71,7 @@ class CompressedModel:
             WeightError: A weight is NaN or infinite.
             CalibrationError: There are no samples, their shapes do not fit, or a quantiser has no
                 range.
+            UsageError: There are not as many class names as classes.
             SchemeError: Scheme and module contradict each other.
             ExportError: torch.export cannot capture the module, or it returns something else than
                 tensors.
@@ -82,6 +86,7 @@ class CompressedModel:
             save_program(model, self.example_inputs, staging / PROGRAM_FILE)
             reference = _reference(staging / PROGRAM_FILE, self.scheme)
             expected = _run_in_batches(reference, self.samples, len(self.example_inputs[0]))
+            self._require_a_name_for_each_class(expected[0])
             save_samples(self._samples(expected), staging / SAMPLES_FILE)
             draft = Artifact(
                 path=staging,
@@ -93,6 +98,7 @@ class CompressedModel:
                 scheme=self.scheme,
                 metrics=self.metrics,
                 details={"deployed_files": [PROGRAM_FILE]},
+                meaning=self.meaning,
             )
             artifact = write_artifact(draft)
         return replace(artifact, path=folder)
@@ -106,6 +112,13 @@ class CompressedModel:
             raise CalibrationError(
                 f"labels have shape {tuple(self.labels.shape)} for {count} samples; "
                 "give one class index for each sample."
+            )
+
+    def _require_a_name_for_each_class(self, scores: Array) -> None:
+        names, classes = self.meaning.class_names, scores.shape[-1]
+        if names and len(names) != classes:
+            raise UsageError(
+                f"{len(names)} class names for {classes} classes; give one for each, in order."
             )
 
     def _frozen(self) -> nn.Module:

@@ -7,13 +7,22 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Literal, final
 
 from torchedge.errors import ExportError, MissingDependencyError
 
-__all__ = ["ENVIRONMENT_VARIABLE", "VERSION", "Conversion", "convert", "converter_python"]
+__all__ = [
+    "ENVIRONMENT_VARIABLE",
+    "VERSION",
+    "Conversion",
+    "PortType",
+    "Precision",
+    "convert",
+    "converter_python",
+]
 
 ENVIRONMENT_VARIABLE = "TORCHEDGE_TFLITE_PYTHON"
 VERSION = "1.29.24"
@@ -25,30 +34,35 @@ _START_LIMIT_S = 60
 _LACKING = "TF Select ops:"  # TensorFlow's converter lists here what TFLite cannot do
 
 
+Precision = Literal["int8", "float32", "float16", "dynamic-range"]
+PortType = Literal["int8", "uint8", "float32"]
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """Two graphs and the files to write from them.
+    """One .tflite file to write.
 
     Args:
-        quantized: ONNX file with float weights and the activations' quantisers.
-        float: ONNX file of the float network.
-        quantized_out: The .tflite file of the first.
-        float_out: The .tflite file of the second.
-        outputs: Names of the network's outputs, in order.
+        graph: ONNX file; for ``int8`` with float weights and the activations' quantisers.
+        out: The .tflite file.
+        precision: Of its arithmetic.
+        io: Of its inputs and outputs, where the precision is ``int8``.
     """
 
-    quantized: Path
-    float: Path
-    quantized_out: Path
-    float_out: Path
-    outputs: tuple[str, ...]
+    graph: Path
+    out: Path
+    precision: Precision = "int8"
+    io: PortType = "int8"
 
-    def to_json(self) -> str:
-        """The job that the child reads."""
-        plain = {name: value for name, value in vars(self).items() if name != "outputs"}
-        paths = {name: str(path.resolve()) for name, path in plain.items()}
-        return json.dumps({**paths, "outputs": list(self.outputs)})
+    def to_dict(self) -> dict[str, str]:
+        """Plain values for the child."""
+        return {
+            "graph": str(self.graph.resolve()),
+            "out": str(self.out.resolve()),
+            "precision": self.precision,
+            "io": self.io,
+        }
 
 
 def converter_python() -> str:
@@ -89,12 +103,15 @@ def _version(python: str) -> str:
     return done.stdout.strip()
 
 
-def convert(python: str, conversion: Conversion, *, time_limit_s: float) -> None:
-    """Run the conversion; nothing but its two files and, after a failure, a log is left.
+def convert(
+    python: str, conversions: Sequence[Conversion], outputs: Sequence[str], *, time_limit_s: float
+) -> None:
+    """Run conversions; nothing but their files and, after a failure, a log is left.
 
     Args:
         python: From :func:`converter_python`.
-        conversion: What to read and write.
+        conversions: What to read and write.
+        outputs: Names of the network's outputs, in order.
         time_limit_s: When to give up.
 
     Raises:
@@ -102,7 +119,8 @@ def convert(python: str, conversion: Conversion, *, time_limit_s: float) -> None
     """
     with tempfile.TemporaryDirectory(prefix="torchedge-onnx2tf-") as scratch:
         job, log = Path(scratch) / "job.json", Path(scratch) / "log.txt"
-        job.write_text(conversion.to_json())
+        files = [conversion.to_dict() for conversion in conversions]
+        job.write_text(json.dumps({"files": files, "outputs": list(outputs)}))
         child = Path(__file__).with_name(_CHILD)
         command = [python, str(child), str(job)]
         trouble = _run(command, Path(scratch), log, time_limit_s)

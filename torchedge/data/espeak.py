@@ -19,7 +19,7 @@ from typing import final
 import numpy as np
 
 from torchedge.bench.session import Array
-from torchedge.errors import MissingDependencyError, UsageError
+from torchedge.errors import DataError, MissingDependencyError
 
 __all__ = ["ACCENTS", "Utterance", "speak", "voice_families", "voices"]
 
@@ -95,10 +95,10 @@ def speak(utterances: Sequence[Utterance], *, seed: int = 0) -> tuple[tuple[Arra
 
     Raises:
         MissingDependencyError: espeakng-loader is not installed.
-        UsageError: There is nothing to say, or eSpeak NG cannot say it; the text has its complaint.
+        DataError: There is nothing to say, or eSpeak NG cannot say it; the text has its complaint.
     """
     if not utterances:
-        raise UsageError("there is nothing to say; give at least one utterance.")
+        raise DataError("there is nothing to say; give at least one utterance.")
     package = _package()
     begins = range(0, len(utterances), _IN_ONE_PROCESS)
     parts = [utterances[begin : begin + _IN_ONE_PROCESS] for begin in begins]
@@ -145,12 +145,12 @@ def _run(job: Path) -> None:
             command, capture_output=True, text=True, check=False, timeout=_LIMIT_S
         )
     except subprocess.TimeoutExpired as error:
-        raise UsageError(
+        raise DataError(
             f"eSpeak NG did not finish within {_LIMIT_S:,.0f} s; say fewer words."
         ) from error
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise UsageError(
+        raise DataError(
             f"eSpeak NG could not speak: {said}. If the package is damaged, type: "
             "pip install --force-reinstall espeakng-loader"
         )

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
-from torchedge.errors import UsageError
+from torchedge.errors import DataError
 
 __all__ = ["CLASSES", "KEYWORDS", "OTHER_WORDS", "SILENCE", "UNKNOWN", "KeywordSet", "Keywords"]
 
@@ -33,7 +33,7 @@ class KeywordSet:
         labels: Places in :data:`CLASSES`.
 
     Raises:
-        UsageError: There is no clip, or not one label for each.
+        DataError: There is no clip, or not one label for each.
     """
 
     features: Tensor
@@ -41,7 +41,7 @@ class KeywordSet:
 
     def __post_init__(self) -> None:
         if not len(self.labels) or len(self.labels) != len(self.features):
-            raise UsageError(
+            raise DataError(
                 f"{len(self.features)} clips with {len(self.labels)} labels; give one or more "
                 "clips, and a label for each."
             )

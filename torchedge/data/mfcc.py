@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from torchedge.data.sound import SAMPLE_RATE
-from torchedge.errors import MissingDependencyError, UsageError
+from torchedge.errors import MissingDependencyError, DataError
 
 __all__ = ["COEFFICIENTS", "FRAMES", "Mfcc"]
 
@@ -57,10 +57,10 @@ class Mfcc(nn.Module):
         """Coefficients of shape ``(batch, 40, 49)`` for clips of shape ``(batch, 16000)``.
 
         Raises:
-            UsageError: The clips are not a second long.
+            DataError: The clips are not a second long.
         """
         if clips.ndim != 2 or clips.shape[1] != SAMPLE_RATE:
-            raise UsageError(
+            raise DataError(
                 f"clips have shape {tuple(clips.shape)}; give (batch, {SAMPLE_RATE}), a second of "
                 f"{SAMPLE_RATE} Hz each."
             )

@@ -3,7 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from torchedge.errors import UsageError
+from torchedge.errors import DataError
 
 __all__ = ["SAMPLE_RATE", "coloured_noise", "placed", "trimmed", "with_noise"]
 
@@ -70,11 +70,11 @@ def with_noise(clips: Tensor, powers: Tensor, snr_db: Tensor, generator: Generat
         generator: Draws the noise.
 
     Raises:
-        UsageError: There is not one power and one ratio for each clip.
+        DataError: There is not one power and one ratio for each clip.
     """
     count, length = clips.shape
     if powers.shape != (count,) or snr_db.shape != (count,):
-        raise UsageError(
+        raise DataError(
             f"{count} clips with {tuple(powers.shape)} powers and {tuple(snr_db.shape)} ratios; "
             "give one of each for each clip."
         )

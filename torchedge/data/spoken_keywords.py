@@ -16,7 +16,7 @@ from torchedge.data.espeak import ACCENTS, Utterance, speak, voice_families, voi
 from torchedge.data.keywords import CLASSES, KEYWORDS, OTHER_WORDS, SILENCE, UNKNOWN, KeywordSet
 from torchedge.data.mfcc import FRAMES, Mfcc
 from torchedge.data.sound import SAMPLE_RATE, placed, trimmed, with_noise
-from torchedge.errors import ArtifactError, MissingDependencyError, UsageError
+from torchedge.errors import ArtifactError, MissingDependencyError, DataError
 from torchedge.export.artifact import Artifact, Format, load_artifact, write_artifact
 from torchedge.export.pipeline import staged_folder
 
@@ -46,13 +46,13 @@ class SpokenKeywords:
         seed: Of everything.
 
     Raises:
-        UsageError: There are no clips, or a range ends before it begins.
+        DataError: There are no clips, or a range ends before it begins.
     """
 
     clips: int = 24_000
     test_clips: int = 2_000
     test_voices: int = 24
-    snr_db: tuple[float, float] = (5.0, 30.0)
+    snr_db: tuple[float, float] = (5.0, 20.0)
     test_snr_db: float = 10.0
     words_per_minute: tuple[int, int] = (120, 220)
     pitch: tuple[int, int] = (20, 80)
@@ -61,13 +61,13 @@ class SpokenKeywords:
 
     def __post_init__(self) -> None:
         if min(self.clips, self.test_clips, self.test_voices) < 1:
-            raise UsageError(
+            raise DataError(
                 f"{self.clips} clips, {self.test_clips} to test with, {self.test_voices} test "
                 "voices; give one or more of each."
             )
         for low, high in (self.snr_db, self.words_per_minute, self.pitch, self.gain):
             if low > high:
-                raise UsageError(f"the range {low} to {high} is empty; give the smaller end first.")
+                raise DataError(f"the range {low} to {high} is empty; give the smaller end first.")
 
     def fingerprint(self) -> str:
         """SHA-256 over the settings and the versions of what speaks and listens.
@@ -100,7 +100,7 @@ def spoken_keywords(settings: SpokenKeywords, folder: Path) -> tuple[KeywordSet,
     Raises:
         MissingDependencyError: A package of the extra ``speech`` is not installed.
         ArtifactError: The kept clips are damaged.
-        UsageError: eSpeak NG cannot speak, or has too few voices.
+        DataError: eSpeak NG cannot speak, or has too few voices.
         StorageError: The disk refuses the clips.
     """
     place = folder / f"spoken-{settings.fingerprint()[:16]}"
@@ -127,7 +127,7 @@ def split_voices(
     """Voices to train and, ``least`` or more of them, to test with; no family is in both.
 
     Raises:
-        UsageError: No voice would be left to train with.
+        DataError: No voice would be left to train with.
 
     Example:
         >>> split_voices(["a", "b", "b2", "c"], 1, seed=0)
@@ -139,7 +139,7 @@ def split_voices(
     while families and len(test) < least:
         test += families.pop()
     if not families:
-        raise UsageError(
+        raise DataError(
             f"{least} test voices of {len(names)} leave none to train with; ask for fewer."
         )
     return tuple(sorted(name for family in families for name in family)), tuple(sorted(test))

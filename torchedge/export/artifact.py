@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NewType, final
 
 from torchedge import __version__
-from torchedge.errors import ArtifactError, SchemeError
+from torchedge.errors import ArtifactError, UsageError
+from torchedge.export.meaning import Meaning
 from torchedge.scheme import QuantScheme
 
 __all__ = [
@@ -68,6 +69,7 @@ class Artifact:
         metrics: Figures measured so far, by name.
         details: What the step that wrote it wants the next one to know.
         files: Every file but the manifest, by its path inside the folder.
+        meaning: What inputs and outputs stand for.
     """
 
     path: Path
@@ -81,6 +83,7 @@ class Artifact:
     metrics: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, FileRecord] = field(default_factory=dict)
+    meaning: Meaning = field(default_factory=Meaning)
 
     def file(self, name: str) -> Path:
         """Path of one of its files.
@@ -152,6 +155,7 @@ def _to_plain(artifact: Artifact) -> dict[str, Any]:
         "scheme": None if artifact.scheme is None else artifact.scheme.to_dict(),
         "metrics": dict(artifact.metrics),
         "details": dict(artifact.details),
+        "meaning": artifact.meaning.to_dict(),
         "files": {name: asdict(record) for name, record in artifact.files.items()},
         "sha256": artifact.sha256,
     }
@@ -170,7 +174,7 @@ def load_artifact(folder: Path) -> Artifact:
     plain = _read_manifest(folder)
     try:
         artifact = _from_plain(folder, plain)
-    except (KeyError, TypeError, ValueError, AttributeError, SchemeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise ArtifactError(
             f"'{folder / MANIFEST}' is not a manifest of version {_MANIFEST_VERSION} "
             f"({type(error).__name__}: {error}); export the model again."
@@ -230,6 +234,7 @@ def _from_plain(folder: Path, plain: Mapping[str, Any]) -> Artifact:
         scheme=None if scheme is None else QuantScheme.from_dict(scheme),
         metrics={str(name): float(value) for name, value in plain["metrics"].items()},
         details=dict(plain["details"]),
+        meaning=Meaning.from_dict(plain.get("meaning", {})),
         files={
             str(name): FileRecord(int(record["bytes"]), str(record["sha256"]))
             for name, record in plain["files"].items()

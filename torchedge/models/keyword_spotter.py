@@ -10,9 +10,9 @@ __all__ = ["KeywordSpotter", "WideKeywordSpotter"]
 _COEFFICIENTS, _CLASSES = 40, 12
 
 
-def _conv_bn_relu(inputs: int, outputs: int, padding: int = 0) -> nn.Sequential:
+def _conv_bn_relu(inputs: int, outputs: int, kernel: int, padding: int = 0) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv1d(inputs, outputs, 3, padding=padding, bias=False),
+        nn.Conv1d(inputs, outputs, kernel, padding=padding, bias=False),
         nn.BatchNorm1d(outputs),
         nn.ReLU(),
     )
@@ -22,7 +22,7 @@ def _conv_bn_relu(inputs: int, outputs: int, padding: int = 0) -> nn.Sequential:
 class KeywordSpotter(nn.Module):
     """1-D CNN over 49 frames of 40 coefficients: 32 and 64 channels, then 128 units.
 
-    20,076 parameters and 0.31 M multiply-accumulates.
+    20,044 parameters and 0.32 M multiply-accumulates.
 
     Args:
         classes: Number of outputs.
@@ -36,9 +36,9 @@ class KeywordSpotter(nn.Module):
     def __init__(self, classes: int = _CLASSES) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            _conv_bn_relu(_COEFFICIENTS, 32),
+            _conv_bn_relu(_COEFFICIENTS, 32, 5),
             nn.MaxPool1d(2),
-            _conv_bn_relu(32, 64),
+            _conv_bn_relu(32, 64, 5),
             nn.MaxPool1d(2),
         )
         self.pool = nn.AdaptiveAvgPool1d(1)
@@ -71,13 +71,13 @@ class WideKeywordSpotter(nn.Module):
     def __init__(self, classes: int = _CLASSES) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            _conv_bn_relu(_COEFFICIENTS, 128, padding=1),
-            _conv_bn_relu(128, 128, padding=1),
+            _conv_bn_relu(_COEFFICIENTS, 128, 3, padding=1),
+            _conv_bn_relu(128, 128, 3, padding=1),
             nn.MaxPool1d(2),
-            _conv_bn_relu(128, 128, padding=1),
-            _conv_bn_relu(128, 128, padding=1),
+            _conv_bn_relu(128, 128, 3, padding=1),
+            _conv_bn_relu(128, 128, 3, padding=1),
             nn.MaxPool1d(2),
-            _conv_bn_relu(128, 128, padding=1),
+            _conv_bn_relu(128, 128, 3, padding=1),
         )
         self.pool = nn.AdaptiveAvgPool1d(1)
         self.dropout = nn.Dropout(0.3)
