@@ -74,9 +74,7 @@ def main(  # noqa: PLR0913 - options of a command line
 
     calibration = words.train.features[:CALIBRATION_CLIPS]
     example_inputs = (words.test.features[:1],)
-    model = calibrate(
-        prepare_qat(float_model, scheme, example_inputs), calibration.split(100), mse
-    )
+    model = calibrate(prepare_qat(float_model, scheme, example_inputs), calibration.split(100), mse)
     metrics["post_training_accuracy"] = accuracy(model, words)
     if qat_epochs:
         schedule = QuantizationAwareTraining(

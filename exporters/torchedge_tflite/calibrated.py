@@ -159,4 +159,3 @@ def _insert_quantizer(model: onnx.ModelProto, name: str, grid: Grid) -> None:
     for offset, (kind, source, goal) in enumerate(pair):
         made = onnx.helper.make_node(kind, [source, *numbers], [goal], name=f"{name}.{kind}")
         model.graph.node.insert(place + offset, made)
-

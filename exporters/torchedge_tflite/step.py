@@ -113,9 +113,7 @@ class OnnxToTFLite:
 
         trained = read_trained(model)
         told = distinguishable(trained.activations)
-        wanted = Conversion(
-            graph=scratch / "quantized.onnx", out=scratch / MODEL_FILE, io=self.io
-        )
+        wanted = Conversion(graph=scratch / "quantized.onnx", out=scratch / MODEL_FILE, io=self.io)
         wanted.graph.write_bytes(told_model(model, told).SerializeToString())
         self._convert(python, [wanted, _twin(source, scratch, folder)], source)
         as_converted = wanted.out.read_bytes()

@@ -200,8 +200,7 @@ def _spoken(said: dict[int, Utterance | None]) -> list[Tensor]:
         together = torch.nn.utils.rnn.pad_sequence(part, batch_first=True)
         clips = resample(together, rate, SAMPLE_RATE)
         heard += [
-            clip[: len(word) * SAMPLE_RATE // rate]
-            for clip, word in zip(clips, part, strict=True)
+            clip[: len(word) * SAMPLE_RATE // rate] for clip, word in zip(clips, part, strict=True)
         ]
     return heard
 
@@ -258,7 +257,9 @@ def _read(place: Path, settings: SpokenKeywords) -> tuple[KeywordSet, KeywordSet
 
     artifact = load_artifact(place)
     if artifact.details.get("settings") != settings.fingerprint():
-        raise ArtifactError(f"'{place}' holds clips of other settings; remove it to make them anew.")
+        raise ArtifactError(
+            f"'{place}' holds clips of other settings; remove it to make them anew."
+        )
     found = load_file(artifact.file(_FILE))
     train, test = (
         KeywordSet(features=found[f"{part}.features"], labels=found[f"{part}.labels"])
