@@ -19,7 +19,7 @@ from torchedge.compressed import CompressedModel
 from torchedge.data import CLASSES, Keywords, SpokenKeywords, speech_commands, spoken_keywords
 from torchedge.distillation import Hinton
 from torchedge.distillation.lightning import DistillationModule
-from torchedge.export import Meaning, Normalisation
+from torchedge.export import Normalisation
 from torchedge.models import Classifier, KeywordSpotter, WideKeywordSpotter
 from torchedge.quantization import calibrate, mse, prepare_qat
 from torchedge.quantization.lightning import QuantizationAwareTraining
@@ -97,12 +97,10 @@ def main(  # noqa: PLR0913 - options of a command line
         scheme=scheme,
         metrics=metrics,
         name="keywords",
-        meaning=Meaning(
-            class_names=CLASSES,
-            normalisation=Normalisation(
-                mean=tuple(words.mean.flatten().tolist()),
-                deviation=tuple(words.deviation.flatten().tolist()),
-            ),
+        class_names=CLASSES,
+        normalisation=Normalisation(
+            mean=tuple(words.mean.flatten().tolist()),
+            deviation=tuple(words.deviation.flatten().tolist()),
         ),
     ).save(out, overwrite=overwrite)
     print(

@@ -7,6 +7,7 @@ runtime does not look at it, and ``unzip model.tflite`` shows it.
 import io
 import json
 import zipfile
+from dataclasses import asdict
 from typing import Any
 
 from torchedge.errors import ArtifactError
@@ -35,11 +36,12 @@ def with_embedded(data: bytes, source: Artifact) -> bytes:
     about = {
         "name": source.name,
         "made_from": {"format": source.format, "sha256": source.sha256},
-        **source.meaning.to_dict(),
+        "class_names": list(source.class_names),
+        "normalisation": None if source.normalisation is None else asdict(source.normalisation),
     }
     stream = io.BytesIO(data)
     with zipfile.ZipFile(stream, "a") as archive:
-        names = "".join(f"{name}\n" for name in source.meaning.class_names)
+        names = "".join(f"{name}\n" for name in source.class_names)
         archive.writestr(zipfile.ZipInfo(LABELS_FILE, _EPOCH), names)
         archive.writestr(zipfile.ZipInfo(ABOUT_FILE, _EPOCH), json.dumps(about))
     return stream.getvalue()

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from torchedge.errors import UsageError
-from torchedge.export.artifact import Artifact, Format, TensorSpec, write_artifact
+from torchedge.export.artifact import Artifact, Format, TensorSpec
 from torchedge.export.samples import SAMPLES_FILE
+from torchedge.export.step import write_result
 from torchedge_onnx.step import FLOAT_FILE as ONNX_FLOAT_FILE
 from torchedge_tflite.embedded import with_embedded
 from torchedge_tflite.process import (
@@ -92,15 +93,10 @@ class OnnxToTFLite:
                 data = self._float(python, source, scratch, folder)
         (folder / MODEL_FILE).write_bytes(with_embedded(data, source))
         shutil.copyfile(source.file(SAMPLES_FILE), folder / SAMPLES_FILE)
-        draft = replace(
-            source,
-            path=folder,
-            format=self.produces,
-            outputs=source.outputs if self.precision == "int8" else _without_steps(source),
-            made_by=(*source.made_by, type(self).__name__),
-            details=_details(data, self.precision),
-        )
-        return write_artifact(draft)
+        if self.precision != "int8":
+            source = replace(source, outputs=_without_steps(source))
+        return write_result(self, source, folder, _details(data, self.precision))
+
 
     def _integer(
         self, python: str, model: "onnx.ModelProto", source: Artifact, scratch: Path, folder: Path

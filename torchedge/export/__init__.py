@@ -1,7 +1,7 @@
 """From a trained artefact to the device's format, one folder with a manifest at every step."""
 
 from torchedge.export.artifact import Artifact, Format, TensorSpec, load_artifact, write_artifact
-from torchedge.export.meaning import Meaning, Normalisation
+from torchedge.export.normalisation import Normalisation
 from torchedge.export.pipeline import export, export_chain, remaining_steps
 from torchedge.export.plugins import runner, target, target_names
 from torchedge.export.step import ExportStep
@@ -12,7 +12,6 @@ __all__ = [
     "Budget",
     "ExportStep",
     "Format",
-    "Meaning",
     "Normalisation",
     "Target",
     "TensorSpec",

@@ -10,7 +10,7 @@ from typing import Any, NewType, final
 
 from torchedge import __version__
 from torchedge.errors import ArtifactError, UsageError
-from torchedge.export.meaning import Meaning
+from torchedge.export.normalisation import Normalisation
 from torchedge.scheme import QuantScheme
 
 __all__ = [
@@ -65,11 +65,12 @@ class Artifact:
         made_by: The steps that led here, oldest first.
         sha256: Digest over the names, sizes and digests of all files.
         name: The model's name.
+        class_names: What the scores of the first output stand for; empty where that is not known.
         scheme: The numbers it was trained for; ``None`` for a float model.
         metrics: Figures measured so far, by name.
         details: What the step that wrote it wants the next one to know.
         files: Every file but the manifest, by its path inside the folder.
-        meaning: What inputs and outputs stand for.
+        normalisation: What the first input went through; ``None`` where that is not known.
     """
 
     path: Path
@@ -79,11 +80,12 @@ class Artifact:
     made_by: tuple[str, ...]
     sha256: str = ""
     name: str = "model"
+    class_names: tuple[str, ...] = ()
     scheme: QuantScheme | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, FileRecord] = field(default_factory=dict)
-    meaning: Meaning = field(default_factory=Meaning)
+    normalisation: Normalisation | None = None
 
     def file(self, name: str) -> Path:
         """Path of one of its files.
@@ -148,6 +150,7 @@ def _to_plain(artifact: Artifact) -> dict[str, Any]:
         "manifest_version": _MANIFEST_VERSION,
         "torchedge": __version__,
         "name": artifact.name,
+        "class_names": list(artifact.class_names),
         "format": artifact.format,
         "made_by": list(artifact.made_by),
         "inputs": [asdict(spec) for spec in artifact.inputs],
@@ -155,7 +158,7 @@ def _to_plain(artifact: Artifact) -> dict[str, Any]:
         "scheme": None if artifact.scheme is None else artifact.scheme.to_dict(),
         "metrics": dict(artifact.metrics),
         "details": dict(artifact.details),
-        "meaning": artifact.meaning.to_dict(),
+        "normalisation": None if artifact.normalisation is None else asdict(artifact.normalisation),
         "files": {name: asdict(record) for name, record in artifact.files.items()},
         "sha256": artifact.sha256,
     }
@@ -223,6 +226,7 @@ def _from_plain(folder: Path, plain: Mapping[str, Any]) -> Artifact:
     if plain["manifest_version"] != _MANIFEST_VERSION:
         raise ValueError(f"manifest_version is {plain['manifest_version']!r}")
     scheme = plain["scheme"]
+    normalisation = plain.get("normalisation")
     return Artifact(
         path=folder,
         format=Format(str(plain["format"])),
@@ -231,10 +235,11 @@ def _from_plain(folder: Path, plain: Mapping[str, Any]) -> Artifact:
         made_by=tuple(str(step) for step in plain["made_by"]),
         sha256=str(plain["sha256"]),
         name=str(plain["name"]),
+        class_names=tuple(str(name) for name in plain.get("class_names", ())),
         scheme=None if scheme is None else QuantScheme.from_dict(scheme),
         metrics={str(name): float(value) for name, value in plain["metrics"].items()},
         details=dict(plain["details"]),
-        meaning=Meaning.from_dict(plain.get("meaning", {})),
+        normalisation=None if normalisation is None else Normalisation.from_dict(normalisation),
         files={
             str(name): FileRecord(int(record["bytes"]), str(record["sha256"]))
             for name, record in plain["files"].items()
