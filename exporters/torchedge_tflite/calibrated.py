@@ -1,8 +1,6 @@
 """A float ONNX graph gets quantisers, with ranges from torchedge's own calibration."""
 
-import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,7 +13,7 @@ from torchedge.quantization.functional import affine_params, quantize, weight_pa
 from torchedge.quantization.range_rules import mse
 from torchedge.scheme import QuantScheme, QuantSpec
 from torchedge_onnx.graph import add_constant, constants, copied, producers, replace_input
-from torchedge_onnx.session import open_model
+from torchedge_onnx.session import open_observed
 from torchedge_tflite.places import Places, quantizer_places
 from torchedge_tflite.trained import Grid
 
@@ -96,17 +94,10 @@ def _activations(
     """What ONNX Runtime computes at these tensors, batch by batch."""
     inputs = [value.name for value in model.graph.input]
     computed = [name for name in names if name not in inputs]
-    observable = copied(model)
-    del observable.graph.output[:]
-    observable.graph.output.extend(onnx.ValueInfoProto(name=name) for name in computed)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "observable.onnx"
-        path.write_bytes(observable.SerializeToString())
-        session = open_model(path)
+    session = open_observed(model, computed)
     for batch in batches:
-        yield dict(zip(inputs, batch, strict=True)) | dict(
-            zip(computed, session(*batch), strict=True)
-        )
+        found = dict(zip(inputs, batch, strict=True))
+        yield found | dict(zip(computed, session(*batch), strict=True))
 
 
 def _quantize_parameters(

@@ -16,6 +16,7 @@ from torchedge.export.artifact import Artifact
 __all__ = ["ABOUT_FILE", "LABELS_FILE", "read_embedded", "with_embedded", "without_embedded"]
 
 LABELS_FILE, ABOUT_FILE = "labels.txt", "torchedge.json"
+_MOST_BYTES = 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same bytes on every day
 
 
@@ -51,10 +52,12 @@ def read_embedded(data: bytes) -> dict[str, Any]:
     """What :func:`with_embedded` put behind a network.
 
     Raises:
-        ArtifactError: There is nothing behind it.
+        ArtifactError: There is nothing behind it, or more than a description.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if archive.getinfo(ABOUT_FILE).file_size > _MOST_BYTES:
+                raise ValueError(f"more than {_MOST_BYTES:,} bytes")
             found: dict[str, Any] = json.loads(archive.read(ABOUT_FILE))
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ArtifactError(

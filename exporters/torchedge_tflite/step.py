@@ -1,14 +1,13 @@
 """From ONNX with Q/DQ to a .tflite file that holds the same integers."""
 
-import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from torchedge.errors import UsageError
-from torchedge.export.artifact import Artifact, Format, TensorSpec
-from torchedge.export.samples import SAMPLES_FILE
+from torchedge.export.artifact import Artifact, Format
+from torchedge.export.samples import SAMPLES_FILE, load_samples, save_samples
 from torchedge.export.step import write_result
 from torchedge_onnx.step import FLOAT_FILE as ONNX_FLOAT_FILE
 from torchedge_tflite.embedded import with_embedded
@@ -20,7 +19,7 @@ from torchedge_tflite.process import (
     convert,
     converter_python,
 )
-from torchedge_tflite.quantized import quantized_network
+from torchedge_tflite.quantized import float_network, quantized_network
 
 if TYPE_CHECKING:
     import onnx
@@ -83,20 +82,18 @@ class OnnxToTFLite:
 
         schema()  # refused before minutes of work, not after
         python = converter_python()
+        samples = load_samples(source.file(SAMPLES_FILE))
         with tempfile.TemporaryDirectory(prefix="torchedge-tflite-") as name:
-            scratch = Path(name)
             if self.precision == "int8":
-                network = quantized_network(source)
-                data = self._integer(python, network.model, source, scratch, folder)
-                source = network.artifact
+                network = quantized_network(source, samples)
+                data = self._integer(python, network.model, source, Path(name), folder)
             else:
-                data = self._float(python, source, scratch, folder)
-        (folder / MODEL_FILE).write_bytes(with_embedded(data, source))
-        shutil.copyfile(source.file(SAMPLES_FILE), folder / SAMPLES_FILE)
-        if self.precision != "int8":
-            source = replace(source, outputs=_without_steps(source))
-        return write_result(self, source, folder, _details(data, self.precision))
-
+                network = float_network(source, samples)
+                data = self._float(python, source, Path(name), folder)
+        (folder / MODEL_FILE).write_bytes(with_embedded(data, network.artifact))
+        save_samples(network.samples, folder / SAMPLES_FILE)
+        details = {**self._details(data), "compared_with": network.compared_with}
+        return write_result(self, network.artifact, folder, details)
 
     def _integer(
         self, python: str, model: "onnx.ModelProto", source: Artifact, scratch: Path, folder: Path
@@ -120,6 +117,9 @@ class OnnxToTFLite:
 
     def _float(self, python: str, source: Artifact, scratch: Path, folder: Path) -> bytes:
         twin = _twin(source, scratch, folder)
+        if self.precision == "float32":
+            self._convert(python, [twin], source)
+            return twin.out.read_bytes()
         wanted = replace(twin, out=scratch / MODEL_FILE, precision=self.precision)
         self._convert(python, [wanted, twin], source)
         return wanted.out.read_bytes()
@@ -127,6 +127,22 @@ class OnnxToTFLite:
     def _convert(self, python: str, conversions: list[Conversion], source: Artifact) -> None:
         names = [spec.name for spec in source.outputs]
         convert(python, conversions, names, time_limit_s=self.time_limit_s)
+
+    def _details(self, data: bytes) -> dict[str, Any]:
+        from torchedge_tflite.flatbuffer import parse
+
+        flat = parse(data)
+        ports = [flat.tensors[index] for index in (*flat.inputs, *flat.outputs)]
+        ends = "" if self.io == "int8" else f" with {self.io} at both ends"
+        return {
+            "deployed_files": [MODEL_FILE],
+            "layout": "channels last",
+            "precision": self.precision,
+            "label": f"{self.precision}{ends}, LiteRT",
+            "io_dtypes": sorted({port.dtype for port in ports}),
+            "operators": sorted({operator.name for operator in flat.operators}),
+            "onnx2tf": VERSION,
+        }
 
 
 def _twin(source: Artifact, scratch: Path, folder: Path) -> Conversion:
@@ -138,24 +154,3 @@ def _twin(source: Artifact, scratch: Path, folder: Path) -> Conversion:
     floating = without_shapes_of_sums(read_model(source.file(ONNX_FLOAT_FILE)))
     graph.write_bytes(floating.SerializeToString())
     return Conversion(graph=graph, out=folder / FLOAT_FILE, precision="float32")
-
-
-def _without_steps(source: Artifact) -> tuple[TensorSpec, ...]:
-    """Outputs that are on no integer grid."""
-    return tuple(replace(spec, scale=None, zero_point=None) for spec in source.outputs)
-
-
-def _details(data: bytes, precision: Precision) -> dict[str, Any]:
-    from torchedge_tflite.flatbuffer import parse
-
-    flat = parse(data)
-    ports = [flat.tensors[index] for index in (*flat.inputs, *flat.outputs)]
-    return {
-        "deployed_files": [MODEL_FILE],
-        "layout": "channels last",
-        "precision": precision,
-        "label": f"{precision}, LiteRT",
-        "io_dtypes": sorted({port.dtype for port in ports}),
-        "operators": sorted({operator.name for operator in flat.operators}),
-        "onnx2tf": VERSION,
-    }
