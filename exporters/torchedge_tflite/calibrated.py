@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import onnx
 import torch
+from onnx import shape_inference
 
 from torchedge.bench.session import Array
 from torchedge.errors import CalibrationError
@@ -13,6 +14,7 @@ from torchedge.quantization.functional import affine_params, quantize, weight_pa
 from torchedge.quantization.range_rules import mse
 from torchedge.scheme import QuantScheme, QuantSpec
 from torchedge_onnx.graph import add_constant, constants, copied, producers, replace_input
+from torchedge_onnx.rewrites import with_float_weights
 from torchedge_onnx.session import open_observed
 from torchedge_tflite.places import Places, quantizer_places
 from torchedge_tflite.trained import Grid
@@ -31,6 +33,9 @@ def calibrated(
 ) -> onnx.ModelProto:
     """The graph with integers in its weights and biases, and Q/DQ at its activations.
 
+    As in :func:`torchedge.quantization.calibrate`, activations are observed in float, computed with
+    quantised weights, in constant memory.
+
     Args:
         model: A float graph.
         batches: Calibration inputs.
@@ -43,14 +48,20 @@ def calibrated(
     """
     copy = copied(model)
     places = quantizer_places(copy)
-    by_group = _grids(copy, places, batches, scheme.activation, rule)
-    grids = {name: by_group[group] for name, group in places.groups.items()}
-    for node in [n for n in copy.graph.node if n.op_type in _WEIGHTED]:
+    weighted = [node for node in copy.graph.node if node.op_type in _WEIGHTED]
+    weight_scales = {}
+    for node in weighted:
         spec = scheme.weight if node.op_type == "Conv" else scheme.linear_weight or scheme.weight
-        _quantize_parameters(copy, node, grids[places.carriers[node.input[0]]], spec)
+        weight_scales[node.output[0]] = _quantize_weight(copy, node, spec)
+    by_group = _grids(with_float_weights(copy), places, batches, scheme.activation, rule)
+    grids = {name: by_group[group] for name, group in places.groups.items()}
+    for node in weighted:
+        read = grids[places.carriers[node.input[0]]]
+        _quantize_bias(copy, node, np.float32(read.scale) * weight_scales[node.output[0]])
     for name, grid in grids.items():
         _insert_quantizer(copy, name, grid)
-    return copy
+    # onnx2tf 2.6.9 drops the transposition before a Flatten whose operand has no shape.
+    return shape_inference.infer_shapes(copy)
 
 
 def _grids(
@@ -100,24 +111,24 @@ def _activations(
         yield found | dict(zip(computed, session(*batch), strict=True))
 
 
-def _quantize_parameters(
-    model: onnx.ModelProto, node: onnx.NodeProto, read: Grid, spec: QuantSpec
-) -> None:
-    """Put int8 and int32 constants with a ``DequantizeLinear`` in place of weight and bias."""
-    values = constants(model)
-    weight = torch.from_numpy(values[node.input[1]].copy())
+def _quantize_weight(model: onnx.ModelProto, node: onnx.NodeProto, spec: QuantSpec) -> Array:
+    """Put int8 constants with a ``DequantizeLinear`` in place of a weight; their scales."""
+    weight = torch.from_numpy(constants(model)[node.input[1]].copy())
     scale, zero_point = weight_params(weight, spec)
     integers = quantize(weight, scale, zero_point, spec).numpy().astype(np.int8)
     scales = scale.numpy().astype(np.float32)
-    node.input[1] = _constant_on_grid(model, node, f"{node.name}.weight", integers, scales)
-    if len(node.input) > 2 and node.input[2]:
-        steps = np.float32(read.scale) * np.broadcast_to(scales, len(values[node.input[2]]))
-        whole = np.rint(values[node.input[2]].astype(np.float64) / steps)
-        bias = whole.clip(_INT32.min, _INT32.max).astype(np.int32)
-        bias_scales = steps.astype(np.float32) if scales.ndim else steps[0]
-        node.input[2] = _constant_on_grid(
-            model, node, f"{node.name}.bias", bias, np.asarray(bias_scales)
-        )
+    node.input[1] = _constant_on_grid(model, node, f"{node.output[0]}.weight", integers, scales)
+    return scales
+
+
+def _quantize_bias(model: onnx.ModelProto, node: onnx.NodeProto, scales: Array) -> None:
+    """Likewise int32 in place of a bias, if there is one."""
+    if len(node.input) < 3 or not node.input[2]:
+        return
+    real = constants(model)[node.input[2]].astype(np.float64)
+    whole = np.rint(real / scales).clip(_INT32.min, _INT32.max).astype(np.int32)
+    steps = np.asarray(scales, np.float32)
+    node.input[2] = _constant_on_grid(model, node, f"{node.output[0]}.bias", whole, steps)
 
 
 def _constant_on_grid(

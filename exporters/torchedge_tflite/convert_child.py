@@ -12,6 +12,7 @@ converter.
 import json
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,11 @@ def _passed_on(graph_node: Any, source: dict[str, Any]) -> dict[str, Any]:
 def _network(path: str) -> Any:
     import onnx2tf
 
+    # Version 2 would write .tflite files itself, with floats inside; what it has for TensorFlow is
+    # what version 1 has.
+    old = version("onnx2tf").startswith("1.")
     return onnx2tf.convert(
+        **({} if old else {"tflite_backend": "tf_converter"}),
         input_onnx_file_path=path,
         output_folder_path="onnx2tf",
         not_use_onnxsim=True,

@@ -12,12 +12,12 @@ from torchedge.export.step import write_result
 from torchedge_onnx.step import FLOAT_FILE as ONNX_FLOAT_FILE
 from torchedge_tflite.embedded import with_embedded
 from torchedge_tflite.process import (
-    VERSION,
     Conversion,
+    Converter,
     PortType,
     Precision,
     convert,
-    converter_python,
+    find_converter,
 )
 from torchedge_tflite.quantized import float_network, quantized_network
 
@@ -81,22 +81,31 @@ class OnnxToTFLite:
         from torchedge_tflite.flatbuffer import schema
 
         schema()  # refused before minutes of work, not after
-        python = converter_python()
+        converter = find_converter()
         samples = load_samples(source.file(SAMPLES_FILE))
         with tempfile.TemporaryDirectory(prefix="torchedge-tflite-") as name:
             if self.precision == "int8":
                 network = quantized_network(source, samples)
-                data = self._integer(python, network.model, source, Path(name), folder)
+                data = self._integer(converter, network.model, source, Path(name), folder)
             else:
                 network = float_network(source, samples)
-                data = self._float(python, source, Path(name), folder)
+                data = self._float(converter, source, Path(name), folder)
         (folder / MODEL_FILE).write_bytes(with_embedded(data, network.artifact))
         save_samples(network.samples, folder / SAMPLES_FILE)
-        details = {**self._details(data), "compared_with": network.compared_with}
+        details = {
+            **self._details(data),
+            "onnx2tf": converter.version,
+            "compared_with": network.compared_with,
+        }
         return write_result(self, network.artifact, folder, details)
 
     def _integer(
-        self, python: str, model: "onnx.ModelProto", source: Artifact, scratch: Path, folder: Path
+        self,
+        converter: Converter,
+        model: "onnx.ModelProto",
+        source: Artifact,
+        scratch: Path,
+        folder: Path,
     ) -> bytes:
         from torchedge_tflite.flatbuffer import parse
         from torchedge_tflite.matching import expected_numbers, require_trained
@@ -108,25 +117,27 @@ class OnnxToTFLite:
         told = distinguishable(trained.activations)
         wanted = Conversion(graph=scratch / "quantized.onnx", out=scratch / MODEL_FILE, io=self.io)
         wanted.graph.write_bytes(told_model(model, told).SerializeToString())
-        self._convert(python, [wanted, _twin(source, scratch, folder)], source)
+        self._convert(converter, [wanted, _twin(source, scratch, folder)], source)
         as_converted = wanted.out.read_bytes()
         expected = expected_numbers(parse(as_converted), trained, told)
         data = with_numbers(as_converted, expected)
         require_trained(parse(data), expected)
         return data
 
-    def _float(self, python: str, source: Artifact, scratch: Path, folder: Path) -> bytes:
+    def _float(self, converter: Converter, source: Artifact, scratch: Path, folder: Path) -> bytes:
         twin = _twin(source, scratch, folder)
         if self.precision == "float32":
-            self._convert(python, [twin], source)
+            self._convert(converter, [twin], source)
             return twin.out.read_bytes()
         wanted = replace(twin, out=scratch / MODEL_FILE, precision=self.precision)
-        self._convert(python, [wanted, twin], source)
+        self._convert(converter, [wanted, twin], source)
         return wanted.out.read_bytes()
 
-    def _convert(self, python: str, conversions: list[Conversion], source: Artifact) -> None:
+    def _convert(
+        self, converter: Converter, conversions: list[Conversion], source: Artifact
+    ) -> None:
         names = [spec.name for spec in source.outputs]
-        convert(python, conversions, names, time_limit_s=self.time_limit_s)
+        convert(converter, conversions, names, time_limit_s=self.time_limit_s)
 
     def _details(self, data: bytes) -> dict[str, Any]:
         from torchedge_tflite.flatbuffer import parse
@@ -141,7 +152,6 @@ class OnnxToTFLite:
             "label": f"{self.precision}{ends}, LiteRT",
             "io_dtypes": sorted({port.dtype for port in ports}),
             "operators": sorted({operator.name for operator in flat.operators}),
-            "onnx2tf": VERSION,
         }
 
 

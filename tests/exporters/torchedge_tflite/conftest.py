@@ -17,7 +17,7 @@ from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge.scheme import QuantScheme
 from torchedge_onnx.step import TorchToOnnx
 from torchedge_tflite.flatbuffer import schema
-from torchedge_tflite.process import converter_python
+from torchedge_tflite.process import find_converter
 from torchedge_tflite.step import OnnxToTFLite
 
 FOUR_BITS = replace(
@@ -97,7 +97,7 @@ def float_artifact(tmp_path_factory) -> Callable[[str], Artifact]:
 def converter(litert) -> None:
     """What writes TFLite files; without it nothing can be converted."""
     try:
-        converter_python()
+        find_converter()
     except MissingDependencyError as error:
         pytest.skip(str(error))
 

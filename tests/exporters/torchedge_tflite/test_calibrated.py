@@ -30,7 +30,8 @@ def network(name):
     return next(kind for kind in INPUT_SHAPES if kind.__name__ == name)().eval()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# Without those that average: PyTorch's mean has a scale of its own, a pool in ONNX its operand's.
+@pytest.mark.parametrize("name", ["Padded", "Dense", "SmallUNet", "TwoSums", "Wide"])
 def test_the_scales_are_those_that_pytorch_would_have_chosen(float_artifact, name):
     graph, samples = float_graph(float_artifact(name))
     data = torch.from_numpy(samples.calibration[0])
