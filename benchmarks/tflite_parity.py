@@ -24,9 +24,8 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
 
-from benchmarks.integers.networks import NETWORKS, Network
+from benchmarks.integers.networks import NETWORKS, Network, with_own_statistics
 from benchmarks.integers.tensors import checked_tensors
 from torchedge.backends import TFLITE
 from torchedge.bench.session import Array
@@ -88,19 +87,6 @@ class Row:
     forbidden: str
     smallest_arena_bytes: int
     export_s: float
-
-
-@torch.no_grad()
-def with_own_statistics(model: nn.Module, data: Tensor) -> nn.Module:
-    """Batch norms that know the data, so that signals neither die nor explode."""
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    for batch in data.split(16):
-        model(batch)
-    return model.eval()
 
 
 @final

@@ -126,7 +126,7 @@ def _distance(values: Array, other: Array) -> float:
 
 
 def _moved(tensor: FlatTensor, flat: FlatModel) -> TensorCheck:
-    """What only moves, pads or picks values has the numbers of its operand, and no twin in the graph."""
+    """What only moves, pads or picks values: it has no twin in the graph, but its operand does."""
     maker = flat.producer(tensor.index)
     if maker is None or maker.name not in _KEEPS:
         return TensorCheck(tensor=tensor.name, origin="", equal=False)
