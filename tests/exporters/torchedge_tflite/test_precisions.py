@@ -13,6 +13,7 @@ from torchedge.export import load_artifact
 from torchedge.export.samples import SAMPLES_FILE, load_samples
 from torchedge.export.target import configured
 from torchedge.report.verify import verify
+from torchedge_onnx.foreign import import_onnx
 from torchedge_tflite.census import file_census, forbidden_operators
 from torchedge_tflite.flatbuffer import read_model
 from torchedge_tflite.runner import TFLiteRunner
@@ -214,3 +215,26 @@ def test_a_phone_has_no_jetpack():
 
 def test_the_float_twin_is_written_beside_every_precision(written):
     assert written(precision="float32").file(FLOAT_FILE).is_file()
+
+
+class TestForeign:
+    pytestmark = slow
+
+    def test_an_onnx_file_from_elsewhere_goes_to_a_phone_in_int8(self, converter, tmp_path):
+        path = tmp_path / "elsewhere.onnx"
+        torch.onnx.export(
+            wide_network(),
+            (torch.rand(1, 1, 8, 8),),
+            path,
+            input_names=["image:0"],
+            output_names=["scores.1"],
+            external_data=False,
+            verbose=False,
+        )
+        random = np.random.default_rng(0)
+        batches = [(random.random((1, 1, 8, 8), np.float32),) for _ in range(24)]
+        source, target = import_onnx(path, batches, tmp_path / "onnx"), export.target("android")
+        artifact = export.export(source, target, tmp_path / "out")
+        report = verify(source, [artifact], target)
+        assert report.census.integer_share == 1
+        assert report.parity.outputs[0].max_lsb <= 1.01
