@@ -9,12 +9,13 @@ import torch
 from tests.exporters.torchedge_tflite.networks import Wide
 from torchedge import export
 from torchedge.errors import SchemeError, UnknownNameError, UsageError
-from torchedge.export import load_artifact
+from torchedge.export import Normalisation, load_artifact
 from torchedge.export.samples import SAMPLES_FILE, load_samples
 from torchedge.export.target import configured
 from torchedge.report.verify import verify
 from torchedge_onnx.foreign import import_onnx
 from torchedge_tflite.census import file_census, forbidden_operators
+from torchedge_tflite.embedded import read_embedded
 from torchedge_tflite.flatbuffer import read_model
 from torchedge_tflite.runner import TFLiteRunner
 from torchedge_tflite.step import FLOAT_FILE, MODEL_FILE, OnnxToTFLite
@@ -26,11 +27,17 @@ slow = [pytest.mark.slow, pytest.mark.xdist_group("tflite")]
 def written(converter, float_artifact, onnx_artifact, tmp_path_factory):
     """Converts the wide network, float or trained, once for each set of options."""
     sources, done = {}, {}
+    known = {
+        "class_names": tuple("abcd"),
+        "normalisation": Normalisation(mean=(0.5,), deviation=(0.25,)),
+    }
 
     def write(*, trained=False, **options):
         key = (trained, *sorted(options.items()))
         if trained not in sources:
-            sources[trained] = (onnx_artifact if trained else float_artifact)("Wide")
+            sources[trained] = (
+                onnx_artifact("Wide") if trained else float_artifact("Wide", **known)
+            )
         if key not in done:
             folder = tmp_path_factory.mktemp("written")
             done[key] = OnnxToTFLite(**options).export(sources[trained], folder)
@@ -161,6 +168,22 @@ class TestCalibratedHere:
         wanted = load_samples(float_artifact("Wide").file(SAMPLES_FILE)).expected[0]
         error = np.square(found - wanted).mean() / np.square(wanted).mean()
         assert 0 < error < 10**-2.5  # 25 dB and better: three layers of 8 bits
+
+
+class TestMetadata:
+    pytestmark = slow
+
+    @pytest.mark.parametrize("precision", ["float16", "int8"])
+    def test_a_file_carries_labels_normalisation_and_the_hash_of_what_it_was_made_from(
+        self, written, precision
+    ):
+        artifact = written(precision=precision)
+        about = read_embedded(artifact.file(MODEL_FILE).read_bytes())
+        assert about["class_names"] == ["a", "b", "c", "d"]
+        assert about["normalisation"] == {"mean": [0.5], "deviation": [0.25]}
+        assert about["made_from"]["format"] == "onnx"
+        assert len(about["made_from"]["sha256"]) == 64
+        assert artifact.normalisation.mean == (0.5,)
 
 
 class TestTargets:
