@@ -149,7 +149,7 @@ class OnnxToTFLite:
             "deployed_files": [MODEL_FILE],
             "layout": "channels last",
             "precision": self.precision,
-            "label": f"{self.precision}{ends}, LiteRT",
+            f"{self.produces}_label": f"{self.precision}{ends}, LiteRT",
             "io_dtypes": sorted({port.dtype for port in ports}),
             "operators": sorted({operator.name for operator in flat.operators}),
         }

@@ -93,7 +93,7 @@ def _stage(artifact: Artifact, samples: Samples) -> Stage:
 
 def _stage_name(artifact: Artifact) -> str:
     if artifact.format != "torch":
-        return str(artifact.details.get("label", runner(artifact.format).label))
+        return str(artifact.details.get(f"{artifact.format}_label", runner(artifact.format).label))
     return "float32, PyTorch" if artifact.scheme is None else "fake-quantised, PyTorch"
 
 

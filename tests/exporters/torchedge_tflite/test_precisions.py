@@ -35,9 +35,7 @@ def written(converter, float_artifact, onnx_artifact, tmp_path_factory):
     def write(*, trained=False, **options):
         key = (trained, *sorted(options.items()))
         if trained not in sources:
-            sources[trained] = (
-                onnx_artifact("Wide") if trained else float_artifact("Wide", **known)
-            )
+            sources[trained] = onnx_artifact("Wide") if trained else float_artifact("Wide", **known)
         if key not in done:
             folder = tmp_path_factory.mktemp("written")
             done[key] = OnnxToTFLite(**options).export(sources[trained], folder)
@@ -97,7 +95,7 @@ class TestFloats:
         assert "dynamic range: int8 weights, and activations in float" in {
             layer.reason for layer in census.layers
         }
-        assert "int8" not in artifact.details["label"]
+        assert "int8" not in artifact.details["tflite_label"]
         assert artifact.details["precision"] == "dynamic-range"
 
     def test_dynamic_range_stays_within_the_steps_of_its_weights_and_activations(self, written):
