@@ -48,7 +48,8 @@ def quantizer_places(model: onnx.ModelProto) -> Places:
     """Go through a float graph in order and say where quantisers belong.
 
     Raises:
-        SchemeError: An operator has no integer form here; the text names it.
+        SchemeError: An operator has no integer form here, or joins what TFLite fixes the scale of
+            with something else; the text names it.
     """
     values = constants(model)
     readers = Counter(name for node in model.graph.node for name in node.input)
@@ -62,16 +63,18 @@ def quantizer_places(model: onnx.ModelProto) -> Places:
         _require_known(node, read, len(node.input))
         if node.op_type in _KEEP:
             carriers[result] = carriers[read[0]]
-        elif result in clipped:  # what is fused needs no grid of its own
+            continue
+        if result in clipped:  # what is fused needs no grid of its own
             carriers[result] = clipped[result]
-        else:
-            carriers[result] = result
-            parents.setdefault(result, result)
-            if node.op_type in FIXED:
-                fixed[result] = FIXED[node.op_type]
-            if node.op_type in _SHARE:
-                for name in read:
-                    parents[_root(parents, carriers[name])] = _root(parents, result)
+            continue
+        carriers[result] = result
+        parents.setdefault(result, result)
+        shared = read if node.op_type in _SHARE else []
+        roots = [_root(parents, carriers[name]) for name in shared]
+        known = _common_range(node, [fixed.get(root) for root in roots])
+        if known is not None:
+            fixed[result] = known
+        parents |= dict.fromkeys(roots, _root(parents, result))
     groups = {name: _root(parents, name) for name in parents}
     return Places(groups=groups, fixed=fixed, carriers=carriers)
 
@@ -84,6 +87,20 @@ def _clipped(model: onnx.ModelProto, readers: Mapping[str, int]) -> Iterator[tup
         before = node.input[0] if node.input else ""
         if node.op_type in _CLIP and before in made - outputs and readers[before] == 1:
             yield before, node.output[0]
+
+
+def _common_range(
+    node: onnx.NodeProto, operands: list[tuple[float, float] | None]
+) -> tuple[float, float] | None:
+    """The range of a result that does not depend on data."""
+    if node.op_type in FIXED:
+        return FIXED[node.op_type]
+    if len(set(operands)) > 1:
+        raise SchemeError(
+            f"'{node.name}' ({node.op_type}) joins a sigmoid, softmax or tanh, whose scale TFLite "
+            "fixes, with values of another scale; return them as outputs of their own."
+        )
+    return operands[0] if operands else None
 
 
 def _require_known(node: onnx.NodeProto, read: list[str], inputs: int) -> None:

@@ -4,15 +4,18 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
 from tests.exporters.torchedge_tflite.networks import INPUT_SHAPES
 from torchedge.backends import TFLITE
+from torchedge.compressed import CompressedModel
 from torchedge.errors import CalibrationError, SchemeError
 from torchedge.export.samples import SAMPLES_FILE, batches, load_samples
 from torchedge.quantization import calibrate, prepare_qat
 from torchedge.quantization.modules import FakeQuantize
 from torchedge.quantization.range_rules import mse
 from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
+from torchedge_onnx.step import TorchToOnnx
 from torchedge_tflite.answers import with_answers_of
 from torchedge_tflite.calibrated import calibrated
 from torchedge_tflite.trained import read_trained
@@ -82,6 +85,42 @@ def test_an_operation_without_an_integer_form_is_named(float_artifact):
     graph.graph.node[-1].op_type = "Erf"
     with pytest.raises(SchemeError, match=r"is a Erf, which calibration .* call prepare_qat"):
         calibrated(graph, batches(samples.calibration, 1), TFLITE)
+
+
+class Joined(nn.Module):
+    """A detection head in miniature: boxes and scores in one tensor."""
+
+    def __init__(self, *, boxes):
+        super().__init__()
+        self.boxes, self.scores = nn.Conv2d(1, 2, 1), nn.Conv2d(1, 2, 1)
+        self.sigmoid = not boxes
+
+    def forward(self, x):
+        boxes = self.boxes(x)
+        boxes = torch.sigmoid(boxes) if self.sigmoid else boxes
+        return nn.functional.avg_pool2d(torch.cat([boxes, torch.sigmoid(self.scores(x))], 1), 2)
+
+
+def joined_graph(tmp_path, **options):
+    inputs = torch.rand(4, 1, 8, 8)
+    saved = CompressedModel(
+        module=Joined(**options).eval(), example_inputs=(inputs[:1],), samples=(inputs,)
+    ).save(tmp_path / "torch")
+    (tmp_path / "onnx").mkdir()
+    artifact = TorchToOnnx().export(saved, tmp_path / "onnx")
+    return onnx.load(artifact.file(ONNX_FILE)), inputs.numpy()
+
+
+def test_boxes_and_sigmoids_under_one_scale_are_refused(tmp_path):
+    graph, inputs = joined_graph(tmp_path, boxes=True)
+    with pytest.raises(SchemeError, match=r"\(Concat\) joins a sigmoid.*outputs of their own"):
+        calibrated(graph, batches((inputs,), 1), TFLITE)
+
+
+def test_sigmoids_joined_and_averaged_keep_their_fixed_scale(tmp_path):
+    graph, inputs = joined_graph(tmp_path, boxes=False)
+    grids = read_trained(calibrated(graph, batches((inputs,), 1), TFLITE)).activations.values()
+    assert sum((grid.scale, grid.zero_point) == (1 / 256, -128) for grid in grids) == 4
 
 
 def test_an_empty_calibration_set_is_refused(float_artifact):

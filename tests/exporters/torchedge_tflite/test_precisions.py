@@ -8,6 +8,7 @@ import torch
 
 from tests.exporters.torchedge_tflite.networks import Wide
 from torchedge import export
+from torchedge.cli import main
 from torchedge.errors import SchemeError, UnknownNameError, UsageError
 from torchedge.export import Normalisation, load_artifact
 from torchedge.export.samples import SAMPLES_FILE, load_samples
@@ -190,11 +191,9 @@ class TestTargets:
     def test_a_phone_gets_float16_and_a_report_that_says_so(
         self, converter, float_artifact, tmp_path
     ):
-        target = configured(export.target("android"), precision="float16")
-        source = float_artifact("Wide")
-        artifact = export.export(source, target, tmp_path / "out")
-        report = verify(source, [artifact], target)
-        page = report.to_markdown()
+        words = ["--target", "android", "--precision", "float16", "--out", str(tmp_path / "out")]
+        assert main(["export", str(float_artifact("Wide").path), *words]) == 0
+        page = (tmp_path / "out/report.md").read_text()
         assert "float16, LiteRT" in page
         assert "Latency float32 / float16" in page
         assert "Integer share of the arithmetic: 0.0%" in page
