@@ -15,7 +15,7 @@ from torchedge.export.normalisation import Normalisation
 from torchedge.export.pipeline import staged_folder
 from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
 from torchedge_onnx.session import open_model, session_options
-from torchedge_onnx.step import FLOAT_FILE, MODEL_FILE
+from torchedge_onnx.step import FLOAT_DETAILS, FLOAT_FILE, MODEL_FILE
 
 if TYPE_CHECKING:
     import onnx
@@ -69,7 +69,7 @@ def import_onnx(
             outputs=_specs(graph.graph.output),
             made_by=("import_onnx",),
             name=model.stem,
-            details={"opset": _OPSET, "deployed_files": [MODEL_FILE]},
+            details={"opset": _OPSET, "deployed_files": [MODEL_FILE], **FLOAT_DETAILS},
             normalisation=normalisation,
         )
         artifact = write_artifact(draft)

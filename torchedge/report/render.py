@@ -133,9 +133,10 @@ def _diagnostics_lines(report: "Report") -> list[str]:
 
 
 def _reference_text(report: "Report") -> str:
-    fake = "the fake-quantised PyTorch model"
+    quantised = any(stage.name.startswith("fake-quantised") for stage in report.stages)
+    model = "the fake-quantised PyTorch model" if quantised else "the float model"
     elsewhere = any(stage.compared_with for stage in report.stages)
-    return f"{fake}, or the network that a line below names" if elsewhere else fake
+    return f"{model}, or the network that a line below names" if elsewhere else model
 
 
 def _markdown_table(report: "Report") -> list[str]:

@@ -197,6 +197,8 @@ class TestTargets:
         assert "float16, LiteRT" in page
         assert "Latency float32 / float16" in page
         assert "Integer share of the arithmetic: 0.0%" in page
+        assert "| float32, ONNX Runtime |" in page
+        assert "Differences are from the float model, the largest" in page
         assert load_artifact(tmp_path / "out/tflite").details["precision"] == "float16"
 
     def test_a_float_network_with_samples_goes_to_a_phone_in_int8(
