@@ -74,9 +74,12 @@ def onnx_artifact(tmp_path_factory) -> Callable[[str], Artifact]:
 
 @pytest.fixture(scope="session")
 def float_artifact(tmp_path_factory) -> Callable[[str], Artifact]:
-    """Makes the ONNX artefact of a float network, with data to calibrate on."""
+    """Makes the ONNX artefact of a float network, with data to calibrate on; a plain one once."""
+    done: dict[str, Artifact] = {}
 
     def make(name: str, **changes) -> Artifact:
+        if not changes and name in done:
+            return done[name]
         folder = tmp_path_factory.mktemp(f"{name}-float")
         model, inputs, _ = _network(name)
         fields = {
@@ -88,7 +91,8 @@ def float_artifact(tmp_path_factory) -> Callable[[str], Artifact]:
         }
         saved = CompressedModel(**{**fields, **changes}).save(folder / "torch")
         (folder / "onnx").mkdir()
-        return TorchToOnnx().export(saved, folder / "onnx")
+        artifact = TorchToOnnx().export(saved, folder / "onnx")
+        return artifact if changes else done.setdefault(name, artifact)
 
     return make
 
