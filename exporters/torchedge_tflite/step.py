@@ -75,7 +75,8 @@ class OnnxToTFLite:
                 float and carries no samples to calibrate with.
             MissingDependencyError: No interpreter with onnx2tf, or ai-edge-litert is missing here.
             ArtifactError: The ONNX file is damaged.
-            ExportError: onnx2tf failed; the text has its last complaint and where its log is.
+            ExportError: The network computes on five axes. Or onnx2tf failed; the text has its last
+                complaint and where its log is.
             VerificationError: A scale, zero point or integer of the file is not the trained one.
         """
         from torchedge_tflite.flatbuffer import schema

@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from torchedge import export
+from torchedge.compressed import CompressedModel
 from torchedge.errors import ExportError, MissingDependencyError
 from torchedge_tflite.process import ENVIRONMENT_VARIABLE, VERSIONS, Converter, find_converter
 from torchedge_tflite.step import OnnxToTFLite
@@ -108,6 +111,50 @@ def test_operators_that_tflite_lacks_are_named(litert, other_python, save_model,
     with pytest.raises(ExportError, match="TFLite has no operator for Erf") as caught:
         export.export(source, export.target("raspberry-pi-5"), tmp_path / "out")
     Path(str(caught.value).split("output is in ")[1].split(". Replace")[0]).unlink()
+
+
+class OverThreeAxes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv3d(1, 2, 3)
+
+    def forward(self, x):
+        return self.convolution(x)
+
+
+class SumOfFiveAxes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        y = self.convolution(x).view(1, 2, 2, 8, 8)
+        return y + y
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "said"),
+    [
+        (OverThreeAxes, (1, 6, 6, 6), r"\(Conv\) works on 5 axes \[1, 1, 6, 6, 6\]"),
+        (SumOfFiveAxes, (4, 8, 8), r"\(Add\) works on 5 axes \[1, 2, 2, 8, 8\]"),
+    ],
+)
+def test_five_axes_are_refused_before_the_conversion(
+    litert, other_python, tmp_path, network, shape, said
+):
+    """A convolution over three axes once was converted, in float, and called a defect."""
+    other_python(f"{SAYS_VERSION}exit 9")
+    inputs = torch.rand(4, *shape)
+    source = CompressedModel(
+        module=network().eval(),
+        example_inputs=(inputs[:1],),
+        samples=(inputs,),
+        calibration=(inputs,),
+    ).save(tmp_path / "torch")
+    with pytest.raises(ExportError, match=said) as caught:
+        export.export(source, export.target("android"), tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_conversion_that_does_not_end_is_given_up(litert, other_python, save_model, tmp_path):

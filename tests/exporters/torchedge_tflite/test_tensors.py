@@ -3,15 +3,19 @@
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
+from benchmarks.integers.files import kept_numbers
 from benchmarks.integers.tensors import checked_tensors
 from tests.exporters.torchedge_tflite.networks import INPUT_SHAPES
 from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
 from torchedge_tflite.flatbuffer import parse
 from torchedge_tflite.matching import Expected
 from torchedge_tflite.patching import with_numbers
-from torchedge_tflite.step import MODEL_FILE
+from torchedge_tflite.step import FLOAT_FILE, MODEL_FILE
+from torchedge_tflite.trained import read_trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tflite")]
 
@@ -50,3 +54,15 @@ def numbers(tensor, other):
         scales=np.array(other.scales, np.float32),
         zero_points=np.array(other.zero_points),
     )
+
+
+def test_trained_numbers_are_counted_wherever_they_are(exported):
+    found = exported("TwoSums")
+    trained = read_trained(onnx.load(found.onnx.file(ONNX_FILE)))
+    grids = {(grid.scale, grid.zero_point) for grid in trained.activations.values()}
+    scales = {float(scale) for layer in trained.layers for scale in layer.scales}
+    kept = kept_numbers(found.tflite.file(MODEL_FILE).read_bytes(), trained)
+    assert (kept.activations, kept.weights) == (len(grids), len(scales))
+    lost = kept_numbers(found.tflite.file(FLOAT_FILE).read_bytes(), trained)
+    assert (lost.activations, lost.weights) == (0, 0)
+    assert (lost.of_activations, lost.of_weights) == (len(grids), len(scales))
