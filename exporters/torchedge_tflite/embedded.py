@@ -75,6 +75,7 @@ def without_embedded(data: bytes) -> bytes:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return data[: min(info.header_offset for info in archive.infolist())]
+            begins = (info.header_offset for info in archive.infolist())
+            return data[: min(begins, default=len(data))]
     except zipfile.BadZipFile:
         return data
