@@ -2,10 +2,12 @@
 
     python -m benchmarks.tflite_parity [NAME ...]
 
-Each row: share of scales and zero points in the file that are the trained ones; LiteRT with XNNPACK
-against PyTorch on integers; the integer simulator against tflite-micro in every output; integer
-share, forbidden operators, and the smallest arena. Random weights, with batch norms that know the
-data, but for EfficientNet-Lite0. Written to runs/tflite_parity.json as well.
+Each row: quantised tensors of the file whose scales, zero points and integers are those of the
+very tensor that they came from; LiteRT with XNNPACK against PyTorch, with fake quantisation in
+float ("fake") and on integers, as exports are verified; the integer simulator against tflite-micro
+in every output; integer share, forbidden operators, and the smallest arena. Random weights, with
+batch norms that know the data, but for EfficientNet-Lite0. Written to runs/tflite_parity.json as
+well.
 """
 
 import json
@@ -23,17 +25,16 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
 
-from benchmarks.integers.networks import NETWORKS, Network
+from benchmarks.integers.networks import NETWORKS, Network, with_own_statistics
+from benchmarks.integers.tensors import checked_tensors
 from torchedge.backends import TFLITE
-from torchedge.bench import compare
 from torchedge.bench.session import Array
 from torchedge.compressed import CompressedModel
 from torchedge.export import Artifact
 from torchedge.export.samples import SAMPLES_FILE, Samples, load_samples
 from torchedge.quantization import calibrate, minmax, prepare_qat
-from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
+from torchedge.quantization.freeze import freeze
 from torchedge_onnx.step import TorchToOnnx
 from torchedge_tflite.census import file_census, forbidden_operators
 from torchedge_tflite.flatbuffer import FlatModel, read_model
@@ -44,6 +45,7 @@ from torchedge_tflite_micro.runtime import Interpreter, smallest_arena
 from torchedge_tflite_micro.session import input_ports
 
 _SIMULATED = 8
+_ONE_STEP = 1.01
 _CONVERTER = Path(__file__).resolve().parents[1] / ".venv-tflite/bin/python"
 
 
@@ -55,10 +57,14 @@ class Row:
     Args:
         name: Of the network.
         operators: In the file.
-        trained_numbers: Share of the activations' scales and zero points that training has.
-        within_one_lsb: Share of LiteRT's outputs at most one step from PyTorch.
-        identical: Share of them that are equal.
-        top1: Share of samples with the same largest score; ``None`` where there are no scores.
+        tensors: Quantised ones in the file, constants included.
+        trained: Those of them that have the numbers of the tensor that they came from.
+        fake_within_one_lsb: Share of LiteRT's outputs at most one step from fake quantisation.
+        within_one_lsb: Likewise from PyTorch on integers.
+        identical: Share of them that are equal to PyTorch on integers.
+        fake_top1: Share of samples with the same largest score as with fake quantisation; ``None``
+            where there are no scores.
+        top1: Likewise as on integers.
         samples: How many were compared.
         simulator_differs: Outputs in which the simulator differs from tflite-micro ...
         simulated: ... of so many.
@@ -70,9 +76,12 @@ class Row:
 
     name: str
     operators: int
-    trained_numbers: float
+    tensors: int
+    trained: int
+    fake_within_one_lsb: float
     within_one_lsb: float
     identical: float
+    fake_top1: float | None
     top1: float | None
     samples: int
     simulator_differs: int
@@ -83,30 +92,34 @@ class Row:
     export_s: float
 
 
-@torch.no_grad()
-def with_own_statistics(model: nn.Module, data: Tensor) -> nn.Module:
-    """Batch norms that know the data, so that signals neither die nor explode."""
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    for batch in data.split(16):
-        model(batch)
-    return model.eval()
+@final
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A network on its way.
+
+    Args:
+        onnx: With Q/DQ.
+        tflite: Made from it.
+        fake_quantized: What PyTorch answers with fake quantisation.
+    """
+
+    onnx: Artifact
+    tflite: Artifact
+    fake_quantized: Array
 
 
-def exported(name: str, network: Network, folder: Path) -> tuple[Artifact, Artifact]:
-    """The artefacts in ONNX and in TFLite."""
+def exported(name: str, network: Network, folder: Path) -> Exported:
+    """The artefacts in ONNX and in TFLite, and PyTorch's answers."""
     torch.manual_seed(0)
     data = network.data(network.samples)
     model = network.build().eval()
     if not network.trained:
         model = with_own_statistics(model, data[:64])
     prepared = prepare_qat(model, TFLITE, (data[:1],)).eval()
+    quantized = calibrate(prepared, data[:64].split(16), minmax)
     source = CompressedModel(
         name=name,
-        module=calibrate(prepared, data[:64].split(16), minmax),
+        module=quantized,
         scheme=TFLITE,
         example_inputs=(data[:1],),
         samples=(data,),
@@ -114,27 +127,12 @@ def exported(name: str, network: Network, folder: Path) -> tuple[Artifact, Artif
     for step in ("onnx", "tflite"):
         (folder / step).mkdir()
     onnx = TorchToOnnx().export(source, folder / "onnx")
-    return onnx, OnnxToTFLite().export(onnx, folder / "tflite")
-
-
-def trained_share(onnx_artifact: Artifact, flat: FlatModel) -> float:
-    """Share of the file's activations whose scale and zero point a quantiser of training has."""
-    import onnx
-    from onnx import numpy_helper
-
-    model = onnx.load(onnx_artifact.file(ONNX_FILE))
-    values = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
-    wanted = {
-        (np.float32(values[n.input[1]]).item(), int(values[n.input[2]]))
-        for n in model.graph.node
-        if n.op_type == "QuantizeLinear" and values[n.input[1]].size == 1
-    }
-    found = [
-        (np.float32(t.scales[0]).item(), t.zero_points[0])
-        for t in flat.tensors
-        if t.values is None and t.scales
-    ]
-    return float(np.mean([pair in wanted for pair in found]))
+    with torch.no_grad():
+        frozen = freeze(quantized, bias=TFLITE.bias)
+        fake = torch.cat([frozen(sample) for sample in data.split(1)]).numpy()
+    return Exported(
+        onnx=onnx, tflite=OnnxToTFLite().export(onnx, folder / "tflite"), fake_quantized=fake
+    )
 
 
 def simulated(artifact: Artifact, flat: FlatModel, samples: Samples, arena: int) -> tuple[int, int]:
@@ -158,32 +156,33 @@ def simulated(artifact: Artifact, flat: FlatModel, samples: Samples, arena: int)
 def examined(name: str, folder: Path) -> Row:
     """Take one network all the way."""
     network, begin = NETWORKS[name], time.perf_counter()
-    onnx_artifact, artifact = exported(name, network, folder)
-    export_s = time.perf_counter() - begin
+    done = exported(name, network, folder)
+    artifact, export_s = done.tflite, time.perf_counter() - begin
     file = artifact.file(MODEL_FILE)
     flat, samples = read_model(file), load_samples(artifact.file(SAMPLES_FILE))
-    expected = Samples(inputs=samples.expected, expected=()).batches(1)
-    steps: list[Array] = []
     with TFLiteRunner().open(artifact) as session:
-
-        def recorded(*inputs: Array) -> tuple[Array, ...]:
-            outputs = session(*inputs)
-            steps.append(outputs[0])
-            return outputs
-
-        scale = artifact.outputs[0].scale or 1.0
-        parity = compare(recorded, lambda *_: next(expected), samples.batches(1), scales=[scale])
-    distance = np.abs(np.concatenate(steps) - samples.expected[0]) / scale
+        answers = np.concatenate([session(*x)[0] for x in samples.batches(1)])
+    scale = artifact.outputs[0].scale or 1.0
+    distance = np.abs(answers - samples.expected[0]) / scale
+    checks = checked_tensors(done.onnx, artifact, samples.inputs[0][:1])
+    for check in checks:
+        if not check.equal:
+            print(f"{name}: '{check.tensor}' differs from '{check.origin}'", flush=True)
     arena = smallest_arena(file)
     differs, total = simulated(artifact, flat, samples, arena)
     return Row(
         name=name,
         operators=len(flat.operators),
-        trained_numbers=trained_share(onnx_artifact, flat),
-        within_one_lsb=float(np.mean(distance < 1.01)),
-        identical=parity.outputs[0].identical_share,
-        top1=parity.top1_agreement,
-        samples=parity.samples,
+        tensors=len(checks),
+        trained=sum(check.equal for check in checks),
+        fake_within_one_lsb=float(
+            np.mean(np.abs(answers - done.fake_quantized) / scale < _ONE_STEP)
+        ),
+        within_one_lsb=float(np.mean(distance < _ONE_STEP)),
+        identical=float(np.mean(distance < _ONE_STEP - 1)),
+        fake_top1=_top1(answers, done.fake_quantized),
+        top1=_top1(answers, samples.expected[0]),
+        samples=len(answers),
         simulator_differs=differs,
         simulated=total,
         integer_share=file_census(file).integer_share,
@@ -193,17 +192,33 @@ def examined(name: str, folder: Path) -> Row:
     )
 
 
+def _top1(answers: Array, reference: Array) -> float | None:
+    same = answers.argmax(1) == reference.argmax(1)
+    return float(np.mean(same)) if answers.ndim == 2 else None
+
+
 def table(rows: list[Row]) -> Table:
     """The rows for people."""
     shown = Table(title="TFLite int8: trained numbers, LiteRT, simulator = tflite-micro")
-    columns = ("network", "operators", "trained", "<= 1 LSB", "equal", "top-1", "simulator differs")
-    for column in (*columns, "integer", "forbidden", "arena", "export"):
+    columns = ("network", "operators", "trained", "fake: <= 1 LSB", "fake: top-1", "<= 1 LSB")
+    for column in (
+        *columns,
+        "equal",
+        "top-1",
+        "simulator differs",
+        "integer",
+        "forbidden",
+        "arena",
+        "export",
+    ):
         shown.add_column(column, justify="left" if column == "network" else "right")
     for row in rows:
         shown.add_row(
             row.name,
             str(row.operators),
-            f"{row.trained_numbers:.0%}",
+            f"{row.trained} of {row.tensors}",
+            f"{row.fake_within_one_lsb:.2%}",
+            "" if row.fake_top1 is None else f"{row.fake_top1:.1%}",
             f"{row.within_one_lsb:.2%}",
             f"{row.identical:.2%}",
             "" if row.top1 is None else f"{row.top1:.1%}",
@@ -234,7 +249,7 @@ def main(*names: str, out: Path = Path("runs/tflite_parity.json")) -> None:
         print(rows[-1], flush=True)
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps([asdict(row) for row in rows], indent=2))
-    Console(width=150).print(table(rows))
+    Console(width=170).print(table(rows))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchedge.bench.session import Array, Session
 from torchedge.errors import CalibrationError, ExportError, SchemeError
 from torchedge.export.artifact import Artifact, Format, TensorSpec, write_artifact
+from torchedge.export.normalisation import Normalisation
 from torchedge.export.pipeline import staged_folder
 from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
 from torchedge.program import load_program, save_program
@@ -44,6 +45,7 @@ class CompressedModel:
         metrics: Figures that training measured, by name, for example ``float_accuracy``.
         name: Name of the model in files and reports.
         class_names: What the scores of the first output stand for, in their order.
+        normalisation: What the first input went through; ``None`` where it takes raw numbers.
     """
 
     module: nn.Module
@@ -55,6 +57,7 @@ class CompressedModel:
     metrics: Mapping[str, float] = field(default_factory=dict)
     name: str = "model"
     class_names: tuple[str, ...] = ()
+    normalisation: Normalisation | None = None
 
     def save(self, folder: Path, *, overwrite: bool = False) -> Artifact:
         """Write ``program.pt2``, ``samples.safetensors`` and the manifest.
@@ -97,6 +100,7 @@ class CompressedModel:
                 scheme=self.scheme,
                 metrics=self.metrics,
                 details={"deployed_files": [PROGRAM_FILE]},
+                normalisation=self.normalisation,
             )
             artifact = write_artifact(draft)
         return replace(artifact, path=folder)

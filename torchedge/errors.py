@@ -10,6 +10,7 @@
     │   ├── TraceError                torch.fx cannot follow the model
     │   ├── WeightError               NaN or infinity in the weights
     │   ├── CalibrationError          no data, or not enough, to choose a range
+    │   ├── DataError                 a data set is missing, or cannot be read or made
     │   ├── SchemeError               numbers that this device or step cannot run
     │   ├── DistillationError         student, teacher, terms or data do not fit each other
     │   └── MissingDependencyError    an optional package is not installed
@@ -27,6 +28,7 @@ __all__ = [
     "ArtifactError",
     "BudgetError",
     "CalibrationError",
+    "DataError",
     "DistillationError",
     "ExportError",
     "FailureError",
@@ -82,6 +84,10 @@ class WeightError(UsageError):
 
 class CalibrationError(UsageError):
     """A range cannot be chosen: nothing, or nothing usable, was observed."""
+
+
+class DataError(UsageError):
+    """A data set is missing, is another one, or cannot be read or made."""
 
 
 class SchemeError(UsageError):

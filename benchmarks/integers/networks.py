@@ -13,7 +13,7 @@ from benchmarks.peers.networks import efficientnet_lite0, mobilenet_v2_random, r
 from torchedge.data import Digits
 from torchedge.models import MobileDigits
 
-__all__ = ["NETWORKS", "Network"]
+__all__ = ["NETWORKS", "Network", "with_own_statistics"]
 
 
 @final
@@ -95,6 +95,19 @@ def _double(inputs: int, outputs: int) -> nn.Module:
         return [nn.Conv2d(a, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
 
     return nn.Sequential(*block(inputs), *block(outputs))
+
+
+@torch.no_grad()
+def with_own_statistics(model: nn.Module, data: Tensor) -> nn.Module:
+    """Batch norms that know the data, so that signals neither die nor explode."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    for batch in data.split(16):
+        model(batch)
+    return model.eval()
 
 
 def _pictures(size: int) -> Callable[[int], Tensor]:

@@ -14,5 +14,6 @@ CORAL_EDGE_TPU = Target(
     device=EDGE_TPU,
     scheme=TFLITE,
     steps=(TorchToOnnx(), OnnxToTFLite(), TFLiteToEdgeTPU()),
+    calibrates=True,
     summary="TFLite int8 for edgetpu_compiler, which is not run",
 )

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     import onnx
     from torch.export import ExportedProgram
 
-__all__ = ["FLOAT_FILE", "MODEL_FILE", "TorchToOnnx"]
+__all__ = ["FLOAT_DETAILS", "FLOAT_FILE", "MODEL_FILE", "TorchToOnnx"]
 
 MODEL_FILE = "model.onnx"
 FLOAT_FILE = "model_fp32.onnx"
+FLOAT_DETAILS = {"onnx_label": "float32, ONNX Runtime"}  # what a report calls it
 _EXPORTER_OPSET = 18
 _INT32_MIN = -(2**31)
 
@@ -61,12 +62,10 @@ class TorchToOnnx:
         _write(model, folder / MODEL_FILE)
         _write(_float_twin(model), folder / FLOAT_FILE)
         shutil.copyfile(source.file(SAMPLES_FILE), folder / SAMPLES_FILE)
-        return write_result(
-            self,
-            source,
-            folder,
-            {"opset": model.opset_import[0].version, "deployed_files": [MODEL_FILE]},
-        )
+        details = {"opset": model.opset_import[0].version, "deployed_files": [MODEL_FILE]}
+        if source.scheme is None:
+            details |= FLOAT_DETAILS
+        return write_result(self, source, folder, details)
 
     def _quantized_model(self, program: "ExportedProgram", source: Artifact) -> "onnx.ModelProto":
         from torchedge_onnx import integer_forms, rewrites

@@ -116,10 +116,10 @@ def create(  # noqa: PLR0913 - options of a command line
     from dataclasses import replace
 
     from torchedge.export.pipeline import staged_folder
+    from torchedge_onnx.sample_folder import folder_batches
     from torchedge_tensorrt.calibration_record import write_calibration
     from torchedge_tensorrt.commands import platform_of
     from torchedge_tensorrt.host_calibration import calibrate_onnx
-    from torchedge_tensorrt.sample_folder import folder_batches
 
     platform = platform_of(target, jetpack)
     batches = folder_batches(data, model, batch_size=batch_size, mean=mean, std=std)

@@ -25,16 +25,20 @@ def file_census(path: Path) -> Census:
         MissingDependencyError: ai-edge-litert is not installed.
     """
     flat = read_model(path)
-    forbidden = ", ".join(forbidden_operators(flat)) or "none"
     layers = tuple(
         _count(index, operator, flat)
         for index, operator in enumerate(flat.operators)
         if operator_macs(operator, flat) or not _is_integer(operator, flat)
     )
-    return Census(
-        layers=layers,
-        evidence=f"the operators of the .tflite file; forbidden ones: {forbidden}",
-    )
+    return Census(layers=layers, evidence=f"the operators of the .tflite file; {_also(flat)}")
+
+
+def _also(flat: FlatModel) -> str:
+    if any(
+        _is_integer(operator, flat) for operator in flat.operators if operator_macs(operator, flat)
+    ):
+        return f"forbidden ones: {', '.join(forbidden_operators(flat)) or 'none'}"
+    return "no weighted one reads and writes integers"
 
 
 def _count(index: int, operator: Operator, flat: FlatModel) -> LayerCount:
@@ -44,8 +48,15 @@ def _count(index: int, operator: Operator, flat: FlatModel) -> LayerCount:
         operation=operator.name,
         macs=operator_macs(operator, flat),
         integer=integer,
-        reason="" if integer else "it reads or writes floats",
+        reason="" if integer else _reason(operator, flat),
     )
+
+
+def _reason(operator: Operator, flat: FlatModel) -> str:
+    place = _WEIGHT_PLACE.get(operator.name)
+    if place is not None and flat.tensors[operator.inputs[place]].dtype == "int8":
+        return "dynamic range: int8 weights, and activations in float"
+    return "it reads or writes floats"
 
 
 def _is_integer(operator: Operator, flat: FlatModel) -> bool:
@@ -56,15 +67,25 @@ def _is_integer(operator: Operator, flat: FlatModel) -> bool:
 def forbidden_operators(flat: FlatModel) -> tuple[str, ...]:
     """Operators that a fully integer file with static shapes does not hold, each once.
 
-    Custom and TensorFlow (Flex) operators are among them; they have names of their own.
+    Custom and TensorFlow (Flex) operators are among them; they have names of their own. What turns
+    inputs that are not int8 into int8, and outputs back, is no such operator.
 
     Example:
         >>> forbidden_operators(FlatModel(tensors=(), operators=(), inputs=(), outputs=()))
         ()
     """
-    found = {op.name for op in flat.operators}
+    found = {op.name for op in flat.operators if not _is_at_an_end(op, flat)}
     foreign = {name for name in found if name.startswith("Flex") or not name.isupper()}
     return tuple(sorted(found & _FORBIDDEN | foreign))
+
+
+def _is_at_an_end(operator: Operator, flat: FlatModel) -> bool:
+    """Whether it changes the type of what the file takes or gives."""
+    if operator.name not in {"QUANTIZE", "DEQUANTIZE"}:
+        return False
+    taken, given = operator.inputs[0], operator.outputs[0]
+    types = {flat.tensors[taken].dtype, flat.tensors[given].dtype}
+    return types != {"int8"} and (taken in flat.inputs or given in flat.outputs)
 
 
 def operator_macs(operator: Operator, flat: FlatModel) -> int:

@@ -1,8 +1,9 @@
 """Runs onnx2tf and TensorFlow's converter in a process of its own; needs nothing of torchedge.
 
-``python convert_child.py JOB.json``: the job names the graph with quantisers, the graph without,
-the two .tflite files to write, and the network's outputs. onnx2tf drops quantisers; here their
-handlers are replaced, so that the ranges of training reach TensorFlow's converter.
+``python convert_child.py JOB.json``: the job lists .tflite files to write, each with its graph, its
+precision and the type of its inputs and outputs, and the network's outputs. onnx2tf drops
+quantisers; here their handlers are replaced, so that the ranges of training reach TensorFlow's
+converter.
 """
 
 # TensorFlow and onnx2tf have no types, and mypy may not see them at all.
@@ -11,6 +12,7 @@ handlers are replaced, so that the ranges of training reach TensorFlow's convert
 import json
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,14 @@ _SAVED_MODEL, _SIGNATURE = "saved_model", "serving_default"
 
 
 def main(job_file: Path) -> None:
-    """Write both .tflite files of a job; the working directory is used as scratch space."""
+    """Write the .tflite files of a job; the working directory is used as scratch space."""
     job = json.loads(job_file.read_text())
     _write_dry_run_pictures()
     _replace_handlers()
-    for kind in ("quantized", "float"):
-        model = _network(job[kind])
-        data = _converted(model, job["outputs"], integer=kind == "quantized")
-        Path(job[f"{kind}_out"]).write_bytes(data)
+    for wanted in job["files"]:
+        model = _network(wanted["graph"])
+        data = _converted(model, job["outputs"], wanted["precision"], wanted["io"])
+        Path(wanted["out"]).write_bytes(data)
 
 
 def _write_dry_run_pictures() -> None:
@@ -88,7 +90,11 @@ def _passed_on(graph_node: Any, source: dict[str, Any]) -> dict[str, Any]:
 def _network(path: str) -> Any:
     import onnx2tf
 
+    # Version 2 would write .tflite files itself, with floats inside; what it has for TensorFlow is
+    # what version 1 has.
+    old = version("onnx2tf").startswith("1.")
     return onnx2tf.convert(
+        **({} if old else {"tflite_backend": "tf_converter"}),
         input_onnx_file_path=path,
         output_folder_path="onnx2tf",
         not_use_onnxsim=True,
@@ -98,7 +104,7 @@ def _network(path: str) -> Any:
     )
 
 
-def _converted(model: Any, outputs: list[str], *, integer: bool) -> bytes:
+def _converted(model: Any, outputs: list[str], precision: str, io: str) -> bytes:
     """Let TensorFlow write a .tflite file whose signature has the names of the ONNX file."""
     import tensorflow as tf
 
@@ -116,12 +122,21 @@ def _converted(model: Any, outputs: list[str], *, integer: bool) -> bytes:
     module.weights = list(module.named.get_concrete_function().variables)
     tf.saved_model.save(module, _SAVED_MODEL, signatures={_SIGNATURE: module.named})
     converter = tf.lite.TFLiteConverter.from_saved_model(_SAVED_MODEL, signature_keys=[_SIGNATURE])
-    if integer:
-        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
+    _set_precision(converter, precision, io)
     return bytes(converter.convert())
+
+
+def _set_precision(converter: Any, precision: str, io: str) -> None:
+    import tensorflow as tf
+
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+        converter.inference_input_type = getattr(tf, io)
+        converter.inference_output_type = getattr(tf, io)
 
 
 if __name__ == "__main__":

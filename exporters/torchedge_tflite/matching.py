@@ -90,7 +90,7 @@ def _activations(
             tensor=tensor.index,
             origin=name,
             scales=np.array([trained.activations[name].scale], np.float32),
-            zero_points=np.array([grid.zero_point]),
+            zero_points=np.array([grid.zero_point + _shift(tensor)]),
         )
     if lost := sorted(name for grid, name in names.items() if grid not in used):
         raise VerificationError(
@@ -98,8 +98,13 @@ def _activations(
         )
 
 
+def _shift(tensor: FlatTensor) -> int:
+    """How far a tensor's integers lie above those of training: inputs and outputs may be uint8."""
+    return 128 if tensor.dtype == "uint8" else 0
+
+
 def _nearest(tensor: FlatTensor, names: Mapping[Grid, str]) -> Grid:
-    scale, zero_point = tensor.scales[0], tensor.zero_points[0]
+    scale, zero_point = tensor.scales[0], tensor.zero_points[0] - _shift(tensor)
     near = [
         grid
         for grid in names

@@ -7,76 +7,118 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Literal, final
 
 from torchedge.errors import ExportError, MissingDependencyError
 
-__all__ = ["ENVIRONMENT_VARIABLE", "VERSION", "Conversion", "convert", "converter_python"]
+__all__ = [
+    "ENVIRONMENT_VARIABLE",
+    "VERSIONS",
+    "Conversion",
+    "Converter",
+    "PortType",
+    "Precision",
+    "convert",
+    "find_converter",
+]
 
 ENVIRONMENT_VARIABLE = "TORCHEDGE_TFLITE_PYTHON"
-VERSION = "1.29.24"
+VERSIONS = ("1.29.24", "2.6.9")  # for Python 3.10 and 3.11, and for later ones
+_OLD, _NEW = f"onnx2tf=={VERSIONS[0]}", f"onnx2tf[tensorflow]=={VERSIONS[1]}"
+_NEW_SINCE = (3, 12)
 _CHILD = "convert_child.py"
-_PIP_LINE = f"pip install 'onnx2tf=={VERSION}'"
-_ASK_VERSION = "from importlib.metadata import version; print(version('onnx2tf'))"
+_ASK_VERSIONS = (
+    "import sys; from importlib.metadata import version; "
+    "print(sys.version.split()[0], flush=True); print(version('onnx2tf'))"
+)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _START_LIMIT_S = 60
 _LACKING = "TF Select ops:"  # TensorFlow's converter lists here what TFLite cannot do
 
 
+Precision = Literal["int8", "float32", "float16", "dynamic-range"]
+PortType = Literal["int8", "uint8", "float32"]
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """Two graphs and the files to write from them.
+    """One .tflite file to write.
 
     Args:
-        quantized: ONNX file with float weights and the activations' quantisers.
-        float: ONNX file of the float network.
-        quantized_out: The .tflite file of the first.
-        float_out: The .tflite file of the second.
-        outputs: Names of the network's outputs, in order.
+        graph: ONNX file; for ``int8`` with float weights and the activations' quantisers.
+        out: The .tflite file.
+        precision: Of its arithmetic.
+        io: Of its inputs and outputs, where the precision is ``int8``.
     """
 
-    quantized: Path
-    float: Path
-    quantized_out: Path
-    float_out: Path
-    outputs: tuple[str, ...]
+    graph: Path
+    out: Path
+    precision: Precision = "int8"
+    io: PortType = "int8"
 
-    def to_json(self) -> str:
-        """The job that the child reads."""
-        plain = {name: value for name, value in vars(self).items() if name != "outputs"}
-        paths = {name: str(path.resolve()) for name, path in plain.items()}
-        return json.dumps({**paths, "outputs": list(self.outputs)})
+    def to_dict(self) -> dict[str, str]:
+        """Plain values for the child."""
+        return {
+            "graph": str(self.graph.resolve()),
+            "out": str(self.out.resolve()),
+            "precision": self.precision,
+            "io": self.io,
+        }
 
 
-def converter_python() -> str:
+@final
+@dataclass(frozen=True, kw_only=True)
+class Converter:
+    """An interpreter that has onnx2tf.
+
+    Args:
+        python: Its path.
+        version: Of onnx2tf.
+    """
+
+    python: str
+    version: str
+
+
+def find_converter() -> Converter:
     """The interpreter that has onnx2tf: this one, else the one that the environment names.
 
     Raises:
-        MissingDependencyError: Neither has it, or it is of another version than the one tried.
+        MissingDependencyError: Neither has it, or it is of another version than those tried.
     """
     named = os.environ.get(ENVIRONMENT_VARIABLE, "")
     has_it = importlib.util.find_spec("onnx2tf") is not None
     if not has_it and not named:
         raise MissingDependencyError(
-            f"writing TFLite files needs the package onnx2tf; type: {_PIP_LINE}. It pins its "
-            f"dependencies, so it may live in an environment of its own: set "
+            f"writing TFLite files needs the package onnx2tf; type: {_pip_line(sys.version)}. It "
+            f"pins its dependencies, so it may live in an environment of its own: set "
             f"{ENVIRONMENT_VARIABLE} to the Python there."
         )
     python = sys.executable if has_it else named
-    found = _version(python)
-    if found != VERSION:
+    python_version, found = _versions(python)
+    if found not in VERSIONS:
         raise MissingDependencyError(
-            f"{python} has {f'onnx2tf {found}' if found else 'no onnx2tf'}, and only {VERSION} "
-            f"carries trained scales here; type there: {_PIP_LINE}"
+            f"{python} has {f'onnx2tf {found}' if found else 'no onnx2tf'}, and only "
+            f"{' and '.join(VERSIONS)} carry trained scales here; type there: "
+            f"{_pip_line(python_version)}"
         )
-    return python
+    return Converter(python=python, version=found)
 
 
-def _version(python: str) -> str:
-    command = [python, "-c", _ASK_VERSION]
+def _pip_line(python_version: str) -> str:
+    """What installs the generation of onnx2tf that a Python can have."""
+    major, minor, *_ = python_version.split(".")
+    new = (int(major), int(minor)) >= _NEW_SINCE
+    return f"pip install '{_NEW if new else _OLD}'"
+
+
+def _versions(python: str) -> tuple[str, str]:
+    """Of Python and of onnx2tf there; empty where it has none."""
+    command = [python, "-c", _ASK_VERSIONS]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=_START_LIMIT_S
@@ -86,15 +128,27 @@ def _version(python: str) -> str:
             f"{ENVIRONMENT_VARIABLE} names '{python}', which cannot be started ({error}); "
             "give the path of a Python."
         ) from error
-    return done.stdout.strip()
+    python_version, found, *_ = [*done.stdout.split(), "", ""]
+    if not re.fullmatch(r"\d+\.\d+.*", python_version):
+        raise MissingDependencyError(
+            f"{ENVIRONMENT_VARIABLE} names '{python}', which is no Python; give the path of one."
+        )
+    return python_version, found
 
 
-def convert(python: str, conversion: Conversion, *, time_limit_s: float) -> None:
-    """Run the conversion; nothing but its two files and, after a failure, a log is left.
+def convert(
+    converter: Converter,
+    conversions: Sequence[Conversion],
+    outputs: Sequence[str],
+    *,
+    time_limit_s: float,
+) -> None:
+    """Run conversions; nothing but their files and, after a failure, a log is left.
 
     Args:
-        python: From :func:`converter_python`.
-        conversion: What to read and write.
+        converter: From :func:`find_converter`.
+        conversions: What to read and write.
+        outputs: Names of the network's outputs, in order.
         time_limit_s: When to give up.
 
     Raises:
@@ -102,9 +156,10 @@ def convert(python: str, conversion: Conversion, *, time_limit_s: float) -> None
     """
     with tempfile.TemporaryDirectory(prefix="torchedge-onnx2tf-") as scratch:
         job, log = Path(scratch) / "job.json", Path(scratch) / "log.txt"
-        job.write_text(conversion.to_json())
+        files = [conversion.to_dict() for conversion in conversions]
+        job.write_text(json.dumps({"files": files, "outputs": list(outputs)}))
         child = Path(__file__).with_name(_CHILD)
-        command = [python, str(child), str(job)]
+        command = [converter.python, str(child), str(job)]
         trouble = _run(command, Path(scratch), log, time_limit_s)
         if trouble:
             raise ExportError(_complaint(trouble, log))

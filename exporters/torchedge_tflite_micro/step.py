@@ -9,6 +9,7 @@ from torchedge.errors import BudgetError, ExportError
 from torchedge.export.artifact import Artifact, Format
 from torchedge.export.samples import SAMPLES_FILE, load_samples
 from torchedge.export.step import write_result
+from torchedge_tflite.embedded import without_embedded
 from torchedge_tflite.flatbuffer import FlatModel, read_model
 from torchedge_tflite.step import MODEL_FILE
 from torchedge_tflite_micro.boards import Board
@@ -52,7 +53,7 @@ class TFLiteToMicro:
             ArtifactError: The file is damaged.
         """
         file = source.file(MODEL_FILE)
-        flat, data = read_model(file), file.read_bytes()
+        flat, data = read_model(file), without_embedded(file.read_bytes())
         require_runnable(flat)
         smallest = smallest_arena(file)
         arena = self._arena(smallest, flat)
@@ -84,8 +85,8 @@ class TFLiteToMicro:
             kernels=self.board.kernels,
         )
         write_project(project, folder)
-        for name in (MODEL_FILE, SAMPLES_FILE):
-            shutil.copyfile(source.file(name), folder / name)
+        (folder / MODEL_FILE).write_bytes(data)
+        shutil.copyfile(source.file(SAMPLES_FILE), folder / SAMPLES_FILE)
         details = {
             **source.details,
             "deployed_files": [MODEL_FILE],

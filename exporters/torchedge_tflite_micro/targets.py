@@ -18,6 +18,7 @@ def _micro(name: str) -> Target:
         scheme=TFLITE,
         steps=(TorchToOnnx(), OnnxToTFLite(), TFLiteToMicro(board=board)),
         budget=Budget(flash_bytes=board.flash_bytes, ram_bytes=board.ram_bytes),
+        calibrates=True,
         summary="TensorFlow Lite Micro int8 project",
     )
 

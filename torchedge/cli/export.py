@@ -33,7 +33,8 @@ def export(
             minute).
         target: Where the model will run; see torchedge targets.
         jetpack: JetPack on the board, for example 5.1; default the target's own, newest one.
-        precision: int8 or fp16, for targets that have both; default the best of the device.
+        precision: int8 or fp16 for Jetsons; int8, float16, dynamic-range or float32 for Raspberry
+            Pis and Android; default the best of the device.
         out: New folder for artefacts and report; default runs/MODEL-TARGET.
         overwrite: Replace the folder if it exists.
     """

@@ -1,5 +1,18 @@
-"""Real data that arrives inside packages, so that nothing is downloaded at run time."""
+"""Data that arrives inside packages, or from a local folder; nothing is downloaded at run time."""
 
 from torchedge.data.digits import Digits
+from torchedge.data.keywords import CLASSES, Keywords, KeywordSet
+from torchedge.data.mfcc import Mfcc
+from torchedge.data.speech_commands import speech_commands
+from torchedge.data.spoken_keywords import SpokenKeywords, spoken_keywords
 
-__all__ = ["Digits"]
+__all__ = [
+    "CLASSES",
+    "Digits",
+    "KeywordSet",
+    "Keywords",
+    "Mfcc",
+    "SpokenKeywords",
+    "speech_commands",
+    "spoken_keywords",
+]

@@ -1,6 +1,7 @@
 """From a trained artefact to the device's format, one folder with a manifest at every step."""
 
 from torchedge.export.artifact import Artifact, Format, TensorSpec, load_artifact, write_artifact
+from torchedge.export.normalisation import Normalisation
 from torchedge.export.pipeline import export, export_chain, remaining_steps
 from torchedge.export.plugins import runner, target, target_names
 from torchedge.export.step import ExportStep
@@ -11,6 +12,7 @@ __all__ = [
     "Budget",
     "ExportStep",
     "Format",
+    "Normalisation",
     "Target",
     "TensorSpec",
     "export",

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NewType, final
 
 from torchedge import __version__
-from torchedge.errors import ArtifactError, SchemeError
+from torchedge.errors import ArtifactError, UsageError
+from torchedge.export.normalisation import Normalisation
 from torchedge.scheme import QuantScheme
 
 __all__ = [
@@ -69,6 +70,7 @@ class Artifact:
         metrics: Figures measured so far, by name.
         details: What the step that wrote it wants the next one to know.
         files: Every file but the manifest, by its path inside the folder.
+        normalisation: What the first input went through; ``None`` where that is not known.
     """
 
     path: Path
@@ -83,6 +85,7 @@ class Artifact:
     metrics: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, FileRecord] = field(default_factory=dict)
+    normalisation: Normalisation | None = None
 
     def file(self, name: str) -> Path:
         """Path of one of its files.
@@ -155,6 +158,7 @@ def _to_plain(artifact: Artifact) -> dict[str, Any]:
         "scheme": None if artifact.scheme is None else artifact.scheme.to_dict(),
         "metrics": dict(artifact.metrics),
         "details": dict(artifact.details),
+        "normalisation": None if artifact.normalisation is None else asdict(artifact.normalisation),
         "files": {name: asdict(record) for name, record in artifact.files.items()},
         "sha256": artifact.sha256,
     }
@@ -173,7 +177,7 @@ def load_artifact(folder: Path) -> Artifact:
     plain = _read_manifest(folder)
     try:
         artifact = _from_plain(folder, plain)
-    except (KeyError, TypeError, ValueError, AttributeError, SchemeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise ArtifactError(
             f"'{folder / MANIFEST}' is not a manifest of version {_MANIFEST_VERSION} "
             f"({type(error).__name__}: {error}); export the model again."
@@ -222,6 +226,7 @@ def _from_plain(folder: Path, plain: Mapping[str, Any]) -> Artifact:
     if plain["manifest_version"] != _MANIFEST_VERSION:
         raise ValueError(f"manifest_version is {plain['manifest_version']!r}")
     scheme = plain["scheme"]
+    normalisation = plain.get("normalisation")
     return Artifact(
         path=folder,
         format=Format(str(plain["format"])),
@@ -234,6 +239,7 @@ def _from_plain(folder: Path, plain: Mapping[str, Any]) -> Artifact:
         scheme=None if scheme is None else QuantScheme.from_dict(scheme),
         metrics={str(name): float(value) for name, value in plain["metrics"].items()},
         details=dict(plain["details"]),
+        normalisation=None if normalisation is None else Normalisation.from_dict(normalisation),
         files={
             str(name): FileRecord(int(record["bytes"]), str(record["sha256"]))
             for name, record in plain["files"].items()

@@ -45,12 +45,13 @@ def remaining_steps(source: Artifact, target: Target) -> tuple[ExportStep, ...]:
 def require_scheme(source: Artifact, target: Target) -> None:
     """Refuse to run a model with other numbers than it was trained with.
 
-    A target that runs the float form takes any.
+    A target that runs the float form takes any. One that calibrates takes a float model, whose
+    calibration samples its step asks for.
 
     Raises:
         SchemeError: The source is float, or was trained with another scheme.
     """
-    if target.runs_float:
+    if target.runs_float or (target.calibrates and source.scheme is None):
         return
     if source.scheme is None:
         raise SchemeError(

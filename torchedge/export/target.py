@@ -84,6 +84,7 @@ class Target:
         summary: One line for the table of targets.
         runs_float: It runs the float form of any network, so that ``scheme`` is what to train for
             the sake of other targets, and nothing is refused for its numbers.
+        calibrates: A step chooses integers for a float network from its calibration samples.
         configure: Makes variants, where there are any; see :func:`configured`.
     """
 
@@ -94,6 +95,7 @@ class Target:
     budget: Budget = field(default_factory=Budget)
     summary: str = ""
     runs_float: bool = False
+    calibrates: bool = False
     configure: Configure | None = None
 
 

@@ -1,7 +1,8 @@
 """Small reference networks, and the Lightning module that trains a classifier."""
 
 from torchedge.models.classifier import Classifier
+from torchedge.models.keyword_spotter import KeywordSpotter, WideKeywordSpotter
 from torchedge.models.mobile_digits import MobileDigits
 from torchedge.models.wide_digits import WideDigits
 
-__all__ = ["Classifier", "MobileDigits", "WideDigits"]
+__all__ = ["Classifier", "KeywordSpotter", "MobileDigits", "WideDigits", "WideKeywordSpotter"]

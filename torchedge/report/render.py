@@ -70,11 +70,17 @@ def summary_lines(report: "Report") -> list[str]:
         for stage in report.stages
         if stage.measured_by
     ]
+    lines += [
+        f"{stage.name}: compared with {stage.compared_with}."
+        for stage in report.stages
+        if stage.compared_with
+    ]
     return lines + [f"{stage.note}." for stage in report.stages if stage.note]
 
 
 def _speed_text(speed: "SpeedComparison") -> str:
-    what = "int8 simulated in float" if speed.integer_share == 0 else "int8"
+    simulated = speed.integer_share == 0 and speed.form == "int8"
+    what = "int8 simulated in float" if simulated else speed.form
     return (
         f"Latency float32 / {what}: ratio {speed.ratio:.2f} "
         f"({speed.float_latency.p50_ms:.3f} ms / {speed.integer_latency.p50_ms:.3f} ms, p50 of "
@@ -95,7 +101,7 @@ def to_markdown(report: "Report") -> str:
     title = f"# {report.artifact.name} for {report.target.name}{_samples_text(report)}"
     lines = [title, "", *_markdown_table(report), ""]
     lines += [
-        "Differences are from the fake-quantised PyTorch model, the largest over all samples.",
+        f"Differences are from {_reference_text(report)}, the largest over all samples.",
         "",
     ]
     lines += [f"- {line}" for line in summary_lines(report)]
@@ -124,6 +130,13 @@ def _diagnostics_lines(report: "Report") -> list[str]:
     pictures = [f"![{PurePosixPath(picture).stem}]({picture})" for picture in found.pictures]
     lines = ["", "## Where accuracy is lost", "", found.text.rstrip()]
     return [*lines, *(line for picture in pictures for line in ("", picture))]
+
+
+def _reference_text(report: "Report") -> str:
+    quantised = any(stage.name.startswith("fake-quantised") for stage in report.stages)
+    model = "the fake-quantised PyTorch model" if quantised else "the float model"
+    elsewhere = any(stage.compared_with for stage in report.stages)
+    return f"{model}, or the network that a line below names" if elsewhere else model
 
 
 def _markdown_table(report: "Report") -> list[str]:

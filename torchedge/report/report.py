@@ -26,7 +26,8 @@ class Stage:
         accuracy: Share of samples whose label it finds; ``None`` without labels or without a run.
         measured_by: Who measured it, where that was not this export.
         bytes: Size of what would be deployed; ``None`` where there is no file.
-        parity: How it differs from the fake-quantised PyTorch model.
+        parity: How it differs from the network that the export began with.
+        compared_with: Which other network it was compared with, where it was another one.
         note: What else must be said, for example that it was not run.
     """
 
@@ -35,6 +36,7 @@ class Stage:
     measured_by: str = ""
     bytes: int | None = None
     parity: Parity | None = None
+    compared_with: str = ""
     note: str = ""
 
 
@@ -50,6 +52,7 @@ class SpeedComparison:
         place: Where it was measured.
         integer_share: Share of the MACs that ran on integers there; at 0, int8 was simulated;
             ``None`` where nothing counts them.
+        form: The precision of the second form.
     """
 
     float_latency: Latency
@@ -57,6 +60,7 @@ class SpeedComparison:
     ratio: float
     place: str
     integer_share: float | None
+    form: str = "int8"
 
 
 @final

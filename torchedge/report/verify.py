@@ -73,7 +73,11 @@ def _training_stages(source: Artifact) -> Iterator[Stage]:
 
 
 def _stage(artifact: Artifact, samples: Samples) -> Stage:
+    """One form of the network against the answers that it ought to give."""
     opener = runner(artifact.format)
+    compared_with = str(artifact.details.get("compared_with", ""))
+    if compared_with:  # a step has made another network, and brought that one's answers
+        samples = load_samples(artifact.file(SAMPLES_FILE))
     size = sum(artifact.files[name].bytes for name in artifact.details.get("deployed_files", ()))
     stage = Stage(name=_stage_name(artifact), bytes=size or None)
     try:
@@ -84,12 +88,12 @@ def _stage(artifact: Artifact, samples: Samples) -> Stage:
     _require_agreement(artifact, parity)
     labels = samples.labels
     accuracy = None if labels is None else top1_accuracy(first_output, labels)
-    return replace(stage, parity=parity, accuracy=accuracy)
+    return replace(stage, parity=parity, accuracy=accuracy, compared_with=compared_with)
 
 
 def _stage_name(artifact: Artifact) -> str:
     if artifact.format != "torch":
-        return runner(artifact.format).label
+        return str(artifact.details.get(f"{artifact.format}_label", runner(artifact.format).label))
     return "float32, PyTorch" if artifact.scheme is None else "fake-quantised, PyTorch"
 
 
@@ -140,6 +144,9 @@ def _speed(
 ) -> SpeedComparison | None:
     for artifact in reversed(artifacts):
         opener = runner(artifact.format)
+        form = str(artifact.details.get("precision", "int8"))
+        if form == "float32":
+            return None  # it would be compared with itself
         if isinstance(opener, HasFloatTwin):
             census = last_census if artifact is artifacts[-1] else _census(artifact)
             inputs = next(samples.batches(artifact.inputs[0].shape[0]))
@@ -151,6 +158,7 @@ def _speed(
                 ratio=ratio,
                 place=_place(artifact, target),
                 integer_share=census.integer_share if census else None,
+                form=form,
             )
     return None
 

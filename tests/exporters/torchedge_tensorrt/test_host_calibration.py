@@ -9,11 +9,11 @@ from tests.exporters.torchedge_tensorrt.entropy_by_hand import entropy_scale
 from tests.exporters.torchedge_tensorrt.graphs import Chain, save
 from torchedge.cli import main
 from torchedge.errors import CalibrationError
+from torchedge_onnx.sample_folder import folder_batches
 from torchedge_tensorrt.calibration_cache import format_cache, parse_cache
 from torchedge_tensorrt.calibration_record import write_calibration
 from torchedge_tensorrt.device_scripts.build_engine import BuildError, check_pair
 from torchedge_tensorrt.host_calibration import calibrate_onnx
-from torchedge_tensorrt.sample_folder import folder_batches
 
 
 @pytest.fixture

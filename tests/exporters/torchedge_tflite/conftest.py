@@ -17,7 +17,7 @@ from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge.scheme import QuantScheme
 from torchedge_onnx.step import TorchToOnnx
 from torchedge_tflite.flatbuffer import schema
-from torchedge_tflite.process import converter_python
+from torchedge_tflite.process import find_converter
 from torchedge_tflite.step import OnnxToTFLite
 
 FOUR_BITS = replace(
@@ -72,6 +72,40 @@ def onnx_artifact(tmp_path_factory) -> Callable[[str], Artifact]:
     return make
 
 
+@pytest.fixture(scope="session")
+def float_artifact(tmp_path_factory) -> Callable[[str], Artifact]:
+    """Makes the ONNX artefact of a float network, with data to calibrate on; a plain one once."""
+    done: dict[str, Artifact] = {}
+
+    def make(name: str, **changes) -> Artifact:
+        if not changes and name in done:
+            return done[name]
+        folder = tmp_path_factory.mktemp(f"{name}-float")
+        model, inputs, _ = _network(name)
+        fields = {
+            "module": model,
+            "example_inputs": (inputs[:1],),
+            "samples": (inputs[16:],),
+            "calibration": (inputs[:16],),
+            "name": name,
+        }
+        saved = CompressedModel(**{**fields, **changes}).save(folder / "torch")
+        (folder / "onnx").mkdir()
+        artifact = TorchToOnnx().export(saved, folder / "onnx")
+        return artifact if changes else done.setdefault(name, artifact)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def converter(litert) -> None:
+    """What writes TFLite files; without it nothing can be converted."""
+    try:
+        find_converter()
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+
+
 def _network(name: str) -> tuple[nn.Module, torch.Tensor, QuantScheme]:
     torch.manual_seed(0)
     shapes = {kind.__name__: (kind, shape) for kind, shape in INPUT_SHAPES.items()}
@@ -84,12 +118,8 @@ def _network(name: str) -> tuple[nn.Module, torch.Tensor, QuantScheme]:
 
 
 @pytest.fixture(scope="session")
-def exported(litert, onnx_artifact, tmp_path_factory) -> Callable[[str], Exported]:
+def exported(converter, onnx_artifact, tmp_path_factory) -> Callable[[str], Exported]:
     """Converts a network of this folder, the first time that it is asked for."""
-    try:
-        converter_python()
-    except MissingDependencyError as error:
-        pytest.skip(str(error))
     done: dict[str, Exported] = {}
 
     def convert(name: str) -> Exported:

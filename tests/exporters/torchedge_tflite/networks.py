@@ -112,6 +112,20 @@ class TwoSums(nn.Module):
         return x + self.second(x)
 
 
+class Wide(nn.Module):
+    """Weights so many that TensorFlow stores them in bytes for a file of dynamic range."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, padding=1)
+        self.hidden = nn.Linear(8 * 8 * 8, 64)
+        self.classifier = nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = torch.flatten(torch.relu(self.stem(x)), 1)
+        return self.classifier(torch.relu(self.hidden(x)))
+
+
 INPUT_SHAPES = {
     Padded: (2, 12, 12),
     Dense: (3, 6, 5),
@@ -120,4 +134,5 @@ INPUT_SHAPES = {
     Gated: (3, 12, 12),
     TwoAnswers: (1, 8, 8),
     TwoSums: (2, 6, 10),
+    Wide: (1, 8, 8),
 }

@@ -2,16 +2,20 @@
 
 import importlib.util
 import stat
+import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from torchedge import export
+from torchedge.compressed import CompressedModel
 from torchedge.errors import ExportError, MissingDependencyError
-from torchedge_tflite.process import ENVIRONMENT_VARIABLE, VERSION, converter_python
+from torchedge_tflite.process import ENVIRONMENT_VARIABLE, VERSIONS, Converter, find_converter
 from torchedge_tflite.step import OnnxToTFLite
 
-SAYS_VERSION = f'[ "$1" = -c ] && {{ echo {VERSION}; exit 0; }}\n'
+SAYS_VERSION = f'[ "$1" = -c ] && {{ echo 3.11.7; echo {VERSIONS[0]}; exit 0; }}\n'
 
 
 @pytest.fixture
@@ -40,31 +44,47 @@ def other_python(without_onnx2tf, monkeypatch, tmp_path):
 
 def test_without_onnx2tf_one_line_says_what_to_type(without_onnx2tf):
     with pytest.raises(MissingDependencyError) as caught:
-        converter_python()
+        find_converter()
     text = str(caught.value)
     assert "\n" not in text
-    assert f"pip install 'onnx2tf=={VERSION}'" in text
+    wanted = "onnx2tf==1.29.24" if sys.version_info < (3, 12) else "onnx2tf[tensorflow]==2.6.9"
+    assert f"pip install '{wanted}'" in text
     assert ENVIRONMENT_VARIABLE in text
 
 
 def test_an_interpreter_elsewhere_is_used(other_python):
     python = other_python(SAYS_VERSION)
-    assert converter_python() == str(python)
+    assert find_converter() == Converter(python=str(python), version="1.29.24")
+
+
+def test_both_generations_are_taken(other_python):
+    other_python("echo 3.13.0; echo 2.6.9")
+    assert find_converter().version == "2.6.9"
 
 
 @pytest.mark.parametrize(
-    ("script", "said"), [("echo 9.9.9", "has onnx2tf 9.9.9"), ("exit 1", "has no onnx2tf")]
+    ("script", "said"),
+    [
+        ("echo 3.11.7; echo 9.9.9", "has onnx2tf 9.9.9.*pip install 'onnx2tf==1.29.24'"),
+        ("echo 3.10.1; exit 1", "has no onnx2tf.*pip install 'onnx2tf==1.29.24'"),
+        ("echo 3.12.0; exit 1", r"has no onnx2tf.*'onnx2tf\[tensorflow\]==2.6.9'"),
+        ("echo 3.13.0; echo 1.20", r"has onnx2tf 1.20,.*'onnx2tf\[tensorflow\]==2.6.9'"),
+        ("echo hello; exit 0", "is no Python"),
+    ],
 )
-def test_another_version_than_the_tried_one_is_refused(other_python, script, said):
+def test_another_version_than_those_tried_is_refused_with_the_line_for_that_python(
+    other_python, script, said
+):
     other_python(script)
-    with pytest.raises(MissingDependencyError, match=f"{said}.*pip install"):
-        converter_python()
+    with pytest.raises(MissingDependencyError, match=said) as caught:
+        find_converter()
+    assert "\n" not in str(caught.value)
 
 
 def test_an_interpreter_that_is_not_there_is_named(without_onnx2tf, monkeypatch):
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "/nowhere/python")
     with pytest.raises(MissingDependencyError, match="'/nowhere/python', which cannot be started"):
-        converter_python()
+        find_converter()
 
 
 def test_a_broken_conversion_says_what_broke_and_leaves_nothing_behind(
@@ -91,6 +111,50 @@ def test_operators_that_tflite_lacks_are_named(litert, other_python, save_model,
     with pytest.raises(ExportError, match="TFLite has no operator for Erf") as caught:
         export.export(source, export.target("raspberry-pi-5"), tmp_path / "out")
     Path(str(caught.value).split("output is in ")[1].split(". Replace")[0]).unlink()
+
+
+class OverThreeAxes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv3d(1, 2, 3)
+
+    def forward(self, x):
+        return self.convolution(x)
+
+
+class SumOfFiveAxes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        y = self.convolution(x).view(1, 2, 2, 8, 8)
+        return y + y
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "said"),
+    [
+        (OverThreeAxes, (1, 6, 6, 6), r"\(Conv\) works on 5 axes \[1, 1, 6, 6, 6\]"),
+        (SumOfFiveAxes, (4, 8, 8), r"\(Add\) works on 5 axes \[1, 2, 2, 8, 8\]"),
+    ],
+)
+def test_five_axes_are_refused_before_the_conversion(
+    litert, other_python, tmp_path, network, shape, said
+):
+    """A convolution over three axes once was converted, in float, and called a defect."""
+    other_python(f"{SAYS_VERSION}exit 9")
+    inputs = torch.rand(4, *shape)
+    source = CompressedModel(
+        module=network().eval(),
+        example_inputs=(inputs[:1],),
+        samples=(inputs,),
+        calibration=(inputs,),
+    ).save(tmp_path / "torch")
+    with pytest.raises(ExportError, match=said) as caught:
+        export.export(source, export.target("android"), tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_conversion_that_does_not_end_is_given_up(litert, other_python, save_model, tmp_path):

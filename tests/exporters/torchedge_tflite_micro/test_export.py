@@ -12,7 +12,7 @@ from torchedge.cli import main
 from torchedge.errors import MissingDependencyError
 from torchedge.export import load_artifact
 from torchedge_tflite.flatbuffer import read_model
-from torchedge_tflite.process import converter_python
+from torchedge_tflite.process import find_converter
 from torchedge_tflite_micro.operators import model_operators, resolver_method
 from torchedge_tflite_micro.runner import TFLiteMicroRunner
 from torchedge_tflite_micro.runtime import VERSION
@@ -46,7 +46,7 @@ def test_an_export_for_the_arduino_opens_everything_again_and_reports(
     runtimes, save_model, tmp_path, capsys
 ):
     try:
-        converter_python()
+        find_converter()
     except MissingDependencyError as error:
         pytest.skip(str(error))
     names = ("north", "east", "south", "west")

@@ -11,6 +11,7 @@ from tests.exporters.torchedge_tflite_micro.models import convolution, dense
 from torchedge.errors import ArtifactError, BudgetError, ExportError, MissingDependencyError
 from torchedge.export import load_artifact
 from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge_tflite.embedded import with_embedded
 from torchedge_tflite.flatbuffer import parse, read_model
 from torchedge_tflite.simulator import Simulator
 from torchedge_tflite_micro import runtime
@@ -115,6 +116,14 @@ def test_the_bytes_in_the_source_are_those_of_the_file(tflite_artifact, out):
     body = (out / "net/src/model.cpp").read_text().split("= {")[1].split("};")[0]
     numbers = [int(word, 16) for word in body.replace(",", " ").split()]
     assert bytes(numbers) == source.file(MODEL_FILE).read_bytes()
+
+
+def test_what_a_file_says_about_itself_takes_no_flash(tflite_artifact, out):
+    source = tflite_artifact(dense())
+    described = tflite_artifact(with_embedded(dense(), source), name="described")
+    artifact = TFLiteToMicro(board=NANO).export(described, out)
+    assert artifact.file(MODEL_FILE).read_bytes() == dense()
+    assert f"kModelBytes = {len(dense())};" in "".join(p.read_text() for p in out.rglob("*.h"))
 
 
 def test_golden_answers_are_those_of_the_device(tflite_artifact, out):

@@ -83,6 +83,14 @@ def test_a_float_source_is_refused_where_integers_run(source, tmp_path):
         export(replace(source, scheme=None), target(), tmp_path / "out")
 
 
+def test_a_float_source_is_taken_where_a_step_calibrates_but_no_other_scheme(source):
+    calibrating = target(calibrates=True)
+    require_scheme(replace(source, scheme=None), calibrating)
+    other = QuantScheme(activation=QuantSpec(symmetric=False, signed=False))
+    with pytest.raises(SchemeError, match="other numbers"):
+        require_scheme(replace(source, scheme=other), calibrating)
+
+
 def test_a_source_trained_with_other_numbers_is_refused_with_both(source, tmp_path):
     other = QuantScheme(activation=QuantSpec(symmetric=False, signed=False))
     with pytest.raises(SchemeError, match="trained int8, symmetric; device uint8, asymmetric"):

@@ -92,7 +92,7 @@ def _input_shape(model: Path, batch_size: int | None) -> tuple[int, ...]:
     if not sizes or min(sizes[1:], default=0) < 1:
         raise CalibrationError(
             f"'{model}' has {len(inputs)} inputs or open sizes; a folder fits networks with one "
-            "input of fixed size. Call calibrate_onnx with batches of your own."
+            "input of fixed size. Give batches of your own from Python."
         )
     if sizes[0] and batch_size not in {None, sizes[0]}:
         raise CalibrationError(f"'{model}' takes batches of {sizes[0]}, not {batch_size}.")

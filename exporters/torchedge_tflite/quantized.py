@@ -1,0 +1,120 @@
+"""What a .tflite file is made from: the network as trained, calibrated here, or in float."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, final
+
+from torchedge.backends import TFLITE, TFLITE_LIMITS
+from torchedge.errors import SchemeError
+from torchedge.export.artifact import Artifact
+from torchedge.export.samples import Samples, batches
+from torchedge_onnx.step import FLOAT_FILE as ONNX_FLOAT_FILE
+from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
+
+if TYPE_CHECKING:
+    import onnx
+
+    from torchedge_tflite.trained import Grid
+
+__all__ = ["SourceNetwork", "float_network", "quantized_network"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SourceNetwork:
+    """A graph, the artefact that it belongs to, and what the file made from it must answer.
+
+    Args:
+        model: With Q/DQ, or float.
+        artifact: With its scheme and the grids of its outputs.
+        samples: Inputs, and answers of this very network.
+        compared_with: Whose answers they are; empty for those that came with the artefact.
+    """
+
+    model: "onnx.ModelProto"
+    artifact: Artifact
+    samples: Samples
+    compared_with: str = ""
+
+
+def quantized_network(source: Artifact, samples: Samples) -> SourceNetwork:
+    """The graph as it was trained, or a float one after calibration on its own samples.
+
+    Raises:
+        SchemeError: TFLite cannot run the scheme, or a float model has no calibration samples.
+        ArtifactError: The ONNX file is damaged.
+        ExportError: It computes on tensors of five axes or more.
+        CalibrationError: A range cannot be chosen from the samples.
+    """
+    from torchedge_onnx.census import read_model
+    from torchedge_tflite.limits import require_four_axes
+
+    model = read_model(source.file(ONNX_FILE))
+    require_four_axes(model)
+    if source.scheme is not None:
+        TFLITE_LIMITS.require(source.scheme)
+        return SourceNetwork(model=model, artifact=source, samples=samples)
+    if not samples.calibration:
+        raise SchemeError(
+            f"'{source.path}' has neither quantisers nor calibration samples, so nothing says "
+            "which integers to use; call prepare_qat, save it with CompressedModel(calibration=…), "
+            "or ask for precision float16."
+        )
+    return _calibrated(model, source, samples)
+
+
+def _calibrated(model: "onnx.ModelProto", source: Artifact, samples: Samples) -> SourceNetwork:
+    from torchedge_tflite.answers import agreement_text, with_answers_of
+    from torchedge_tflite.calibrated import calibrated
+
+    batch_size, count = source.inputs[0].shape[0], len(samples.calibration[0])
+    model = calibrated(model, batches(samples.calibration, batch_size), TFLITE)
+    answered = with_answers_of(model, samples, batch_size)
+    grids = _output_grids(model)
+    outputs = tuple(
+        replace(spec, scale=grids[spec.name].scale, zero_point=grids[spec.name].zero_point)
+        for spec in source.outputs
+    )
+    return SourceNetwork(
+        model=model,
+        artifact=replace(source, scheme=TFLITE, outputs=outputs),
+        samples=answered,
+        compared_with=(
+            f"the network calibrated in this export on {count:,} samples, whose "
+            f"{agreement_text(answered, samples)} with the float network"
+        ),
+    )
+
+
+def _output_grids(model: "onnx.ModelProto") -> "dict[str, Grid]":
+    from torchedge_onnx.graph import producers
+    from torchedge_tflite.trained import read_trained
+
+    activations, made_by = read_trained(model).activations, producers(model)
+    return {
+        output.name: activations[made_by[output.name].input[0]] for output in model.graph.output
+    }
+
+
+def float_network(source: Artifact, samples: Samples) -> SourceNetwork:
+    """The float form of any network; of a trained quantised one, the same weights.
+
+    Raises:
+        ArtifactError: The ONNX file is damaged.
+    """
+    from torchedge_onnx.census import read_model
+    from torchedge_tflite.answers import agreement_text, with_answers_of
+
+    model = read_model(source.file(ONNX_FLOAT_FILE))
+    if source.scheme is None:
+        return SourceNetwork(model=model, artifact=source, samples=samples)
+    answered = with_answers_of(model, samples, source.inputs[0].shape[0])
+    outputs = tuple(replace(spec, scale=None, zero_point=None) for spec in source.outputs)
+    return SourceNetwork(
+        model=model,
+        artifact=replace(source, scheme=None, outputs=outputs),
+        samples=answered,
+        compared_with=(
+            "the float network with the trained weights, whose "
+            f"{agreement_text(answered, samples)} with the fake-quantised one"
+        ),
+    )

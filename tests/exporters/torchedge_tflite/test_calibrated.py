@@ -1,0 +1,137 @@
+"""Calibration of a float ONNX graph against calibration of the PyTorch network: one calibrator."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from tests.exporters.torchedge_tflite.networks import INPUT_SHAPES
+from torchedge.backends import TFLITE
+from torchedge.compressed import CompressedModel
+from torchedge.errors import CalibrationError, SchemeError
+from torchedge.export.samples import SAMPLES_FILE, batches, load_samples
+from torchedge.quantization import calibrate, prepare_qat
+from torchedge.quantization.modules import FakeQuantize
+from torchedge.quantization.range_rules import mse
+from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
+from torchedge_onnx.step import TorchToOnnx
+from torchedge_tflite.answers import with_answers_of
+from torchedge_tflite.calibrated import calibrated
+from torchedge_tflite.trained import read_trained
+
+NETWORKS = [kind.__name__ for kind in INPUT_SHAPES]
+
+
+def float_graph(artifact):
+    samples = load_samples(artifact.file(SAMPLES_FILE))
+    return onnx.load(artifact.file(ONNX_FILE)), samples
+
+
+def network(name):
+    torch.manual_seed(0)
+    return next(kind for kind in INPUT_SHAPES if kind.__name__ == name)().eval()
+
+
+# Without those that average: PyTorch's mean has a scale of its own, a pool in ONNX its operand's.
+@pytest.mark.parametrize("name", ["Padded", "Dense", "SmallUNet", "TwoSums", "Wide"])
+def test_the_scales_are_those_that_pytorch_would_have_chosen(float_artifact, name):
+    graph, samples = float_graph(float_artifact(name))
+    data = torch.from_numpy(samples.calibration[0])
+    prepared = calibrate(prepare_qat(network(name), TFLITE, (data[:1],)), data.split(1), mse)
+    wanted = {
+        (float(q.scale), int(q.zero_point))
+        for q in prepared.modules()
+        if isinstance(q, FakeQuantize) and q.scale.ndim == 0 and not q.spec.symmetric
+    }
+    trained = read_trained(calibrated(graph, batches(samples.calibration, 1), TFLITE))
+    found = {(grid.scale, grid.zero_point) for grid in trained.activations.values()}
+    assert_equal_grids(found, wanted)
+
+
+def assert_equal_grids(found, wanted):
+    assert len(found) == len(wanted)
+    for one, other in zip(sorted(found), sorted(wanted), strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_are_rounded_as_by_hand(float_artifact, name):
+    graph, samples = float_graph(float_artifact(name))
+    floats = {i.name: onnx.numpy_helper.to_array(i) for i in graph.graph.initializer}
+    weighted = [n for n in graph.graph.node if n.op_type in {"Conv", "Gemm"}]
+    layers = read_trained(calibrated(graph, batches(samples.calibration, 1), TFLITE)).layers
+    assert len(layers) == len(weighted)
+    for node, layer in zip(weighted, layers, strict=True):
+        weight = floats[node.input[1]].astype(np.float64)
+        rows = np.moveaxis(weight, 1, -1).reshape(len(weight), -1)
+        axis = 1 if node.op_type == "Conv" else None
+        scale = np.abs(rows).max(axis, keepdims=True) / 127
+        np.testing.assert_allclose(layer.scales, scale.ravel(), rtol=1e-6)
+        assert np.abs(layer.weight - rows / scale).max() <= 0.5001
+
+
+def test_the_integer_graph_answers_almost_like_the_float_one(float_artifact):
+    graph, samples = float_graph(float_artifact("Dense"))
+    answered = with_answers_of(
+        calibrated(graph, batches(samples.calibration, 1), TFLITE), samples, 1
+    )
+    error = answered.expected[0] - samples.expected[0]
+    assert 0 < np.abs(error).max() < 0.05 * np.ptp(samples.expected[0])
+
+
+def test_an_operation_without_an_integer_form_is_named(float_artifact):
+    graph, samples = float_graph(float_artifact("TwoSums"))
+    graph.graph.node[-1].op_type = "Erf"
+    with pytest.raises(SchemeError, match=r"is a Erf, which calibration .* call prepare_qat"):
+        calibrated(graph, batches(samples.calibration, 1), TFLITE)
+
+
+class Joined(nn.Module):
+    """A detection head in miniature: boxes and scores in one tensor."""
+
+    def __init__(self, *, boxes):
+        super().__init__()
+        self.boxes, self.scores = nn.Conv2d(1, 2, 1), nn.Conv2d(1, 2, 1)
+        self.sigmoid = not boxes
+
+    def forward(self, x):
+        boxes = self.boxes(x)
+        boxes = torch.sigmoid(boxes) if self.sigmoid else boxes
+        return nn.functional.avg_pool2d(torch.cat([boxes, torch.sigmoid(self.scores(x))], 1), 2)
+
+
+def joined_graph(tmp_path, **options):
+    inputs = torch.rand(4, 1, 8, 8)
+    saved = CompressedModel(
+        module=Joined(**options).eval(), example_inputs=(inputs[:1],), samples=(inputs,)
+    ).save(tmp_path / "torch")
+    (tmp_path / "onnx").mkdir()
+    artifact = TorchToOnnx().export(saved, tmp_path / "onnx")
+    return onnx.load(artifact.file(ONNX_FILE)), inputs.numpy()
+
+
+def test_boxes_and_sigmoids_under_one_scale_are_refused(tmp_path):
+    graph, inputs = joined_graph(tmp_path, boxes=True)
+    with pytest.raises(SchemeError, match=r"\(Concat\) joins a sigmoid.*outputs of their own"):
+        calibrated(graph, batches((inputs,), 1), TFLITE)
+
+
+def test_sigmoids_joined_and_averaged_keep_their_fixed_scale(tmp_path):
+    graph, inputs = joined_graph(tmp_path, boxes=False)
+    grids = read_trained(calibrated(graph, batches((inputs,), 1), TFLITE)).activations.values()
+    assert sum((grid.scale, grid.zero_point) == (1 / 256, -128) for grid in grids) == 4
+
+
+def test_an_empty_calibration_set_is_refused(float_artifact):
+    graph, _ = float_graph(float_artifact("TwoSums"))
+    with pytest.raises(CalibrationError, match="calibration set is empty"):
+        calibrated(graph, (), TFLITE)
+
+
+def test_calibration_data_with_nan_is_refused(float_artifact):
+    graph, samples = float_graph(float_artifact("TwoSums"))
+    broken = samples.calibration[0].copy()
+    broken[3] = np.nan
+    with pytest.raises(CalibrationError, match="NaN"):
+        calibrated(graph, batches((broken,), 1), TFLITE)

@@ -1,0 +1,156 @@
+"""Spoken words from eSpeak NG, which the package espeakng-loader carries, voices and all.
+
+eSpeak NG is licensed under the GPL, so it is a source of data and no part of torchedge: it is in no
+extra but ``speech``, nothing here loads its library, and a process of its own speaks.
+"""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from torchedge.bench.session import Array
+from torchedge.errors import DataError, MissingDependencyError
+
+__all__ = ["ACCENTS", "Utterance", "speak", "voice_families", "voices"]
+
+# English, as eSpeak NG 1.52 speaks it: American, Scottish, Received Pronunciation, Lancastrian, West
+# Midlands, Caribbean.
+ACCENTS = (
+    *("en-us", "en-gb-scotland", "en-gb-x-rp"),
+    *("en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029"),
+)
+_WHISPERS = frozenset({"whisper", "whisperf"})
+_PACKAGE, _LIBRARIES, _DATA = "espeakng_loader", "libespeak-ng.*", "espeak-ng-data"
+_CHILD = "espeak_child.py"
+_IN_ONE_PROCESS = 2000  # fixed: a voice sounds a little different after another one
+_LIMIT_S = 300.0
+_PIP_LINE = "pip install 'torchedge[speech]'"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """A text, who says it, and how.
+
+    Args:
+        text: What is said.
+        voice: One of :func:`voices`.
+        accent: One of :data:`ACCENTS`.
+        words_per_minute: eSpeak NG's speed, 80 to 450.
+        pitch: 0 to 100.
+        pitch_range: How much the pitch moves, 0 to 100.
+    """
+
+    text: str
+    voice: str
+    accent: str = ACCENTS[0]
+    words_per_minute: int = 160
+    pitch: int = 50
+    pitch_range: int = 50
+
+
+def voices() -> tuple[str, ...]:
+    """Names of all voices that do not whisper, sorted.
+
+    Raises:
+        MissingDependencyError: espeakng-loader is not installed.
+    """
+    names = {path.name for path in (_package() / _DATA / "voices/!v").iterdir()}
+    return tuple(sorted(names - _WHISPERS))
+
+
+def voice_families(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Voices whose names differ only by a number or capitals, which are tunings of one another.
+
+    Example:
+        >>> voice_families(["Mike", "f1", "f2", "mike2"])
+        {'mike': ('Mike', 'mike2'), 'f': ('f1', 'f2')}
+    """
+    families: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        family = re.sub(r"(robot)?\d*$", "", name.lower())
+        families[family] = (*families.get(family, ()), name)
+    return families
+
+
+def speak(utterances: Sequence[Utterance], *, seed: int = 0) -> tuple[tuple[Array, ...], int]:
+    """Let eSpeak NG say everything; the same utterances sound the same in every run.
+
+    Args:
+        utterances: What to say.
+        seed: Of the noise in breathy voices.
+
+    Returns:
+        A waveform of int16 for each utterance, and samples per second.
+
+    Raises:
+        MissingDependencyError: espeakng-loader is not installed.
+        DataError: There is nothing to say, or eSpeak NG cannot say it; the text has its complaint.
+    """
+    if not utterances:
+        raise DataError("there is nothing to say; give at least one utterance.")
+    package = _package()
+    begins = range(0, len(utterances), _IN_ONE_PROCESS)
+    parts = [utterances[begin : begin + _IN_ONE_PROCESS] for begin in begins]
+    with ThreadPoolExecutor(max_workers=2) as pool:  # each waits for a process
+        spoken = list(pool.map(lambda part: _spoken(part, package, seed), parts))
+    return tuple(waveform for waveforms, _ in spoken for waveform in waveforms), spoken[0][1]
+
+
+def _package() -> Path:
+    """The folder of espeakng-loader, found without importing it."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise MissingDependencyError(
+            "the spoken words come from eSpeak NG in the package espeakng-loader (a program under "
+            f"the GPL, run in a process of its own); type: {_PIP_LINE}"
+        )
+    return Path(spec.origin).parent
+
+
+def _spoken(part: Sequence[Utterance], package: Path, seed: int) -> tuple[list[Array], int]:
+    with tempfile.TemporaryDirectory(prefix="torchedge-speech-") as scratch:
+        job, out = Path(scratch) / "job.json", Path(scratch) / "spoken.npz"
+        job.write_text(
+            json.dumps(
+                {
+                    "library": str(next(package.glob(_LIBRARIES))),
+                    "data": str(package / _DATA),
+                    "seed": seed,
+                    "out": str(out),
+                    "utterances": [asdict(utterance) for utterance in part],
+                }
+            )
+        )
+        _run(job)
+        with np.load(out, allow_pickle=False) as found:
+            ends = np.cumsum(found["lengths"])
+            return np.split(found["samples"], ends[:-1]), int(found["rate"])
+
+
+def _run(job: Path) -> None:
+    command = [sys.executable, str(Path(__file__).with_name(_CHILD)), str(job)]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_LIMIT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DataError(
+            f"eSpeak NG did not finish within {_LIMIT_S:,.0f} s; say fewer words."
+        ) from error
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise DataError(
+            f"eSpeak NG could not speak: {said}. If the package is damaged, type: "
+            "pip install --force-reinstall espeakng-loader"
+        )

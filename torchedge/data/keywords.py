@@ -1,0 +1,124 @@
+"""Keyword spotting: what is to be recognised, and the data module that trains on it."""
+
+from dataclasses import dataclass
+from typing import final
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+from typing_extensions import override
+
+from torchedge.errors import DataError
+
+__all__ = ["CLASSES", "KEYWORDS", "OTHER_WORDS", "SILENCE", "UNKNOWN", "KeywordSet", "Keywords"]
+
+# Those of Speech Commands (Warden 2018) and its usual task of twelve classes.
+KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+OTHER_WORDS = (
+    *("bed", "bird", "cat", "dog", "happy", "house", "marvin", "sheila", "tree", "wow"),
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+)
+CLASSES = (*KEYWORDS, "unknown", "silence")
+UNKNOWN, SILENCE = len(KEYWORDS), len(KEYWORDS) + 1
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class KeywordSet:
+    """Coefficients and classes of one part of a data set.
+
+    Args:
+        features: Of shape ``(clips, 40, 49)``, as :class:`~torchedge.data.mfcc.Mfcc` gives them.
+        labels: Places in :data:`CLASSES`.
+
+    Raises:
+        DataError: There is no clip, or not one label for each.
+    """
+
+    features: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if not len(self.labels) or len(self.labels) != len(self.features):
+            raise DataError(
+                f"{len(self.features)} clips with {len(self.labels)} labels; give one or more "
+                "clips, and a label for each."
+            )
+
+    def normalised(self, mean: Tensor, deviation: Tensor) -> "KeywordSet":
+        """The same clips with ``(features - mean) / deviation`` for each coefficient."""
+        return KeywordSet(features=(self.features - mean) / deviation, labels=self.labels)
+
+
+@final
+class Keywords(pl.LightningDataModule):
+    """Clips to train and to test with, normalised by the mean and deviation of the first.
+
+    While training, a clip begins up to ``most_frames`` frames earlier or later each time.
+
+    Args:
+        train: Clips to learn from.
+        test: Clips of other voices.
+        batch_size: For training.
+        most_frames: Of the shift.
+        seed: Of the order of training batches.
+
+    Example:
+        >>> part = KeywordSet(features=torch.randn(8, 40, 49), labels=torch.arange(8))
+        >>> Keywords(train=part, test=part).test.features.shape
+        torch.Size([8, 40, 49])
+    """
+
+    def __init__(
+        self,
+        *,
+        train: KeywordSet,
+        test: KeywordSet,
+        batch_size: int = 128,
+        most_frames: int = 3,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.mean = train.features.mean((0, 2), keepdim=True)[0]
+        self.deviation = train.features.std((0, 2), keepdim=True)[0].clamp(min=1e-3)
+        self.train = train.normalised(self.mean, self.deviation)
+        self.test = test.normalised(self.mean, self.deviation)
+        self.batch_size = batch_size
+        self.most_frames = most_frames
+        self.seed = seed
+
+    @override
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        order = torch.Generator().manual_seed(self.seed)
+        data = TensorDataset(self.train.features, self.train.labels)
+        batches = torch.utils.data.BatchSampler(
+            torch.utils.data.RandomSampler(data, generator=order), self.batch_size, drop_last=True
+        )
+        # One look-up a batch and not one a clip: the network is small, and this is half the time.
+        return DataLoader(data, batch_size=None, sampler=batches)
+
+    @override
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(TensorDataset(self.test.features, self.test.labels), 500)
+
+    @override
+    def on_after_batch_transfer(
+        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
+    ) -> tuple[Tensor, Tensor]:
+        features, labels = batch
+        training = self.trainer is not None and self.trainer.training
+        return (delayed(features, self.most_frames) if training else features), labels
+
+
+def delayed(features: Tensor, most_frames: int) -> Tensor:
+    """Each clip moved by up to ``most_frames`` frames; frames at the border are repeated.
+
+    Example:
+        >>> delayed(torch.zeros(4, 40, 49), most_frames=3).shape
+        torch.Size([4, 40, 49])
+    """
+    count, _, frames = features.shape
+    moved = torch.randint(-most_frames, most_frames + 1, (count, 1, 1))
+    places = (torch.arange(frames) + moved).clamp(0, frames - 1)
+    return features.gather(2, places.expand_as(features))

@@ -1,0 +1,74 @@
+"""Mel-frequency cepstral coefficients: what a keyword spotter hears."""
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from torchedge.data.sound import SAMPLE_RATE
+from torchedge.errors import MissingDependencyError, DataError
+
+__all__ = ["COEFFICIENTS", "FRAMES", "Mfcc"]
+
+COEFFICIENTS, FRAMES = 40, 49
+# 30 ms windows every 20 ms, no padding at the ends: what a device can compute while it listens.
+_WINDOW, _HOP, _FFT = 480, 320, 512
+_PIP_LINE = "pip install 'torchedge[speech]'"
+
+
+@final
+class Mfcc(nn.Module):
+    """40 coefficients in 49 frames for each second of sound (Davis & Mermelstein 1980).
+
+    Powers of 512-point spectra of 30 ms windows, 20 ms apart, in 40 mel bands, in decibels, and their
+    discrete cosine transform.
+
+    Raises:
+        MissingDependencyError: torchaudio is not installed, or does not fit the installed torch.
+
+    Example:
+        >>> Mfcc()(torch.zeros(2, 16000)).shape
+        torch.Size([2, 40, 49])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            from torchaudio.transforms import MFCC
+        except (ImportError, OSError) as error:
+            raise MissingDependencyError(
+                f"the coefficients need the package torchaudio ({error}); type: {_PIP_LINE}"
+            ) from error
+        self.transform = MFCC(
+            SAMPLE_RATE,
+            n_mfcc=COEFFICIENTS,
+            melkwargs={
+                "n_fft": _FFT,
+                "win_length": _WINDOW,
+                "hop_length": _HOP,
+                "n_mels": COEFFICIENTS,
+                "center": False,
+            },
+        )
+
+    @override
+    def forward(self, clips: Tensor) -> Tensor:
+        """Coefficients of shape ``(batch, 40, 49)`` for clips of shape ``(batch, 16000)``.
+
+        Raises:
+            DataError: The clips are not a second long.
+        """
+        if clips.ndim != 2 or clips.shape[1] != SAMPLE_RATE:
+            raise DataError(
+                f"clips have shape {tuple(clips.shape)}; give (batch, {SAMPLE_RATE}), a second of "
+                f"{SAMPLE_RATE} Hz each."
+            )
+        coefficients: Tensor = self.transform(clips)
+        return coefficients
+
+
+def features(clips: Tensor, *, batch_size: int = 500) -> Tensor:
+    """Coefficients of many clips, in batches."""
+    with torch.no_grad():
+        return torch.cat([Mfcc()(part) for part in clips.split(batch_size)])

@@ -1,0 +1,52 @@
+"""What a network's inputs went through, for whoever feeds it on the device."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from torchedge.errors import UsageError
+
+__all__ = ["Normalisation"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Normalisation:
+    """What the first input went through before the network saw it: ``(x - mean) / deviation``.
+
+    Args:
+        mean: One number, or one for each channel (axis 1).
+        deviation: As many; none is zero.
+
+    Raises:
+        UsageError: There are not as many of both, or a deviation is not above zero.
+
+    Example:
+        >>> Normalisation(mean=(0.5,), deviation=(0.25,)).deviation
+        (0.25,)
+    """
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.mean or len(self.mean) != len(self.deviation) or min(self.deviation) <= 0:
+            raise UsageError(
+                f"a normalisation of {len(self.mean)} means and {len(self.deviation)} deviations, "
+                f"the least {min(self.deviation, default=0):g}; give one or more of each, and "
+                "deviations above zero."
+            )
+
+    @staticmethod
+    def from_dict(plain: Mapping[str, Any]) -> "Normalisation":
+        """Rebuild it from a manifest's plain values.
+
+        Raises:
+            KeyError: A field is missing.
+            TypeError: A field is of the wrong type.
+        """
+        return Normalisation(mean=_floats(plain["mean"]), deviation=_floats(plain["deviation"]))
+
+
+def _floats(values: Sequence[Any]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
