@@ -64,7 +64,8 @@ class Mfcc(nn.Module):
                 f"clips have shape {tuple(clips.shape)}; give (batch, {SAMPLE_RATE}), a second of "
                 f"{SAMPLE_RATE} Hz each."
             )
-        found: Tensor = self.transform(clips)
+        # As channels of their own: torchaudio ends at 80 dB below the loudest of all channels.
+        found: Tensor = self.transform(clips[:, None])[:, 0]
         return found
 
 
