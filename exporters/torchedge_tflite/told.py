@@ -35,6 +35,7 @@ def told_model(model: onnx.ModelProto, told: Mapping[str, Grid]) -> onnx.ModelPr
         if node is pair:
             add_constant(copy, own, np.array(grid.scale, np.float32))
         node.input[1] = own
+    _pool_in_one_dimension(copy)
     _write_out_pools(copy)
     remove_unused(copy)
     return without_shapes_of_sums(copy)
@@ -51,6 +52,24 @@ def without_shapes_of_sums(model: onnx.ModelProto) -> onnx.ModelProto:
     for info in [v for v in copy.graph.value_info if v.name in sums]:
         copy.graph.value_info.remove(info)
     return copy
+
+
+def _pool_in_one_dimension(model: onnx.ModelProto) -> None:
+    """An average over a row, which PyTorch lifts to a picture and back, stays in the row.
+
+    onnx2tf would come back by slices.
+    """
+    made_by = producers(model)
+    for node in list(model.graph.node):
+        lifted = made_by.get(node.input[0]) if node.op_type == "Squeeze" else None
+        if lifted is None or lifted.op_type != "GlobalAveragePool":
+            continue
+        lift = made_by.get(lifted.input[0])
+        if lift is None or lift.op_type != "Unsqueeze" or lift.input[1:] != node.input[1:]:
+            continue
+        lifted.input[0] = lift.input[0]
+        lifted.output[0] = node.output[0]
+        model.graph.node.remove(node)
 
 
 def _write_out_pools(model: onnx.ModelProto) -> None:
