@@ -4,8 +4,9 @@
 
 Each row: share of scales and zero points in the file that are the trained ones; LiteRT with XNNPACK
 against PyTorch on integers; the integer simulator against tflite-micro in every output; integer
-share, forbidden operators, and the smallest arena. Random weights, with batch norms that know the
-data, but for EfficientNet-Lite0. Written to runs/tflite_parity.json as well.
+share, forbidden operators, and the smallest arena. The keyword spotter and EfficientNet-Lite0 are
+trained; the others have random weights, and batch norms that know the data. Written to
+runs/tflite_parity.json as well.
 """
 
 import json

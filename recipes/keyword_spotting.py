@@ -48,7 +48,7 @@ def main(  # noqa: PLR0913 - options of a command line
         clips: How many spoken clips there are to train with.
         clips_folder: Where they are kept from run to run.
         epochs: Passes over the clips in float.
-        teacher_epochs: Passes of the teacher, which has 11 times the parameters; 0 for no teacher.
+        teacher_epochs: Passes of the teacher, which has 8 times the parameters; 0 for no teacher.
         qat_epochs: Passes with the target's integers; 0 calibrates only.
         overwrite: Replace the folder if it exists.
     """

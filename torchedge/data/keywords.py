@@ -83,10 +83,13 @@ class Keywords(pl.LightningDataModule):
         most_frames: Of the shift.
         seed: Of the order of training batches.
 
+    Raises:
+        DataError: There are fewer clips to train with than a batch has.
+
     Example:
         >>> clips = KeywordSet(features=torch.randn(8, 40, 49), labels=torch.arange(8))
-        >>> keywords = Keywords(KeywordParts(train=clips, validation=clips, test=clips))
-        >>> keywords.test.features.shape
+        >>> parts = KeywordParts(train=clips, validation=clips, test=clips)
+        >>> Keywords(parts, batch_size=4).test.features.shape
         torch.Size([8, 40, 49])
     """
 
@@ -94,6 +97,10 @@ class Keywords(pl.LightningDataModule):
         self, parts: KeywordParts, *, batch_size: int = 128, most_frames: int = 3, seed: int = 0
     ) -> None:
         super().__init__()
+        if (count := len(parts.train.labels)) < batch_size:
+            raise DataError(
+                f"{count} clips to train with, and a batch has {batch_size}; give more clips."
+            )
         self.mean = parts.train.features.mean((0, 2), keepdim=True)[0]
         self.deviation = parts.train.features.std((0, 2), keepdim=True)[0].clamp(min=1e-3)
         self.train = parts.train.normalised(self.mean, self.deviation)

@@ -73,6 +73,12 @@ def test_clips_without_labels_and_no_clips_are_refused(count, labels):
         KeywordSet(features=torch.zeros(count, 40, 49), labels=torch.zeros(labels))
 
 
+def test_fewer_clips_than_a_batch_has_are_refused():
+    few = KeywordParts(train=clips(15), validation=clips(8), test=clips(8))
+    with pytest.raises(DataError, match="15 clips to train with, and a batch has 16"):
+        Keywords(few, batch_size=16)
+
+
 def test_a_folder_for_espeak_is_refused_and_so_is_none_for_speech_commands(tmp_path):
     with pytest.raises(DataError, match="eSpeak NG reads no folder"):
         keyword_parts("espeak", tmp_path, SpokenKeywords(), tmp_path)
