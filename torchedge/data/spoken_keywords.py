@@ -142,7 +142,7 @@ def split_voices(
 
     Example:
         >>> split_voices(["a", "b", "b2", "c"], [1, 1], seed=0)
-        (('b', 'b2'), ('a',), ('c',))
+        (('a',), ('b', 'b2'), ('c',))
     """
     families = list(voice_families(names).values())
     random.Random(seed).shuffle(families)
