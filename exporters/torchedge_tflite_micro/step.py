@@ -82,6 +82,7 @@ class TFLiteToMicro:
             class_names=source.class_names,
             fit=fit,
             kernels=self.board.kernels,
+            normalisation=source.normalisation,
         )
         write_project(project, folder)
         for name in (MODEL_FILE, SAMPLES_FILE):
