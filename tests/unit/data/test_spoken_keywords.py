@@ -94,7 +94,7 @@ def test_no_family_is_in_two_parts_and_no_voice_is_lost(names, validation, test,
         assert len(names) <= validation + test + 4 + 2
         return
     assert sorted(name for part in parts for name in part) == sorted(names)
-    assert [len(part) >= least for part, least in zip(parts, (1, validation, test), strict=True)]
+    assert all(len(p) >= least for p, least in zip(parts, (1, validation, test), strict=True))
     families = [set(voice_families(part)) for part in parts]
     assert not families[0] & families[1]
     assert not families[0] & families[2]
