@@ -65,17 +65,24 @@ def _pool_in_one_dimension(model: onnx.ModelProto) -> None:
 
     onnx2tf would come back by slices.
     """
-    made_by = producers(model)
-    for node in list(model.graph.node):
-        lifted = made_by.get(node.input[0]) if node.op_type == "Squeeze" else None
-        if lifted is None or lifted.op_type != "GlobalAveragePool":
+    made_by, values = producers(model), constants(model)
+    read = [name for node in model.graph.node for name in node.input]
+    for node in [n for n in model.graph.node if n.op_type == "Squeeze"]:
+        pool = made_by.get(node.input[0])
+        if pool is None or pool.op_type != "GlobalAveragePool" or read.count(pool.output[0]) > 1:
             continue
-        lift = made_by.get(lifted.input[0])
-        if lift is None or lift.op_type != "Unsqueeze" or lift.input[1:] != node.input[1:]:
+        lift = made_by.get(pool.input[0])
+        if lift is None or lift.op_type != "Unsqueeze" or not _same_axes(lift, node, values):
             continue
-        lifted.input[0] = lift.input[0]
-        lifted.output[0] = node.output[0]
+        pool.input[0] = lift.input[0]
+        pool.output[0] = node.output[0]
         model.graph.node.remove(node)
+
+
+def _same_axes(a: onnx.NodeProto, b: onnx.NodeProto, values: Mapping[str, Constant]) -> bool:
+    return all(
+        np.array_equal(values[x], values[y]) for x, y in zip(a.input[1:], b.input[1:], strict=True)
+    )
 
 
 def _filter_in_two_dimensions(model: onnx.ModelProto) -> None:
@@ -88,7 +95,7 @@ def _filter_in_two_dimensions(model: onnx.ModelProto) -> None:
     wide: dict[str, str] = {}
     add_constant(model, _HEIGHT, np.array([2]))
     for node in model.graph.node:
-        row, result = node.input[0], node.output[0]
+        row, result = next(iter(node.input), ""), node.output[0]
         if weight := _row_weight(node, values):
             if row not in wide:
                 wide[row] = f"{row}_wide"
