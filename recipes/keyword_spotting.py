@@ -1,6 +1,6 @@
 """Spot ten spoken words on an Arduino, or wherever a target of torchedge is.
 
-Trains a 1-D CNN on the MFCCs of words that eSpeak NG says in seventy voices, in noise; a larger
+Trains a 1-D CNN on the MFCCs of words that eSpeak NG says in 66 voices, in noise; a larger
 network may teach it. Then it goes on with the integers of the target, and is saved for
 ``scripts/export.py``. All of it takes some minutes on two CPU cores. ``--data speech-commands
 FOLDER`` takes Google's recordings instead.
@@ -50,7 +50,7 @@ def main(  # noqa: PLR0913 - options of a command line
         clips_folder: Where they are kept from run to run.
         epochs: Passes over the clips in float.
         teacher_epochs: Passes of a teacher with 8 times the parameters, from whose answers the
-            network learns; 8 are enough, 0 is no teacher.
+            network learns, for example 8; 0 is no teacher.
         qat_epochs: Passes with the target's integers; 0 calibrates only.
         overwrite: Replace the folder if it exists.
     """
