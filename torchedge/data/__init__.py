@@ -1,5 +1,6 @@
 """Data that arrives inside packages, or from a local folder; nothing is downloaded at run time."""
 
+from torchedge.data.device_mfcc import write_mfcc
 from torchedge.data.digits import Digits
 from torchedge.data.keyword_sources import keyword_parts
 from torchedge.data.keywords import CLASSES, KeywordParts, Keywords, KeywordSet
@@ -18,4 +19,5 @@ __all__ = [
     "keyword_parts",
     "speech_commands",
     "spoken_keywords",
+    "write_mfcc",
 ]
