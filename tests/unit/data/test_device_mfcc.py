@@ -58,7 +58,7 @@ def test_the_device_computes_the_coefficients_that_the_network_was_trained_on(pr
     found = np.frombuffer(done.stdout, np.float32).reshape(-1, FRAMES, COEFFICIENTS)
     torch_says = Mfcc()(clips()).numpy().transpose(0, 2, 1)
     exact = Mfcc().double()(clips().double()).numpy().transpose(0, 2, 1)
-    # Both add float32 numbers in an order of their own, so both are about as far from the exact sum.
+    # Both add float32 numbers in an order of their own: they are about as far from the exact sum.
     own_errors, errors = (np.abs(x - exact).max((1, 2)) for x in (torch_says, found))
     assert (errors <= 4 * own_errors).all()
     assert own_errors.max() < 1e-3
