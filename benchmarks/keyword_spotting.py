@@ -114,7 +114,7 @@ def compared(artifact: Artifact) -> list[Line]:
     device = Interpreter(path.read_bytes(), arena_bytes=smallest_arena(path), outputs=1)
     simulator, (port,) = Simulator(flat), input_ports(flat, artifact.inputs)
     stored = [port.stored(x) for (x,) in samples.batches(1)]
-    differs = sum(np.count_nonzero(device(x)[0] != simulator(x)[0]) for x in stored)
+    differs = sum(int(np.count_nonzero(device(x)[0] != simulator(x)[0])) for x in stored)
     steps = litert_steps(artifact, samples)
     return [
         Line(

@@ -34,9 +34,9 @@ def main(  # noqa: PLR0913 - options of a command line
     out: Path = Path("runs/keyword-spotting"),
     clips: int = 30_000,
     clips_folder: Path = Path("runs/clips"),
-    epochs: int = 30,
+    epochs: int = 24,
     teacher_epochs: int = 0,
-    qat_epochs: int = 3,
+    qat_epochs: int = 2,
     overwrite: bool = False,
 ) -> None:
     """Train, quantise and save the keyword spotter.
@@ -73,7 +73,7 @@ def main(  # noqa: PLR0913 - options of a command line
         return DistillationModule(task, teacher, terms, hard_weight=0.1)
 
     float_model = KeywordSpotter()
-    fit(taught(Classifier(float_model, learning_rate=8e-3)), words, epochs)
+    fit(taught(Classifier(float_model, learning_rate=8e-3, weight_decay=2e-2)), words, epochs)
     metrics["float_accuracy"] = accuracy(float_model, words.test.features, words.test.labels)
 
     example_inputs = (words.test.features[:1],)

@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from torchedge.data.espeak import ACCENTS, Utterance, speak, voice_families, voices
+from torchedge.data.kept_keywords import keep_parts, kept_parts
 from torchedge.data.keywords import (
     CLASSES,
     KEYWORDS,
@@ -24,18 +25,15 @@ from torchedge.data.keywords import (
 )
 from torchedge.data.mfcc import coefficients
 from torchedge.data.sound import SAMPLE_RATE, placed, trimmed, with_noise
-from torchedge.errors import ArtifactError, DataError, MissingDependencyError
-from torchedge.export.artifact import Artifact, Format, load_artifact, write_artifact
-from torchedge.export.pipeline import staged_folder
+from torchedge.errors import DataError, MissingDependencyError
 
 __all__ = ["LEAST_VOICES", "SpokenKeywords", "split_voices", "spoken_keywords"]
 
 LEAST_VOICES = 20  # to train with; a network that knows fewer knows the voices, not the words
-_FORMAT, _FILE = Format("keywords"), "clips.safetensors"
-_MADE_BY = "torchedge.data.spoken_keywords, 2"  # another number when other clips are made
-_PARTS = ("train", "validation", "test")
+_MADE_BY = "torchedge.data.spoken_keywords, 3"  # another number when other clips are made
 _AT_ONCE = 500
 _SILENCE_POWER = 0.01
+_KHZ = 1000
 # What speaks and what listens, and how to get it.
 _PACKAGES = {
     "espeakng-loader": "pip install espeakng-loader (eSpeak NG in it is a program under the GPL)",
@@ -58,6 +56,9 @@ class SpokenKeywords:
         test_snr_db: The ratio in validation and tests.
         words_per_minute: Least and largest speed.
         pitch: Least and largest pitch and range of pitch, of eSpeak NG's 0 to 100.
+        played_hz: Least and largest rate, in steps of 1 kHz, at which words to train with are
+            played; eSpeak NG speaks at 22,050 Hz. A throat sounds as much longer or shorter, and a
+            few dozen voices like many (like speed perturbation, Ko et al. 2015).
         gain: Least and largest loudness.
         seed: Of everything.
 
@@ -74,6 +75,7 @@ class SpokenKeywords:
     test_snr_db: float = 10.0
     words_per_minute: tuple[int, int] = (120, 220)
     pitch: tuple[int, int] = (20, 80)
+    played_hz: tuple[int, int] = (18_000, 27_000)
     gain: tuple[float, float] = (0.3, 1.0)
     seed: int = 0
 
@@ -84,7 +86,8 @@ class SpokenKeywords:
                 f"clips to train, validate and test with: {clips}, voices to validate and test "
                 f"with: {(self.validation_voices, self.test_voices)}; give one or more of each."
             )
-        for low, high in (self.snr_db, self.words_per_minute, self.pitch, self.gain):
+        ranges = (self.snr_db, self.words_per_minute, self.pitch, self.played_hz, self.gain)
+        for low, high in ranges:
             if low > high:
                 raise DataError(f"the range {low} to {high} is empty; give the smaller end first.")
 
@@ -121,10 +124,11 @@ def spoken_keywords(settings: SpokenKeywords, folder: Path) -> KeywordParts:
         DataError: eSpeak NG cannot speak, or has too few voices.
         StorageError: The disk refuses the clips.
     """
-    place = folder / f"spoken-{settings.fingerprint()[:16]}"
+    fingerprint = settings.fingerprint()
+    place = folder / f"spoken-{fingerprint[:16]}"
     if not place.exists():
-        _write(place, settings, _made(settings))
-    return _read(place, settings)
+        keep_parts(_made(settings), place, fingerprint)
+    return kept_parts(place, fingerprint)
 
 
 def split_voices(
@@ -161,8 +165,9 @@ def split_voices(
 
 
 def _made(settings: SpokenKeywords) -> KeywordParts:
-    held_out = (settings.validation_voices, settings.test_voices)
-    train, validation, test = split_voices(voices(), held_out, settings.seed)
+    # Drawn first, test voices stay the same however many validate.
+    held_out = (settings.test_voices, settings.validation_voices)
+    train, test, validation = split_voices(voices(), held_out, settings.seed)
     if len(train) < LEAST_VOICES:
         raise DataError(
             f"{len(train)} voices are left to train with, and {LEAST_VOICES} are the least; hold "
@@ -186,7 +191,9 @@ def _clips(
     draw = random.Random(f"{settings.seed} {part}")
     labels = [draw.randrange(len(CLASSES)) for _ in range(count)]
     said = [_utterance(settings, label, names, draw) for label in labels]
-    words = _spoken([utterance for utterance in said if utterance is not None], settings.seed)
+    utterances = [utterance for utterance in said if utterance is not None]
+    rates = range(settings.played_hz[0], settings.played_hz[1] + 1, _KHZ) if part == "train" else ()
+    words = _spoken(utterances, settings.seed, [draw.choice(rates or (None,)) for _ in utterances])
     generator = Generator().manual_seed(draw.getrandbits(32))
     features = []
     for begin in range(0, count, _AT_ONCE):
@@ -211,20 +218,34 @@ def _utterance(
     )
 
 
-def _spoken(utterances: Sequence[Utterance], seed: int) -> Iterator[Tensor]:
-    """What was said at 16 kHz, without silence at its ends."""
-    from torchaudio.functional import resample
-
+def _spoken(
+    utterances: Sequence[Utterance], seed: int, played_hz: Sequence[int | None]
+) -> Iterator[Tensor]:
+    """What was said at 16 kHz, without silence at its ends; ``None`` plays it as it was spoken."""
     if not utterances:
         return
     waveforms, rate = speak(utterances, seed=seed)
     for begin in range(0, len(waveforms), _AT_ONCE):
         part = waveforms[begin : begin + _AT_ONCE]
-        words = [trimmed(torch.from_numpy(w).float() / 2**15)[:rate] for w in part]
-        together = torch.nn.utils.rnn.pad_sequence(words, batch_first=True)
-        clips = resample(together, rate, SAMPLE_RATE)
-        for clip, word in zip(clips, words, strict=True):
-            yield clip[: len(word) * SAMPLE_RATE // rate]
+        words = [trimmed(torch.from_numpy(w).float() / 2**15) for w in part]
+        rates = [hertz or rate for hertz in played_hz[begin : begin + _AT_ONCE]]
+        heard: dict[int, Tensor] = {}
+        for hertz in sorted(set(rates)):
+            places = [place for place, other in enumerate(rates) if other == hertz]
+            played = _played([words[place] for place in places], hertz)
+            heard |= dict(zip(places, played, strict=True))
+        yield from (heard[place] for place in range(len(part)))
+
+
+def _played(words: Sequence[Tensor], rate: int) -> list[Tensor]:
+    """Words of so many samples a second at 16 kHz, a second of each at most."""
+    from torchaudio.functional import resample
+
+    together = torch.nn.utils.rnn.pad_sequence([w[:rate] for w in words], batch_first=True)
+    clips = resample(together, rate, SAMPLE_RATE)
+    return [
+        clip[: len(word) * SAMPLE_RATE // rate] for clip, word in zip(clips, words, strict=True)
+    ]
 
 
 def _recorded(
@@ -246,40 +267,3 @@ def _recorded(
 def _evenly(ends: tuple[float, float], count: int, generator: Generator) -> Tensor:
     low, high = ends
     return low + (high - low) * torch.rand(count, generator=generator)
-
-
-def _write(place: Path, settings: SpokenKeywords, made: KeywordParts) -> None:
-    from safetensors.torch import save_file
-
-    tensors: dict[str, Tensor] = {}
-    for name in _PARTS:
-        part: KeywordSet = getattr(made, name)
-        tensors |= {f"{name}.features": part.features.contiguous(), f"{name}.labels": part.labels}
-    with staged_folder(place) as staging:
-        save_file(tensors, staging / _FILE)
-        write_artifact(
-            Artifact(
-                path=staging,
-                format=_FORMAT,
-                inputs=(),
-                outputs=(),
-                made_by=(_MADE_BY,),
-                details={"settings": settings.fingerprint()},
-            )
-        )
-
-
-def _read(place: Path, settings: SpokenKeywords) -> KeywordParts:
-    from safetensors.torch import load_file
-
-    artifact = load_artifact(place)
-    if artifact.details.get("settings") != settings.fingerprint():
-        raise ArtifactError(
-            f"'{place}' holds clips of other settings; remove it to make them anew."
-        )
-    found = load_file(artifact.file(_FILE))
-    train, validation, test = (
-        KeywordSet(features=found[f"{name}.features"], labels=found[f"{name}.labels"])
-        for name in _PARTS
-    )
-    return KeywordParts(train=train, validation=validation, test=test)

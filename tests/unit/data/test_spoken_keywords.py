@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchedge.data.espeak import Utterance, voice_families
+from torchedge.data.kept_keywords import PARTS
 from torchedge.data.keywords import CLASSES, KEYWORDS, OTHER_WORDS, SILENCE, UNKNOWN
 from torchedge.data.spoken_keywords import SpokenKeywords, split_voices, spoken_keywords
 from torchedge.errors import ArtifactError, DataError, MissingDependencyError
@@ -104,7 +105,7 @@ def test_no_family_is_in_two_parts_and_no_voice_is_lost(names, validation, test,
 def test_test_voices_never_speak_in_training(folder, said, tmp_path):
     settings = replace(FEW, clips=600, test_clips=300, validation_clips=150)
     spoken_keywords(settings, tmp_path)
-    counts = [sum(label != SILENCE for label in _labels(settings, p)) for p in ROOM._PARTS]
+    counts = [sum(label != SILENCE for label in _labels(settings, p)) for p in PARTS]
     bounds = [0, counts[0], counts[0] + counts[1], sum(counts)]
     heard = [{u.voice for u in said[a:b]} for a, b in itertools.pairwise(bounds)]
     assert len(said) == sum(counts)
@@ -132,6 +133,23 @@ def test_what_is_said_varies_over_the_whole_of_every_range(folder, said, tmp_pat
     for name, low, high in (("words_per_minute", 120, 220), ("pitch", 20, 80)):
         values = {getattr(u, name) for u in said}
         assert (min(values), max(values)) == (low, high)
+
+
+def test_words_to_train_with_are_played_faster_and_slower_and_no_others(
+    said, folder, tmp_path, monkeypatch
+):
+    lengths, placed = [], ROOM.placed
+
+    def measured(word, length, generator):
+        lengths.append(len(word))
+        return placed(word, length, generator)
+
+    monkeypatch.setattr(ROOM, "placed", measured)
+    spoken_keywords(replace(FEW, clips=400), tmp_path)
+    # Every word is 100 samples long when it is spoken; silence has none.
+    train, others = set(lengths[:400]) - {0}, set(lengths[400:]) - {0}
+    assert train == {100 * 16_000 // hertz for hertz in range(18_000, 27_001, 1000)}
+    assert others == {100 * 16_000 // 22_050}
 
 
 def test_a_label_says_what_was_said(said, folder, tmp_path):
@@ -164,6 +182,7 @@ def test_words_are_heard_in_noise_of_the_ratio_that_is_asked_for(folder, tmp_pat
         ({"test_voices": 0}, r"\(8, 0\).*give one or more of each"),
         ({"snr_db": (20.0, 5.0)}, "the range 20.0 to 5.0 is empty"),
         ({"pitch": (80, 20)}, "the range 80 to 20 is empty"),
+        ({"played_hz": (27_000, 18_000)}, "the range 27000 to 18000 is empty"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(changes, message):
