@@ -1,6 +1,6 @@
 """Spot ten spoken words on an Arduino, or wherever a target of torchedge is.
 
-Trains a 1-D CNN on the MFCCs of words that eSpeak NG says in 66 voices, in noise; a larger
+Trains a 1-D CNN on the MFCCs of words that eSpeak NG says in 69 voices, in noise; a larger
 network may teach it. Then it goes on with the integers of the target, and is saved for
 ``scripts/export.py``. All of it takes some minutes on two CPU cores. ``--data speech-commands
 FOLDER`` takes Google's recordings instead.

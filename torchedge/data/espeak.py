@@ -29,7 +29,7 @@ ACCENTS = (
     *("en-us", "en-gb-scotland", "en-gb-x-rp"),
     *("en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029"),
 )
-_WHISPERS = frozenset({"whisper", "whisperf"})
+_MOST_VOICING_OF_A_WHISPER = 20  # per cent: of whisper 17, of whisperf 20, of caleb 0
 _PACKAGE, _LIBRARIES, _DATA = "espeakng_loader", "libespeak-ng.*", "espeak-ng-data"
 _CHILD = "espeak_child.py"
 _IN_ONE_PROCESS = 2000  # fixed: a voice sounds a little different after another one
@@ -65,8 +65,14 @@ def voices() -> tuple[str, ...]:
     Raises:
         MissingDependencyError: espeakng-loader is not installed.
     """
-    names = {path.name for path in (_package() / _DATA / "voices/!v").iterdir()}
-    return tuple(sorted(names - _WHISPERS))
+    files = (_package() / _DATA / "voices/!v").iterdir()
+    return tuple(sorted(path.name for path in files if not _whispers(path.read_text())))
+
+
+def _whispers(voice: str) -> bool:
+    """Whether a voice file turns the sound of the vocal cords down to nearly nothing."""
+    voicing = re.search(r"^voicing +(\d+)", voice, re.MULTILINE)
+    return voicing is not None and int(voicing[1]) <= _MOST_VOICING_OF_A_WHISPER
 
 
 def voice_families(names: Sequence[str]) -> dict[str, tuple[str, ...]]:

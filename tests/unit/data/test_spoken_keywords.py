@@ -191,8 +191,8 @@ def test_settings_that_mean_nothing_are_refused(changes, message):
 
 
 def test_too_few_voices_are_refused_with_the_numbers(folder, tmp_path):
-    with pytest.raises(DataError, match=r"of 102 voices leave none to train with"):
-        spoken_keywords(replace(FEW, test_voices=102), tmp_path)
+    with pytest.raises(DataError, match=r"of 101 voices leave none to train with"):
+        spoken_keywords(replace(FEW, test_voices=101), tmp_path)
     with pytest.raises(DataError, match=r"voices are left to train with, and 20 are the least"):
         spoken_keywords(replace(FEW, test_voices=80), tmp_path)
     assert not list(tmp_path.iterdir())
