@@ -30,7 +30,7 @@ from torchedge.errors import DataError, MissingDependencyError
 __all__ = ["LEAST_VOICES", "SpokenKeywords", "split_voices", "spoken_keywords"]
 
 LEAST_VOICES = 20  # to train with; a network that knows fewer knows the voices, not the words
-_MADE_BY = "torchedge.data.spoken_keywords, 3"  # another number when other clips are made
+_MADE_BY = "torchedge.data.spoken_keywords, 4"  # another number when other clips are made
 _AT_ONCE = 500
 _SILENCE_POWER = 0.01
 _KHZ = 1000
