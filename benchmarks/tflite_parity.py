@@ -5,9 +5,9 @@
 Each row: quantised tensors of the file whose scales, zero points and integers are those of the
 very tensor that they came from; LiteRT with XNNPACK against PyTorch, with fake quantisation in
 float ("fake") and on integers, as exports are verified; the integer simulator against tflite-micro
-in every output; integer share, forbidden operators, and the smallest arena. Random weights, with
-batch norms that know the data, but for EfficientNet-Lite0. Written to runs/tflite_parity.json as
-well.
+in every output; integer share, forbidden operators, and the smallest arena. The keyword spotter and
+EfficientNet-Lite0 are trained; the others have random weights, and batch norms that know the data.
+Written to runs/tflite_parity.json as well.
 """
 
 import json

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import final
 
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 
 from benchmarks.peers.crops import crops, normalised
 from benchmarks.peers.networks import efficientnet_lite0, mobilenet_v2_random, resnet18_random
-from torchedge.data import Digits
-from torchedge.models import MobileDigits
+from torchedge.data import Digits, Keywords, SpokenKeywords, spoken_keywords
+from torchedge.models import Classifier, KeywordSpotter, MobileDigits, fit
 
 __all__ = ["NETWORKS", "Network", "with_own_statistics"]
 
@@ -122,6 +123,18 @@ def _pictures(size: int) -> Callable[[int], Tensor]:
     return made
 
 
+def _keywords() -> Keywords:
+    """A few thousand spoken words; test voices are never trained on."""
+    few = SpokenKeywords(clips=4000, test_clips=512)
+    return Keywords(spoken_keywords(few, Path("runs/clips")))
+
+
+def _keyword_spotter() -> nn.Module:
+    model = KeywordSpotter()
+    fit(Classifier(model), _keywords(), 8)
+    return model
+
+
 def _noise(*shape: int) -> Callable[[int], Tensor]:
     return lambda count: torch.randn(count, *shape, generator=torch.Generator().manual_seed(1))
 
@@ -130,6 +143,12 @@ NETWORKS: dict[str, Network] = {
     "digits": Network(build=MobileDigits, data=lambda count: Digits().test_images[:count]),
     "autoencoder": Network(build=Autoencoder, data=_noise(640)),
     "cnn_1d": Network(build=OneDimensional, data=_noise(40, 49)),
+    "keyword_spotting": Network(
+        build=_keyword_spotter,
+        data=lambda count: _keywords().test.features[:count],
+        samples=512,
+        trained=True,
+    ),
     "unet": Network(build=UNet, data=_pictures(32), samples=64),
     "mobilenet_v2": Network(build=mobilenet_v2_random, data=_pictures(96)),
     "resnet18": Network(build=resnet18_random, data=_pictures(64)),

@@ -7,6 +7,7 @@ from typing import Any, final
 
 from torchedge.bench.fit import Fit
 from torchedge.bench.session import Array
+from torchedge.export.normalisation import Normalisation
 from torchedge.export.templates import rendered
 from torchedge_tflite.flatbuffer import FlatModel, FlatTensor
 from torchedge_tflite_micro.golden import Golden
@@ -50,6 +51,7 @@ class Project:
         class_names: Of the first output's scores; empty where they have none.
         fit: Memory, part by part.
         kernels: The library of kernels that the sizes are for.
+        normalisation: What the first input went through; ``None`` where that is not known.
     """
 
     title: str
@@ -61,6 +63,7 @@ class Project:
     class_names: tuple[str, ...]
     fit: Fit
     kernels: str
+    normalisation: Normalisation | None = None
 
     @property
     def name(self) -> str:
@@ -110,7 +113,14 @@ def _values(project: Project) -> dict[str, Any]:
         ],
         "fit": project.fit,
         "kernels": project.kernels,
+        "normalisation": _normalisation(project.normalisation),
     }
+
+
+def _normalisation(found: Normalisation | None) -> list[dict[str, str]]:
+    """Mean and deviation of each channel."""
+    pairs = zip(found.mean, found.deviation, strict=True) if found else ()
+    return [{"mean": f"{mean:.9g}", "deviation": f"{deviation:.9g}"} for mean, deviation in pairs]
 
 
 def _port(tensor: FlatTensor) -> dict[str, Any]:

@@ -83,6 +83,7 @@ class TFLiteToMicro:
             class_names=source.class_names,
             fit=fit,
             kernels=self.board.kernels,
+            normalisation=source.normalisation,
         )
         write_project(project, folder)
         (folder / MODEL_FILE).write_bytes(data)

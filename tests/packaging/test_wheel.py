@@ -51,6 +51,13 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel):
     assert "torchedge_tensorrt/device_scripts/build_engine.py" in names
     assert "torchedge_tensorrt/templates/README.md.j2" in names
     assert "torchedge_tflite_micro/templates/inference.cpp.j2" in names
+    recipes = {Path(name).stem for name in names if name.startswith("torchedge/default_recipe/")}
+    assert recipes == {"digits", "keyword_spotting"}
+    # eSpeak NG is a program under the GPL: what speaks is installed by whoever wants it.
+    assert not [name for name in names if "espeak" in name and not name.endswith(".py")]
+    (metadata_file,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+    lines = zipfile.ZipFile(wheel).read(metadata_file).decode().splitlines()
+    assert not [line for line in lines if line.startswith("Requires-Dist") and "espeak" in line]
 
 
 def test_no_package_of_ours_is_called_exporters_or_recipes_after_installation(elsewhere):

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from torchedge.export.artifact import Artifact
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["export"]
 
+_Recipe = Literal["digits", "keyword-spotting"]
+
 
 def export(
     source: Path | None = None,
     /,
     *,
     target: str,
+    recipe: _Recipe | None = None,
     jetpack: str | None = None,
     precision: str | None = None,
     out: Path | None = None,
@@ -29,24 +32,28 @@ def export(
     """Export a trained model to a target, open every artefact again, and report.
 
     Args:
-        source: Folder that a recipe wrote. Left out, recipes/digits.py trains one first (about a
-            minute).
+        source: Folder that a recipe wrote. Left out, a recipe trains one first.
         target: Where the model will run; see torchedge targets.
+        recipe: Which one: digits (default, about a minute) or keyword-spotting (minutes).
         jetpack: JetPack on the board, for example 5.1; default the target's own, newest one.
         precision: int8 or fp16 for Jetsons; int8, float16, dynamic-range or float32 for Raspberry
             Pis and Android; default the best of the device.
         out: New folder for artefacts and report; default runs/MODEL-TARGET.
         overwrite: Replace the folder if it exists.
     """
+    from torchedge.errors import UsageError
     from torchedge.export.artifact import load_artifact
     from torchedge.export.pipeline import remaining_steps, require_scheme
     from torchedge.export.plugins import target as target_named
     from torchedge.export.target import configured
 
     place = configured(target_named(target), jetpack=jetpack, precision=precision)
+    if source is not None and recipe is not None:
+        raise UsageError(f"'{source}' is trained already; leave out --recipe {recipe}.")
     if source is None:
-        _refuse_existing(out or _default_folder("digits", target), overwrite)
-        with _default_model(target) as trained:
+        recipe = recipe or "digits"
+        _refuse_existing(out or _default_folder(recipe, target), overwrite)
+        with _trained_model(recipe, target) as trained:
             _export(load_artifact(trained), target, place, out, overwrite)
         return
     artifact = load_artifact(source)
@@ -106,15 +113,15 @@ def _print(report: "Report", folder: Path) -> None:
 
 
 @contextmanager
-def _default_model(target: str) -> Iterator[Path]:
-    """Train the embedded default in a process of its own and yield its folder."""
+def _trained_model(recipe: _Recipe, target: str) -> Iterator[Path]:
+    """Run an embedded recipe in a process of its own and yield its folder."""
     from torchedge.errors import ExportError
 
-    recipe = _recipe()
+    script = _script(recipe)
     with tempfile.TemporaryDirectory(prefix="torchedge-") as folder:
-        trained = Path(folder) / "digits"
-        _progress(f"no SOURCE given: training the digits network ({recipe}) for '{target}'")
-        command = [sys.executable, str(recipe), "--target", target, "--out", str(trained)]
+        trained = Path(folder) / recipe
+        _progress(f"no SOURCE given: training '{recipe}' ({script}) for '{target}'")
+        command = [sys.executable, str(script), "--target", target, "--out", str(trained)]
         done = subprocess.run(command, check=False)
         if done.returncode > 0:
             sys.exit(done.returncode)  # the recipe has said why, in one line
@@ -125,17 +132,18 @@ def _default_model(target: str) -> Iterator[Path]:
         yield trained
 
 
-def _recipe() -> Path:
-    """The digits recipe: in the repository, or inside the installed wheel."""
+def _script(recipe: _Recipe) -> Path:
+    """A recipe's script: in the repository, or inside the installed wheel."""
     import torchedge
     from torchedge.errors import MissingDependencyError
 
     package = Path(torchedge.__file__).parent
-    places = (package.parent / "recipes/digits.py", package / "default_recipe/digits.py")
+    name = f"{recipe.replace('-', '_')}.py"
+    places = (package.parent / "recipes" / name, package / "default_recipe" / name)
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise MissingDependencyError(
-            "the embedded recipe is missing from this installation; give a SOURCE folder, or type: "
-            "pip install --force-reinstall torchedge"
+            f"the embedded recipe '{recipe}' is missing from this installation; give a SOURCE "
+            "folder, or type: pip install --force-reinstall torchedge"
         )
     return found

@@ -1,7 +1,7 @@
 """Spoken words from eSpeak NG, which the package espeakng-loader carries, voices and all.
 
-eSpeak NG is licensed under the GPL, so it is a source of data and no part of torchedge: it is in no
-extra but ``speech``, nothing here loads its library, and a process of its own speaks.
+eSpeak NG is licensed under the GPL, so it is a source of data and no part of torchedge: whoever
+wants it installs it, no extra does; nothing here loads its library, a process of its own speaks.
 """
 
 import importlib.util
@@ -23,18 +23,18 @@ from torchedge.errors import DataError, MissingDependencyError
 
 __all__ = ["ACCENTS", "Utterance", "speak", "voice_families", "voices"]
 
-# English, as eSpeak NG 1.52 speaks it: American, Scottish, Received Pronunciation, Lancastrian, West
-# Midlands, Caribbean.
+# English of eSpeak NG 1.52: American, Scottish, Received Pronunciation, Lancastrian, West Midlands,
+# Caribbean.
 ACCENTS = (
     *("en-us", "en-gb-scotland", "en-gb-x-rp"),
     *("en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029"),
 )
-_WHISPERS = frozenset({"whisper", "whisperf"})
+_MOST_VOICING_OF_A_WHISPER = 20  # per cent: of whisper 17, of whisperf 20, of caleb 0
 _PACKAGE, _LIBRARIES, _DATA = "espeakng_loader", "libespeak-ng.*", "espeak-ng-data"
 _CHILD = "espeak_child.py"
 _IN_ONE_PROCESS = 2000  # fixed: a voice sounds a little different after another one
 _LIMIT_S = 300.0
-_PIP_LINE = "pip install 'torchedge[speech]'"
+_PIP_LINE = "pip install espeakng-loader"
 
 
 @final
@@ -65,8 +65,14 @@ def voices() -> tuple[str, ...]:
     Raises:
         MissingDependencyError: espeakng-loader is not installed.
     """
-    names = {path.name for path in (_package() / _DATA / "voices/!v").iterdir()}
-    return tuple(sorted(names - _WHISPERS))
+    files = (_package() / _DATA / "voices/!v").iterdir()
+    return tuple(sorted(path.name for path in files if not _whispers(path.read_text())))
+
+
+def _whispers(voice: str) -> bool:
+    """Whether a voice file turns the sound of the vocal cords down to nearly nothing."""
+    voicing = re.search(r"^voicing +(\d+)", voice, re.MULTILINE)
+    return voicing is not None and int(voicing[1]) <= _MOST_VOICING_OF_A_WHISPER
 
 
 def voice_families(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -95,7 +101,8 @@ def speak(utterances: Sequence[Utterance], *, seed: int = 0) -> tuple[tuple[Arra
 
     Raises:
         MissingDependencyError: espeakng-loader is not installed.
-        DataError: There is nothing to say, or eSpeak NG cannot say it; the text has its complaint.
+        DataError: There is nothing to say, or eSpeak NG cannot say it, or says nothing; the text
+            has its complaint.
     """
     if not utterances:
         raise DataError("there is nothing to say; give at least one utterance.")
@@ -104,7 +111,11 @@ def speak(utterances: Sequence[Utterance], *, seed: int = 0) -> tuple[tuple[Arra
     parts = [utterances[begin : begin + _IN_ONE_PROCESS] for begin in begins]
     with ThreadPoolExecutor(max_workers=2) as pool:  # each waits for a process
         spoken = list(pool.map(lambda part: _spoken(part, package, seed), parts))
-    return tuple(waveform for waveforms, _ in spoken for waveform in waveforms), spoken[0][1]
+    waveforms = tuple(waveform for waveforms, _ in spoken for waveform in waveforms)
+    for utterance, waveform in zip(utterances, waveforms, strict=True):
+        if not waveform.any():
+            raise DataError(f"eSpeak NG says nothing for {utterance}; leave it out.")
+    return waveforms, spoken[0][1]
 
 
 def _package() -> Path:

@@ -10,8 +10,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
 from torchedge.errors import DataError
+from torchedge.export.normalisation import Normalisation
 
-__all__ = ["CLASSES", "KEYWORDS", "OTHER_WORDS", "SILENCE", "UNKNOWN", "KeywordSet", "Keywords"]
+__all__ = [
+    *("CLASSES", "KEYWORDS", "OTHER_WORDS", "SILENCE", "UNKNOWN"),
+    *("KeywordParts", "KeywordSet", "Keywords"),
+]
 
 # Those of Speech Commands (Warden 2018) and its usual task of twelve classes.
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -52,41 +56,67 @@ class KeywordSet:
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
+class KeywordParts:
+    """A data set, apart by who speaks.
+
+    Args:
+        train: Clips to learn from.
+        validation: Of other speakers, to watch the training by.
+        test: Of others again, for the figures in reports.
+    """
+
+    train: KeywordSet
+    validation: KeywordSet
+    test: KeywordSet
+
+
+@final
 class Keywords(pl.LightningDataModule):
-    """Clips to train and to test with, normalised by the mean and deviation of the first.
+    """Clips to train, to validate and to test with, normalised by mean and deviation of the first.
 
     While training, a clip begins up to ``most_frames`` frames earlier or later each time.
 
     Args:
-        train: Clips to learn from.
-        test: Clips of other voices.
+        parts: The clips.
         batch_size: For training.
         most_frames: Of the shift.
         seed: Of the order of training batches.
 
+    Raises:
+        DataError: There are fewer clips to train with than a batch has.
+
     Example:
-        >>> part = KeywordSet(features=torch.randn(8, 40, 49), labels=torch.arange(8))
-        >>> Keywords(train=part, test=part).test.features.shape
+        >>> clips = KeywordSet(features=torch.randn(8, 40, 49), labels=torch.arange(8))
+        >>> parts = KeywordParts(train=clips, validation=clips, test=clips)
+        >>> Keywords(parts, batch_size=4).test.features.shape
         torch.Size([8, 40, 49])
     """
 
     def __init__(
-        self,
-        *,
-        train: KeywordSet,
-        test: KeywordSet,
-        batch_size: int = 128,
-        most_frames: int = 3,
-        seed: int = 0,
+        self, parts: KeywordParts, *, batch_size: int = 128, most_frames: int = 3, seed: int = 0
     ) -> None:
         super().__init__()
-        self.mean = train.features.mean((0, 2), keepdim=True)[0]
-        self.deviation = train.features.std((0, 2), keepdim=True)[0].clamp(min=1e-3)
-        self.train = train.normalised(self.mean, self.deviation)
-        self.test = test.normalised(self.mean, self.deviation)
+        if (count := len(parts.train.labels)) < batch_size:
+            raise DataError(
+                f"{count} clips to train with, and a batch has {batch_size}; give more clips."
+            )
+        self.mean = parts.train.features.mean((0, 2), keepdim=True)[0]
+        self.deviation = parts.train.features.std((0, 2), keepdim=True)[0].clamp(min=1e-3)
+        self.train = parts.train.normalised(self.mean, self.deviation)
+        self.validation = parts.validation.normalised(self.mean, self.deviation)
+        self.test = parts.test.normalised(self.mean, self.deviation)
         self.batch_size = batch_size
         self.most_frames = most_frames
         self.seed = seed
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """What was done to the coefficients, for whoever feeds the network."""
+        return Normalisation(
+            mean=tuple(self.mean.flatten().tolist()),
+            deviation=tuple(self.deviation.flatten().tolist()),
+        )
 
     @override
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
@@ -100,7 +130,7 @@ class Keywords(pl.LightningDataModule):
 
     @override
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        return DataLoader(TensorDataset(self.test.features, self.test.labels), 500)
+        return DataLoader(TensorDataset(self.validation.features, self.validation.labels), 500)
 
     @override
     def on_after_batch_transfer(

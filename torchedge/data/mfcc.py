@@ -7,22 +7,22 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from torchedge.data.sound import SAMPLE_RATE
-from torchedge.errors import MissingDependencyError, DataError
+from torchedge.errors import DataError, MissingDependencyError
 
-__all__ = ["COEFFICIENTS", "FRAMES", "Mfcc"]
+__all__ = ["COEFFICIENTS", "FRAMES", "Mfcc", "coefficients"]
 
 COEFFICIENTS, FRAMES = 40, 49
 # 30 ms windows every 20 ms, no padding at the ends: what a device can compute while it listens.
 _WINDOW, _HOP, _FFT = 480, 320, 512
-_PIP_LINE = "pip install 'torchedge[speech]'"
+_PIP_LINE = "pip install 'torchedge[recipes]'"
 
 
 @final
 class Mfcc(nn.Module):
     """40 coefficients in 49 frames for each second of sound (Davis & Mermelstein 1980).
 
-    Powers of 512-point spectra of 30 ms windows, 20 ms apart, in 40 mel bands, in decibels, and their
-    discrete cosine transform.
+    Powers of 512-point spectra of 30 ms windows, 20 ms apart, in 40 mel bands, in decibels, and
+    their discrete cosine transform.
 
     Raises:
         MissingDependencyError: torchaudio is not installed, or does not fit the installed torch.
@@ -64,11 +64,13 @@ class Mfcc(nn.Module):
                 f"clips have shape {tuple(clips.shape)}; give (batch, {SAMPLE_RATE}), a second of "
                 f"{SAMPLE_RATE} Hz each."
             )
-        coefficients: Tensor = self.transform(clips)
-        return coefficients
+        # As channels of their own: torchaudio ends at 80 dB below the loudest of all channels.
+        found: Tensor = self.transform(clips[:, None])[:, 0]
+        return found
 
 
-def features(clips: Tensor, *, batch_size: int = 500) -> Tensor:
-    """Coefficients of many clips, in batches."""
-    with torch.no_grad():
-        return torch.cat([Mfcc()(part) for part in clips.split(batch_size)])
+@torch.no_grad()
+def coefficients(clips: Tensor) -> Tensor:
+    """What :class:`Mfcc` gives, for clips that nobody trains."""
+    found: Tensor = Mfcc()(clips)
+    return found

@@ -54,7 +54,7 @@ def coloured_noise(count: int, length: int, generator: Generator) -> Tensor:
     hertz = torch.fft.rfftfreq(length, 1 / SAMPLE_RATE)
     fall = 2 * torch.rand(count, 1, generator=generator)
     shape = torch.where(hertz < 60, 0.0, hertz.clamp(min=60) ** (-fall / 2))
-    noise = torch.fft.irfft(white * shape, n=length)
+    noise: Tensor = torch.fft.irfft(white * shape, n=length)
     return noise / noise.square().mean(1, keepdim=True).sqrt()
 
 

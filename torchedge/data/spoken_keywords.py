@@ -3,9 +3,9 @@
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import final
 
@@ -13,20 +13,32 @@ import torch
 from torch import Generator, Tensor
 
 from torchedge.data.espeak import ACCENTS, Utterance, speak, voice_families, voices
-from torchedge.data.keywords import CLASSES, KEYWORDS, OTHER_WORDS, SILENCE, UNKNOWN, KeywordSet
-from torchedge.data.mfcc import FRAMES, Mfcc
+from torchedge.data.kept_keywords import keep_parts, kept_parts
+from torchedge.data.keywords import (
+    CLASSES,
+    KEYWORDS,
+    OTHER_WORDS,
+    SILENCE,
+    UNKNOWN,
+    KeywordParts,
+    KeywordSet,
+)
+from torchedge.data.mfcc import coefficients
 from torchedge.data.sound import SAMPLE_RATE, placed, trimmed, with_noise
-from torchedge.errors import ArtifactError, MissingDependencyError, DataError
-from torchedge.export.artifact import Artifact, Format, load_artifact, write_artifact
-from torchedge.export.pipeline import staged_folder
+from torchedge.errors import DataError, MissingDependencyError
 
-__all__ = ["SpokenKeywords", "spoken_keywords", "split_voices"]
+__all__ = ["LEAST_VOICES", "SpokenKeywords", "split_voices", "spoken_keywords"]
 
-_FORMAT, _FILE = Format("keywords"), "clips.safetensors"
-_MADE_BY = "torchedge.data.spoken_keywords, 1"  # another number when other clips are made
+LEAST_VOICES = 20  # to train with; a network that knows fewer knows the voices, not the words
+_MADE_BY = "torchedge.data.spoken_keywords, 4"  # another number when other clips are made
 _AT_ONCE = 500
 _SILENCE_POWER = 0.01
-_PACKAGES = ("espeakng-loader", "torchaudio")
+_KHZ = 1000
+# What speaks and what listens, and how to get it.
+_PACKAGES = {
+    "espeakng-loader": "pip install espeakng-loader (eSpeak NG in it is a program under the GPL)",
+    "torchaudio": "pip install 'torchedge[recipes]'",
+}
 
 
 @final
@@ -36,36 +48,46 @@ class SpokenKeywords:
 
     Args:
         clips: To train with.
+        validation_clips: To watch the training by.
         test_clips: To test with.
+        validation_voices: At least so many voices only validate.
         test_voices: At least so many voices only test; a voice and its tunings stay together.
         snr_db: Least and largest ratio of word to noise in training, in decibels.
-        test_snr_db: The ratio in tests.
+        test_snr_db: The ratio in validation and tests.
         words_per_minute: Least and largest speed.
         pitch: Least and largest pitch and range of pitch, of eSpeak NG's 0 to 100.
+        played_hz: Least and largest rate, in steps of 1 kHz, at which words to train with are
+            played; eSpeak NG speaks at 22,050 Hz. A throat sounds as much longer or shorter, and a
+            few dozen voices like many (like speed perturbation, Ko et al. 2015).
         gain: Least and largest loudness.
         seed: Of everything.
 
     Raises:
-        DataError: There are no clips, or a range ends before it begins.
+        DataError: There are no clips or voices, or a range ends before it begins.
     """
 
-    clips: int = 24_000
+    clips: int = 30_000
+    validation_clips: int = 500
     test_clips: int = 2_000
+    validation_voices: int = 8
     test_voices: int = 24
     snr_db: tuple[float, float] = (5.0, 20.0)
     test_snr_db: float = 10.0
     words_per_minute: tuple[int, int] = (120, 220)
     pitch: tuple[int, int] = (20, 80)
+    played_hz: tuple[int, int] = (18_000, 27_000)
     gain: tuple[float, float] = (0.3, 1.0)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.clips, self.test_clips, self.test_voices) < 1:
+        clips = (self.clips, self.validation_clips, self.test_clips)
+        if min(*clips, self.validation_voices, self.test_voices) < 1:
             raise DataError(
-                f"{self.clips} clips, {self.test_clips} to test with, {self.test_voices} test "
-                "voices; give one or more of each."
+                f"clips to train, validate and test with: {clips}, voices to validate and test "
+                f"with: {(self.validation_voices, self.test_voices)}; give one or more of each."
             )
-        for low, high in (self.snr_db, self.words_per_minute, self.pitch, self.gain):
+        ranges = (self.snr_db, self.words_per_minute, self.pitch, self.played_hz, self.gain)
+        for low, high in ranges:
             if low > high:
                 raise DataError(f"the range {low} to {high} is empty; give the smaller end first.")
 
@@ -73,7 +95,7 @@ class SpokenKeywords:
         """SHA-256 over the settings and the versions of what speaks and listens.
 
         Raises:
-            MissingDependencyError: A package of the extra ``speech`` is not installed.
+            MissingDependencyError: espeakng-loader or torchaudio is not installed.
         """
         packages = {name: _version(name) for name in _PACKAGES}
         plain = {**asdict(self), "made_by": _MADE_BY, "packages": packages}
@@ -83,66 +105,80 @@ class SpokenKeywords:
 def _version(package: str) -> str:
     try:
         return version(package)
-    except ModuleNotFoundError as error:
+    except PackageNotFoundError as error:
         raise MissingDependencyError(
-            f"the spoken keywords need the package {package}; type: "
-            "pip install 'torchedge[speech]' (eSpeak NG in it is a program under the GPL)"
+            f"the spoken keywords need the package {package}; type: {_PACKAGES[package]}"
         ) from error
 
 
-def spoken_keywords(settings: SpokenKeywords, folder: Path) -> tuple[KeywordSet, KeywordSet]:
-    """Clips to train and to test with, read from ``folder`` if these were made before.
+def spoken_keywords(settings: SpokenKeywords, folder: Path) -> KeywordParts:
+    """Clips in three parts, read from ``folder`` if these were made before.
 
     Args:
         settings: What to make; the same settings make the same clips.
         folder: Holds a folder for each set that was made, named after its hash.
 
     Raises:
-        MissingDependencyError: A package of the extra ``speech`` is not installed.
+        MissingDependencyError: espeakng-loader or torchaudio is not installed.
         ArtifactError: The kept clips are damaged.
         DataError: eSpeak NG cannot speak, or has too few voices.
         StorageError: The disk refuses the clips.
     """
-    place = folder / f"spoken-{settings.fingerprint()[:16]}"
+    fingerprint = settings.fingerprint()
+    place = folder / f"spoken-{fingerprint[:16]}"
     if not place.exists():
-        train_voices, test_voices = split_voices(voices(), settings.test_voices, settings.seed)
-        _write(
-            place,
-            settings,
-            _clips(settings, train_voices, settings.clips, settings.snr_db, settings.seed),
-            _clips(
-                settings,
-                test_voices,
-                settings.test_clips,
-                (settings.test_snr_db,) * 2,
-                settings.seed + 1,
-            ),
-        )
-    return _read(place, settings)
+        keep_parts(_made(settings), place, fingerprint)
+    return kept_parts(place, fingerprint)
 
 
 def split_voices(
-    names: Sequence[str], least: int, seed: int
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Voices to train and, ``least`` or more of them, to test with; no family is in both.
+    names: Sequence[str], held_out: Sequence[int], seed: int
+) -> tuple[tuple[str, ...], ...]:
+    """Voices to train with, then at least so many for each other part; no family is in two.
+
+    Args:
+        names: Voices; those of a family differ by a number.
+        held_out: The least number of voices of each part that is not trained on.
+        seed: Of the choice.
 
     Raises:
-        DataError: No voice would be left to train with.
+        DataError: There are too few voices for that.
 
     Example:
-        >>> split_voices(["a", "b", "b2", "c"], 1, seed=0)
-        (('b', 'b2', 'c'), ('a',))
+        >>> split_voices(["a", "b", "b2", "c"], [1, 1], seed=0)
+        (('a',), ('b', 'b2'), ('c',))
     """
     families = list(voice_families(names).values())
     random.Random(seed).shuffle(families)
-    test: list[str] = []
-    while families and len(test) < least:
-        test += families.pop()
+    parts: list[tuple[str, ...]] = []
+    for least in held_out:
+        part: list[str] = []
+        while families and len(part) < least:
+            part += families.pop()
+        parts.append(tuple(sorted(part)))
     if not families:
         raise DataError(
-            f"{least} test voices of {len(names)} leave none to train with; ask for fewer."
+            f"{' and '.join(map(str, held_out))} of {len(names)} voices leave none to train with; "
+            "hold fewer out."
         )
-    return tuple(sorted(name for family in families for name in family)), tuple(sorted(test))
+    return tuple(sorted(name for family in families for name in family)), *parts
+
+
+def _made(settings: SpokenKeywords) -> KeywordParts:
+    # Drawn first, test voices stay the same however many validate.
+    held_out = (settings.test_voices, settings.validation_voices)
+    train, test, validation = split_voices(voices(), held_out, settings.seed)
+    if len(train) < LEAST_VOICES:
+        raise DataError(
+            f"{len(train)} voices are left to train with, and {LEAST_VOICES} are the least; hold "
+            f"out fewer than {len(validation)} to validate and {len(test)} to test with."
+        )
+    quiet = (settings.test_snr_db,) * 2
+    return KeywordParts(
+        train=_clips(settings, train, settings.clips, settings.snr_db, "train"),
+        validation=_clips(settings, validation, settings.validation_clips, quiet, "validation"),
+        test=_clips(settings, test, settings.test_clips, quiet, "test"),
+    )
 
 
 def _clips(
@@ -150,24 +186,21 @@ def _clips(
     names: Sequence[str],
     count: int,
     snr_db: tuple[float, float],
-    seed: int,
+    part: str,
 ) -> KeywordSet:
-    draw = random.Random(f"{settings.seed} {seed}")
+    draw = random.Random(f"{settings.seed} {part}")
     labels = [draw.randrange(len(CLASSES)) for _ in range(count)]
-    said = {i: _utterance(settings, label, names, draw) for i, label in enumerate(labels)}
-    words = dict(zip((i for i, u in said.items() if u), _spoken(said), strict=True))
-    generator = Generator().manual_seed(seed)
-    silent = torch.zeros(0)
-    parts = [
-        _recorded(
-            [words.get(i, silent) for i in range(begin, min(begin + _AT_ONCE, count))],
-            settings.gain,
-            snr_db,
-            generator,
-        )
-        for begin in range(0, count, _AT_ONCE)
-    ]
-    return KeywordSet(features=torch.cat(parts), labels=torch.tensor(labels))
+    said = [_utterance(settings, label, names, draw) for label in labels]
+    utterances = [utterance for utterance in said if utterance is not None]
+    rates = range(settings.played_hz[0], settings.played_hz[1] + 1, _KHZ) if part == "train" else ()
+    words = _spoken(utterances, settings.seed, [draw.choice(rates or (None,)) for _ in utterances])
+    generator = Generator().manual_seed(draw.getrandbits(32))
+    features = []
+    for begin in range(0, count, _AT_ONCE):
+        part_said = said[begin : begin + _AT_ONCE]
+        sounds = [torch.zeros(0) if utterance is None else next(words) for utterance in part_said]
+        features.append(_recorded(sounds, settings.gain, snr_db, generator))
+    return KeywordSet(features=torch.cat(features), labels=torch.tensor(labels))
 
 
 def _utterance(
@@ -185,24 +218,34 @@ def _utterance(
     )
 
 
-def _spoken(said: dict[int, Utterance | None]) -> list[Tensor]:
-    """What was said at 16 kHz, without silence at its ends."""
+def _spoken(
+    utterances: Sequence[Utterance], seed: int, played_hz: Sequence[int | None]
+) -> Iterator[Tensor]:
+    """What was said at 16 kHz, without silence at its ends; ``None`` plays it as it was spoken."""
+    if not utterances:
+        return
+    waveforms, rate = speak(utterances, seed=seed)
+    for begin in range(0, len(waveforms), _AT_ONCE):
+        part = waveforms[begin : begin + _AT_ONCE]
+        words = [trimmed(torch.from_numpy(w).float() / 2**15) for w in part]
+        rates = [hertz or rate for hertz in played_hz[begin : begin + _AT_ONCE]]
+        heard: dict[int, Tensor] = {}
+        for hertz in sorted(set(rates)):
+            places = [place for place, other in enumerate(rates) if other == hertz]
+            played = _played([words[place] for place in places], hertz)
+            heard |= dict(zip(places, played, strict=True))
+        yield from (heard[place] for place in range(len(part)))
+
+
+def _played(words: Sequence[Tensor], rate: int) -> list[Tensor]:
+    """Words of so many samples a second at 16 kHz, a second of each at most."""
     from torchaudio.functional import resample
 
-    utterances = [utterance for utterance in said.values() if utterance is not None]
-    if not utterances:
-        return []
-    waveforms, rate = speak(utterances)
-    words = [trimmed(torch.from_numpy(w).float() / 2**15)[:rate] for w in waveforms]
-    heard: list[Tensor] = []
-    for begin in range(0, len(words), _AT_ONCE):
-        part = words[begin : begin + _AT_ONCE]
-        together = torch.nn.utils.rnn.pad_sequence(part, batch_first=True)
-        clips = resample(together, rate, SAMPLE_RATE)
-        heard += [
-            clip[: len(word) * SAMPLE_RATE // rate] for clip, word in zip(clips, part, strict=True)
-        ]
-    return heard
+    together = torch.nn.utils.rnn.pad_sequence([w[:rate] for w in words], batch_first=True)
+    clips = resample(together, rate, SAMPLE_RATE)
+    return [
+        clip[: len(word) * SAMPLE_RATE // rate] for clip, word in zip(clips, words, strict=True)
+    ]
 
 
 def _recorded(
@@ -218,51 +261,9 @@ def _recorded(
     )
     ratios = _evenly(snr_db, len(words), generator)
     loudness = _evenly(gain, len(words), generator)
-    noisy = with_noise(clips, powers, ratios, generator) * loudness[:, None]
-    with torch.no_grad():
-        coefficients: Tensor = Mfcc()(noisy)
-    return coefficients
+    return coefficients(with_noise(clips, powers, ratios, generator) * loudness[:, None])
 
 
 def _evenly(ends: tuple[float, float], count: int, generator: Generator) -> Tensor:
     low, high = ends
     return low + (high - low) * torch.rand(count, generator=generator)
-
-
-def _write(place: Path, settings: SpokenKeywords, train: KeywordSet, test: KeywordSet) -> None:
-    from safetensors.torch import save_file
-
-    tensors = {
-        "train.features": train.features,
-        "train.labels": train.labels,
-        "test.features": test.features,
-        "test.labels": test.labels,
-    }
-    with staged_folder(place) as staging:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, staging / _FILE)
-        write_artifact(
-            Artifact(
-                path=staging,
-                format=_FORMAT,
-                inputs=(),
-                outputs=(),
-                made_by=(_MADE_BY,),
-                details={"settings": settings.fingerprint(), "frames": FRAMES},
-            )
-        )
-
-
-def _read(place: Path, settings: SpokenKeywords) -> tuple[KeywordSet, KeywordSet]:
-    from safetensors.torch import load_file
-
-    artifact = load_artifact(place)
-    if artifact.details.get("settings") != settings.fingerprint():
-        raise ArtifactError(
-            f"'{place}' holds clips of other settings; remove it to make them anew."
-        )
-    found = load_file(artifact.file(_FILE))
-    train, test = (
-        KeywordSet(features=found[f"{part}.features"], labels=found[f"{part}.labels"])
-        for part in ("train", "test")
-    )
-    return train, test

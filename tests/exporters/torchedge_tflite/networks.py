@@ -48,6 +48,23 @@ class OneDimensional(nn.Module):
         return self.classifier(self.pool(x).mean(2))
 
 
+class DepthwiseRow(nn.Module):
+    """Depthwise convolutions of a row with a stride and a multiplier, and a pooled end."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv1d(6, 8, 3)
+        self.pool = nn.MaxPool1d(2)
+        self.halve = nn.Conv1d(8, 8, 3, 2, 1, groups=8)
+        self.widen = nn.Conv1d(8, 16, 3, dilation=2, groups=8)
+        self.average = nn.AdaptiveAvgPool1d(1)
+        self.classifier = nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.halve(self.pool(torch.relu(self.stem(x)))))
+        return self.classifier(self.average(torch.relu(self.widen(x))).flatten(1))
+
+
 class SmallUNet(nn.Module):
     """A concatenation, whose operands share a scale, and a picture as its answer."""
 
@@ -130,6 +147,7 @@ INPUT_SHAPES = {
     Padded: (2, 12, 12),
     Dense: (3, 6, 5),
     OneDimensional: (6, 20),
+    DepthwiseRow: (6, 37),
     SmallUNet: (1, 8, 8),
     Gated: (3, 12, 12),
     TwoAnswers: (1, 8, 8),

@@ -23,7 +23,7 @@ from torchedge_tflite.trained import read_trained
 
 NETWORKS = (
     *("Residual", "FourBits", "Padded", "Dense", "OneDimensional"),
-    *("SmallUNet", "Gated", "TwoAnswers", "TwoSums"),
+    *("DepthwiseRow", "SmallUNet", "Gated", "TwoAnswers", "TwoSums"),
 )
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tflite")]
 
@@ -113,6 +113,14 @@ def test_a_residual_network_has_exactly_the_operators_that_it_was_written_with(e
     assert operators(exported("Residual").tflite) == [
         *("PAD", "CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D", "ADD"),
         *("MAX_POOL_2D", "AVERAGE_POOL_2D", "FULLY_CONNECTED"),
+    ]
+
+
+def test_a_row_has_depthwise_convolutions_of_their_own_and_an_average_without_slices(exported):
+    names = operators(exported("DepthwiseRow").tflite)
+    assert [name for name in names if name != "RESHAPE"] == [
+        *("CONV_2D", "MAX_POOL_2D", "DEPTHWISE_CONV_2D", "DEPTHWISE_CONV_2D"),
+        *("AVERAGE_POOL_2D", "FULLY_CONNECTED"),
     ]
 
 

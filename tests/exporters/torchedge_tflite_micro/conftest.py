@@ -28,7 +28,7 @@ def runtimes():
 def tflite_artifact(runtimes, tmp_path) -> Callable[..., Artifact]:
     """Makes the artefact of a .tflite file; inputs and outputs keep TFLite's layout."""
 
-    def make(data: bytes, *, name: str = "net", class_names: tuple[str, ...] = ()) -> Artifact:
+    def make(data: bytes, *, name: str = "net", **fields) -> Artifact:
         folder = tmp_path / f"{name.replace('/', '-')}-tflite"
         folder.mkdir()
         (folder / MODEL_FILE).write_bytes(data)
@@ -46,7 +46,7 @@ def tflite_artifact(runtimes, tmp_path) -> Callable[..., Artifact]:
             outputs=_specs(flat, flat.outputs, "output"),
             made_by=("a test",),
             name=name,
-            class_names=class_names,
+            **fields,
         )
         return write_artifact(draft)
 

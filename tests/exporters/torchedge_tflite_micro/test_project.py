@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.exporters.torchedge_tflite_micro.models import dense
+from torchedge.export import Normalisation
 from torchedge_tflite_micro.boards import BOARDS
 from torchedge_tflite_micro.step import TFLiteToMicro
 
@@ -51,7 +52,8 @@ def run(*words):
 def project(tflite_artifact, out):
     """Folder of the project of a linear layer called ``class``, a keyword, with three classes."""
     names = ("yes", 'say "no"', "größer")
-    source = tflite_artifact(dense(), name="class", class_names=names)
+    normalisation = Normalisation(mean=(3.0, -1e-7), deviation=(1.0, 0.1))
+    source = tflite_artifact(dense(), name="class", class_names=names, normalisation=normalisation)
     TFLiteToMicro(board=BOARDS["arduino-nano-33-ble"]).export(source, out)
     return out / "class_model"
 
@@ -80,6 +82,23 @@ def built(project, tmp_path, *, off_by=0, tolerance=0):
     files = [*(project / "src").glob("*.cpp"), project / "apps/main.cpp", answers]
     run(HOST, *STRICT, *macros, *includes, *files, "-o", tmp_path / "program")
     return subprocess.run([tmp_path / "program"], capture_output=True, text=True, check=False)
+
+
+def test_the_device_knows_what_the_input_went_through(project, tmp_path):
+    main = tmp_path / "main.cpp"
+    main.write_text("""
+        #include <stdio.h>
+        #include "settings.h"
+        int main() {
+          for (const auto& channel : class_model::kNormalised) {
+            printf("%.9g %.9g\\n", channel.mean, channel.deviation);
+          }
+        }
+    """)
+    files = ["-I", project / "src", main, project / "src/settings.cpp"]
+    run(HOST, *STRICT, "-std=c++11", *files, "-o", tmp_path / "program")
+    # As float32 prints with nine digits.
+    assert run(tmp_path / "program") == "3 1\n-1.00000001e-07 0.100000001\n"
 
 
 def test_the_golden_test_passes_where_the_device_answers_alike(project, tmp_path):

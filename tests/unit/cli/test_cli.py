@@ -58,6 +58,8 @@ def test_export_goes_on_from_an_onnx_artefact(save_model, tmp_path):
         (["exprot"], "exprot"),
         (["export", "--target", "jetson", "--oot", "x"], "--oot"),
         (["benchmark", "nowhere"], "'nowhere' does not exist"),
+        (["export", "runs/x", "--recipe", "digits", "--target", "jetson"], "is trained already"),
+        (["export", "--recipe", "cats", "--target", "jetson"], "cats"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, message, capsys):
@@ -143,11 +145,28 @@ def test_targets_lists_devices_and_marks_aliases(capsys):
 def test_a_recipe_that_fails_hands_its_exit_code_on(tmp_path, monkeypatch):
     recipe = tmp_path / "recipe.py"
     recipe.write_text("import sys; sys.exit(2)")
-    monkeypatch.setattr(export_command, "_recipe", lambda: recipe)
+    monkeypatch.setattr(export_command, "_script", lambda name: recipe)
     with pytest.raises(SystemExit) as ended:
         main(["export", "--target", "jetson", "--out", str(tmp_path / "out")])
     assert ended.value.code == 2
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("recipe", ["digits", "keyword-spotting"])
+def test_a_recipe_is_run_by_its_name_and_its_model_exported(recipe, trained, tmp_path, monkeypatch):
+    runs, code = [], "import shutil, sys; shutil.copytree(sys.argv[1], sys.argv[-1])"
+
+    def run(command, *, check):
+        runs.append(Path(command[1]).name)
+        return subprocess_run([sys.executable, "-c", code, str(trained), *command], check=check)
+
+    subprocess_run = subprocess.run
+    monkeypatch.setattr(export_command.subprocess, "run", run)
+    out = tmp_path / "out"
+    words = ["export", "--recipe", recipe, "--target", "onnx-cpu", "--out", str(out)]
+    assert main(words) == 0
+    assert runs == [f"{recipe.replace('-', '_')}.py"]
+    assert load_artifact(out / "onnx").name == "residual"
 
 
 def test_a_missing_package_is_answered_with_the_pip_line(capsys, monkeypatch):

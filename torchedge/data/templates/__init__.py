@@ -1,0 +1,1 @@
+"""Texts of the sources that are written for devices."""
