@@ -35,7 +35,10 @@ def _mark(tracker: Tracker, weight: Labels, axis: int, *, reads: bool) -> None:
         return
     found = tracker.axis_of(along)
     if found is not None and found[0] == weight.parameter:
-        (tracker.inputs if reads else tracker.writers).add(found)
+        if reads:
+            tracker.inputs.add(found)
+        else:
+            tracker.writers.setdefault(found)
 
 
 def _convolution(tracker: Tracker, call: Call) -> None:
@@ -118,6 +121,8 @@ def _product(tracker: Tracker, x: Tensor, y: Tensor, result: Tensor) -> Labels:
     first, second = (_summed(tracker, t, axis) for t, axis in ((x, -1), (y, -2)))
     _mark(tracker, second, -2, reads=True)
     _mark(tracker, second, -1, reads=False)
+    _mark(tracker, first, -1, reads=True)
+    _mark(tracker, first, -2, reads=False)
     ins, outs = first.along(-1), second.along(-1)
     summed = second.along(-2)
     _meet(tracker, *(None if t is None else t.reshape(-1) for t in (ins, summed)))

@@ -60,6 +60,12 @@ def _same(tracker: Tracker, call: Call) -> None:
     tracker.put(results[0], tracker.of(call.args[0]))
 
 
+def _restriding(tracker: Tracker, call: Call) -> None:
+    """Inside PyTorch's kernels: other strides for axes of size 1; anything else is not followed."""
+    if tracker.of(call.args[0]).shape != tuple(call.result.shape):
+        tracker.close(call.args, "its memory is read in another order")
+
+
 def _entry_by_entry(tracker: Tracker, call: Call) -> None:
     operands = [tracker.of(tensor) for tensor in tensors_in((call.args, call.kwargs))]
     for result in tensors_in(call.result):
@@ -166,7 +172,7 @@ def _embedding(tracker: Tracker, call: Call) -> None:
     shape = tuple(call.result.shape)
     layers = () if along is None else (along.view((1,) * (len(shape) - 1) + (-1,)),)
     if along is not None and labels.parameter:
-        tracker.writers.add((labels.parameter, 1))
+        tracker.writers.setdefault((labels.parameter, 1))
     tracker.put(call.result, Labels(shape=shape, layers=layers))
 
 
@@ -211,6 +217,7 @@ _RULES: Mapping[str, Rule] = {
     **{name: _reducing for name in _REDUCING.split()},
     **{name: _entry_by_entry for name in _ENTRY_BY_ENTRY.split()},
     **{name: _along_an_axis for name in _ALONG_AN_AXIS.split()},
+    "as_strided_": _restriding,
     "slice": _slicing,
     "roll": _rolling,
     "cat": _concatenation,

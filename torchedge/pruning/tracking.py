@@ -74,13 +74,22 @@ Rule: TypeAlias = Callable[["Tracker", Call], None]
 @final
 @dataclass(kw_only=True, eq=False)
 class Tracker:
-    """Everything that one run of a network shows."""
+    """Everything that one run of a network shows.
+
+    Args:
+        units: What is removed together.
+        axes: Of all parameters and buffers.
+        works: Multiply-accumulates, operator by operator.
+        inputs: Axes of weights that read channels.
+        writers: Axes of weights that make channels, in execution order.
+        grids: Labels that differ along several axes of a tensor, which stays a grid.
+    """
 
     units: Units = field(default_factory=Units)
     axes: list[Axis] = field(default_factory=list)
     works: list[Work] = field(default_factory=list)
     inputs: set[tuple[str, int]] = field(default_factory=set)
-    writers: set[tuple[str, int]] = field(default_factory=set)
+    writers: dict[tuple[str, int], None] = field(default_factory=dict)
     grids: list[Tensor] = field(default_factory=list)
     _known: WeakTensorKeyDictionary = field(default_factory=WeakTensorKeyDictionary)
     _begins: list[int] = field(default_factory=list)
