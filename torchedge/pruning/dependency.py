@@ -128,7 +128,8 @@ class _Following(fx.Interpreter):
         if reason:
             self.tracker.close((operands, result, list(self._parameters(n))), reason)
         labels = tuple(self.tracker.of(tensor) for tensor in tensors_in(result))
-        self.seen[n] = NodeLabels(operand=operand, results=labels)
+        shares = first is not None and _in_memory_of(result, first)
+        self.seen[n] = NodeLabels(operand=operand, results=labels, shares_memory=shares)
         return result
 
     def _parameters(self, node: fx.Node) -> Iterable[Tensor]:
@@ -150,6 +151,11 @@ class _Following(fx.Interpreter):
                 name = getattr(node.target, "__name__", str(node.target))
                 return f"pruning cannot look into the function '{name}'"
         return ""
+
+
+def _in_memory_of(result: object, operand: Tensor) -> bool:
+    place = operand.untyped_storage().data_ptr()
+    return any(t.untyped_storage().data_ptr() == place for t in tensors_in(result))
 
 
 def _keep_grids(tracker: Tracker) -> None:

@@ -33,10 +33,17 @@ class Counted:
 @final
 @dataclass(frozen=True, kw_only=True)
 class NodeLabels:
-    """What a node took and gave: the labels of its first operand, and of each result."""
+    """What a node took and gave.
+
+    Args:
+        operand: Labels of its first operand.
+        results: Labels of each result.
+        shares_memory: Whether the result lies in the operand's memory.
+    """
 
     operand: Labels | None
     results: tuple[Labels, ...]
+    shares_memory: bool = False
 
 
 _Finder: TypeAlias = Callable[[fx.Node, NodeLabels, Units], Iterator[Counted]]
