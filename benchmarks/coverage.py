@@ -1,10 +1,13 @@
 """Every CNN family of torchvision on integers: prepared, calibrated, exported and run.
 
     python benchmarks/coverage.py [NAME ...]
+    python benchmarks/coverage.py NAME --layers
 
 Random weights with batch-norm statistics of the data they see. Each row compares ONNX Runtime with
 the PyTorch reference (on integers) and with the fake-quantised network, and counts the share of
 multiply-accumulates that ONNX Runtime does on integers. Written to runs/coverage.json as well.
+With ``--layers`` every quantised tensor is compared, with PyTorch reading what the runtime computed
+before it (what an operation differs by itself) and reading its own.
 """
 
 import json
@@ -13,7 +16,7 @@ import tempfile
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import final
+from typing import Annotated, final
 
 import cyclopts
 import numpy as np
@@ -26,8 +29,10 @@ from torch import Tensor, nn
 from benchmarks.peers.measure import sqnr_db
 from torchedge.backends import ONNX_RUNTIME
 from torchedge.compressed import CompressedModel, TorchRunner
+from torchedge.export import Artifact
 from torchedge.quantization import calibrate, describe, minmax, prepare_qat
 from torchedge_onnx.census import runtime_census
+from torchedge_onnx.differences import tensor_differences
 from torchedge_onnx.session import open_model
 from torchedge_onnx.step import MODEL_FILE, TorchToOnnx
 
@@ -111,8 +116,20 @@ def with_own_statistics(model: nn.Module, data: Tensor) -> nn.Module:
     return model.eval()
 
 
-def examined(name: str, folder: Path) -> Row:
-    """Take one network all the way to ONNX Runtime."""
+@final
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """One network in every form."""
+
+    data: Tensor
+    model: nn.Module
+    quantised: nn.Module
+    artifact: Artifact
+    path: Path
+
+
+def exported(name: str, folder: Path) -> Exported:
+    """Take one network all the way to an ONNX file."""
     data = images(SIZES[name])
     model = with_own_statistics(network(name).eval(), data)
     prepared = prepare_qat(model, ONNX_RUNTIME, (data[:1],)).eval()
@@ -125,9 +142,30 @@ def examined(name: str, folder: Path) -> Row:
         samples=(data,),
     ).save(folder / "torch")
     (folder / "onnx").mkdir()
-    exported = TorchToOnnx().export(artifact, folder / "onnx")
+    path = TorchToOnnx().export(artifact, folder / "onnx").path / MODEL_FILE
+    return Exported(data=data, model=model, quantised=quantised, artifact=artifact, path=path)
+
+
+def layers(name: str, folder: Path, samples: int = 2) -> Table:
+    """Every quantised tensor of a network, in ONNX Runtime and in PyTorch."""
+    forms = exported(name, folder)
+    inputs = [(forms.data[i : i + 1].numpy(),) for i in range(samples)]
+    shown = Table(title=f"{name}: shares of values that are equal, and at most one step apart")
+    for column in ("computed by", "by itself", "≤ 1", "with all before it", "≤ 1"):
+        shown.add_column(column, justify="left" if column == "computed by" else "right")
+    for row in tensor_differences(forms.artifact, forms.path, inputs):
+        shares = (row.local_identical, row.local_within_one, row.identical, row.within_one)
+        shown.add_row(row.name, *(f"{share:.4%}" for share in shares))
+    return shown
+
+
+def examined(name: str, folder: Path) -> Row:
+    """Compare one network's forms."""
+    forms = exported(name, folder)
+    data, model, quantised = forms.data, forms.model, forms.quantised
+    artifact = forms.artifact
     inputs = [data[i : i + 1].numpy() for i in range(len(data))]
-    session = open_model(exported.path / MODEL_FILE)
+    session = open_model(forms.path)
     found = np.concatenate([session(x)[0] for x in inputs])
     with TorchRunner().open(artifact) as reference:
         wanted = np.concatenate([reference(x)[0] for x in inputs])
@@ -137,7 +175,7 @@ def examined(name: str, folder: Path) -> Row:
     kept = {row.kind for row in describe(quantised)} & {"normalisation", "nonlinear", "sigmoid"}
     return Row(
         name=name,
-        integer_share=runtime_census(exported.path / MODEL_FILE).integer_share,
+        integer_share=runtime_census(forms.path).integer_share,
         identical=float(np.mean(steps < 0.01)),
         within_one_lsb=float(np.mean(steps < 1.01)),
         fake_quantised_db=sqnr_db(torch.from_numpy(found), fake),
@@ -160,17 +198,27 @@ def table(rows: list[Row]) -> Table:
     return shown
 
 
-def main(*names: str, out: Path = Path("runs/coverage.json")) -> None:
+def main(
+    *names: str,
+    layer_by_layer: Annotated[bool, cyclopts.Parameter(name="--layers", negative=())] = False,
+    out: Path = Path("runs/coverage.json"),
+) -> None:
     """Examine the networks and print a row each.
 
     Args:
         names: Networks of the list; all of them if none is given.
+        layer_by_layer: Print a row for each quantised tensor instead, and write nothing.
         out: JSON file with the same figures.
     """
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     rows: list[Row] = []
     console = Console(width=120)
+    if layer_by_layer:
+        for name in names or SIZES:
+            with tempfile.TemporaryDirectory() as folder:
+                console.print(layers(name, Path(folder)))
+        return
     for name in names or SIZES:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(examined(name, Path(folder)))

@@ -52,7 +52,7 @@ def main(  # noqa: PLR0913 - options of a command line
         overwrite: Replace the folder if it exists.
     """
     pl.seed_everything(0, verbose=False)
-    # Layers as small as the network's finish before a second thread has woken up.
+    # Layers this small finish before a second thread has woken up.
     torch.set_num_threads(1 if distil == "none" else 2)
     scheme = export.target(target).scheme
     scheme = replace(scheme, weight=replace(scheme.weight, bits=weight_bits))
@@ -70,10 +70,7 @@ def main(  # noqa: PLR0913 - options of a command line
     fit(task, data, epochs)
 
     calibration = data.train_images[:: len(data.train_images) // CALIBRATION_IMAGES]
-    prepared = prepare_qat(float_model, scheme, example_inputs)
-    # Entropy clips what it takes for outliers, which on digits are the strokes: try both rules.
-    candidates = [calibrate(prepared, calibration.split(100), rule) for rule in (minmax, entropy)]
-    model = min(candidates, key=lambda candidate: deviation(candidate, float_model, calibration))
+    model = calibrated(prepare_qat(float_model, scheme, example_inputs), float_model, calibration)
     post_training_accuracy = accuracy(model, data)
 
     schedule = QuantizationAwareTraining(
@@ -96,6 +93,7 @@ def main(  # noqa: PLR0913 - options of a command line
             "fake_quantized_accuracy": accuracy(model, data),
         },
         name="digits",
+        class_names=tuple("0123456789"),
     ).save(out, overwrite=overwrite)
     print(
         f"wrote {artifact.path}: {', '.join(f'{k} {v:.1%}' for k, v in artifact.metrics.items())}"
@@ -111,6 +109,12 @@ def terms(kind: str) -> dict[str, tuple[float, DistillationTerm]]:
     if kind == "rkd":
         found["relations"] = (1.0, RKD("pool", "pool"))
     return found
+
+
+def calibrated(prepared: nn.Module, float_model: nn.Module, images: torch.Tensor) -> nn.Module:
+    """By the better of two rules: entropy takes strokes of digits for outliers and clips them."""
+    candidates = [calibrate(prepared, images.split(100), rule) for rule in (minmax, entropy)]
+    return min(candidates, key=lambda candidate: deviation(candidate, float_model, images))
 
 
 def fit(task: pl.LightningModule, data: Digits, epochs: int, *callbacks: pl.Callback) -> None:

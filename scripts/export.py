@@ -1,6 +1,11 @@
 """Run ``torchedge export`` from the repository."""
 
+import os
 import sys
+from pathlib import Path
+
+# What scripts/setup-tflite makes; exports to TFLite run onnx2tf there.
+_CONVERTER = Path(__file__).resolve().parents[1] / ".venv-tflite/bin/python"
 
 if __name__ == "__main__":
     try:
@@ -9,4 +14,6 @@ if __name__ == "__main__":
         sys.exit(
             f"error: {error.name} is not installed; run scripts/demo once, then .venv/bin/python."
         )
+    if _CONVERTER.exists():
+        os.environ.setdefault("TORCHEDGE_TFLITE_PYTHON", str(_CONVERTER))
     sys.exit(main(["export", *sys.argv[1:]]))

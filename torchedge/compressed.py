@@ -23,7 +23,7 @@ from torchedge.quantization.integers import IntegerProgram
 from torchedge.quantization.modules import FakeQuantize
 from torchedge.scheme import QuantScheme
 
-__all__ = ["PROGRAM_FILE", "CompressedModel", "TorchRunner"]
+__all__ = ["PROGRAM_FILE", "CompressedModel", "TorchRunner", "integer_program"]
 
 PROGRAM_FILE = "program.pt2"
 
@@ -43,6 +43,7 @@ class CompressedModel:
         calibration: Like ``samples``, but data seen in training; calibrators read it.
         metrics: Figures that training measured, by name, for example ``float_accuracy``.
         name: Name of the model in files and reports.
+        class_names: What the scores of the first output stand for, in their order.
     """
 
     module: nn.Module
@@ -53,6 +54,7 @@ class CompressedModel:
     calibration: tuple[Tensor, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     name: str = "model"
+    class_names: tuple[str, ...] = ()
 
     def save(self, folder: Path, *, overwrite: bool = False) -> Artifact:
         """Write ``program.pt2``, ``samples.safetensors`` and the manifest.
@@ -66,8 +68,8 @@ class CompressedModel:
 
         Raises:
             WeightError: A weight is NaN or infinite.
-            CalibrationError: There are no samples, their shapes do not fit, or a quantiser has no
-                range.
+            CalibrationError: There are no samples, their shapes or the class names do not fit, or
+                a quantiser has no range.
             SchemeError: Scheme and module contradict each other.
             ExportError: torch.export cannot capture the module, or it returns something else than
                 tensors.
@@ -82,6 +84,7 @@ class CompressedModel:
             save_program(model, self.example_inputs, staging / PROGRAM_FILE)
             reference = _reference(staging / PROGRAM_FILE, self.scheme)
             expected = _run_in_batches(reference, self.samples, len(self.example_inputs[0]))
+            self._require_a_name_for_each_score(expected[0])
             save_samples(self._samples(expected), staging / SAMPLES_FILE)
             draft = Artifact(
                 path=staging,
@@ -90,6 +93,7 @@ class CompressedModel:
                 outputs=self._output_specs(model, expected),
                 made_by=("CompressedModel.save",),
                 name=self.name,
+                class_names=self.class_names,
                 scheme=self.scheme,
                 metrics=self.metrics,
                 details={"deployed_files": [PROGRAM_FILE]},
@@ -106,6 +110,13 @@ class CompressedModel:
             raise CalibrationError(
                 f"labels have shape {tuple(self.labels.shape)} for {count} samples; "
                 "give one class index for each sample."
+            )
+
+    def _require_a_name_for_each_score(self, scores: Array) -> None:
+        if self.class_names and (scores.ndim != 2 or scores.shape[1] != len(self.class_names)):
+            raise CalibrationError(
+                f"{len(self.class_names)} class_names for a first output of shape {scores.shape}; "
+                "give one name for each score, or none."
             )
 
     def _frozen(self) -> nn.Module:
@@ -191,14 +202,28 @@ def _quantizer_of(node: object, model: torch.fx.GraphModule) -> FrozenFakeQuanti
     return module if isinstance(module, FrozenFakeQuantize) else None
 
 
+def integer_program(artifact: Artifact) -> IntegerProgram | None:
+    """A saved program to be run node by node on its integers; none where biases are not int32.
+
+    Raises:
+        ArtifactError: The program is damaged or holds what must not be loaded.
+    """
+    return _on_integers(load_program(artifact.file(PROGRAM_FILE)).module(), artifact.scheme)
+
+
+def _on_integers(module: nn.Module, scheme: QuantScheme | None) -> IntegerProgram | None:
+    if scheme is None or scheme.bias != "int32":
+        return None
+    assert isinstance(module, torch.fx.GraphModule)
+    whole_numbers = "average_pool" in scheme.placement.same_scale  # TFLite's way
+    return IntegerProgram(module, whole_numbers=whole_numbers)
+
+
 def _reference(path: Path, scheme: QuantScheme | None) -> Callable[..., object]:
     """The program as its device computes it: on integers where biases are int32."""
     module = load_program(path).module()
-    assert isinstance(module, torch.fx.GraphModule)
-    if scheme is None or scheme.bias != "int32":
-        return module
-    whole_numbers = "average_pool" in scheme.placement.same_scale  # TFLite's way
-    return IntegerProgram(module, whole_numbers=whole_numbers).run
+    program = _on_integers(module, scheme)
+    return module if program is None else program.run
 
 
 def _run_in_batches(

@@ -16,6 +16,7 @@ __all__ = [
     "constants",
     "copied",
     "producers",
+    "real_inputs",
     "remove_unused",
     "replace_input",
     "replace_node",
@@ -44,6 +45,12 @@ def constants(model: onnx.ModelProto) -> dict[str, Constant]:
 def producers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     """The node that writes each tensor."""
     return {name: node for node in model.graph.node for name in node.output}
+
+
+def real_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Inputs that a caller gives; old files list their initialisers beside them."""
+    constant = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in constant]
 
 
 def attribute(node: onnx.NodeProto, name: str, default: object) -> object:

@@ -1,5 +1,7 @@
 """Rewrites into forms that integer kernels exist for; what is computed stays as it is."""
 
+from collections import Counter
+
 import numpy as np
 import onnx
 from onnx import helper
@@ -45,9 +47,15 @@ def transpose_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def fold_padding(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Let a convolution pad with zeros itself, instead of reading what a ``Pad`` wrote."""
-    copy = copied(model)
+def fold_padding(model: onnx.ModelProto, *, through_quantizers: bool = False) -> onnx.ModelProto:
+    """Let a convolution pad with zeros itself, instead of reading what a ``Pad`` wrote.
+
+    Args:
+        model: The graph.
+        through_quantizers: Also where a symmetric Q/DQ pair stands between them: zero is on its
+            grid, so it does not matter whether zeros come before it or after.
+    """
+    copy = _quantized_before_padding(model) if through_quantizers else copied(model)
     values, made_by, shapes = constants(copy), producers(copy), tensor_shapes(copy)
     for node in copy.graph.node:
         pad = made_by.get(node.input[0]) if node.op_type == "Conv" else None
@@ -60,6 +68,43 @@ def fold_padding(model: onnx.ModelProto) -> onnx.ModelProto:
             _set_attribute(node, "pads", [a + b for a, b in zip(own, widths, strict=True)])
     remove_unused(copy)
     return copy
+
+
+def _quantized_before_padding(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``Pad → Q → DQ → Conv`` as ``Q → DQ → Pad → Conv``, where nothing else reads between them."""
+    copy = copied(model)
+    values, made_by, shapes = constants(copy), producers(copy), tensor_shapes(copy)
+    reads = Counter(name for node in copy.graph.node for name in node.input)
+    moved: set[str] = set()
+    for node in [n for n in copy.graph.node if n.op_type == "Conv"]:
+        chain = _chain_before(node, made_by, ("DequantizeLinear", "QuantizeLinear", "Pad"))
+        if chain is None or any(reads[link.output[0]] != 1 for link in chain):
+            continue
+        real, integers, pad = chain
+        zero, rank = values.get(real.input[2]), len(shapes[node.input[0]])
+        if zero is None or np.any(zero) or _zero_padding(pad, values, rank) is None:
+            continue
+        integers.input[0], node.input[0] = pad.input[0], pad.output[0]
+        pad.input[0] = real.output[0]
+        copy.graph.node.remove(pad)
+        copy.graph.node.insert(list(copy.graph.node).index(node), pad)
+        moved |= {link.output[0] for link in chain}
+    for info in [v for v in copy.graph.value_info if v.name in moved]:
+        copy.graph.value_info.remove(info)
+    return copy
+
+
+def _chain_before(
+    node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto], operations: tuple[str, ...]
+) -> tuple[onnx.NodeProto, ...] | None:
+    """The nodes that lead to the first input, the nearest first, if they are these operations."""
+    chain: list[onnx.NodeProto] = []
+    for operation in operations:
+        source = made_by.get((chain[-1] if chain else node).input[0])
+        if source is None or source.op_type != operation:
+            return None
+        chain.append(source)
+    return tuple(chain)
 
 
 def _zero_padding(pad: onnx.NodeProto, values: dict[str, Constant], rank: int) -> list[int] | None:

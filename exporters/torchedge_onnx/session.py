@@ -1,5 +1,7 @@
 """Opening an ONNX file in ONNX Runtime so that it computes what the file says."""
 
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,9 +10,10 @@ from torchedge.errors import ArtifactError, MissingDependencyError
 from torchedge_onnx.cpu import may_saturate
 
 if TYPE_CHECKING:
+    import onnx
     import onnxruntime
 
-__all__ = ["open_model", "session_options"]
+__all__ = ["open_model", "open_observed", "session_options"]
 
 _FATAL_ONLY = 4
 # It rounds float biases to int32 behind the file's back; TensorRT's graphs keep them in float.
@@ -64,3 +67,27 @@ def open_model(path: Path, options: "onnxruntime.SessionOptions | None" = None) 
         return tuple(session.run(None, dict(zip(names, inputs, strict=True))))
 
     return run
+
+
+def open_observed(model: "onnx.ModelProto", names: Sequence[str]) -> Session:
+    """A session that returns these tensors of a graph, inner ones too, in this order.
+
+    Args:
+        model: Is not changed.
+        names: Results of nodes; the runtime finds their types.
+
+    Raises:
+        ArtifactError: ONNX Runtime cannot read the graph.
+        MissingDependencyError: onnxruntime is not installed.
+    """
+    import onnx
+
+    from torchedge_onnx.graph import copied
+
+    observable = copied(model)
+    del observable.graph.output[:]
+    observable.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "observable.onnx")
+        path.write_bytes(observable.SerializeToString())
+        return open_model(path)

@@ -1,14 +1,15 @@
 """From a ``torch.export`` program to ONNX with explicit quantisation."""
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from torchedge.backends import ONNX_LIMITS
 from torchedge.errors import ExportError
-from torchedge.export.artifact import Artifact, Format, write_artifact
+from torchedge.export.artifact import Artifact, Format
 from torchedge.export.samples import SAMPLES_FILE
+from torchedge.export.step import write_result
 
 if TYPE_CHECKING:
     import onnx
@@ -28,12 +29,15 @@ class TorchToOnnx:
     """Writes ``model.onnx`` with Q/DQ and, from the same numbers, ``model_fp32.onnx`` without.
 
     Args:
-        opset: ONNX opset of both files, 13 to 18.
+        opset: ONNX opset of both files, 13 to 20.
+        opset_at_most: Newest opset that may be taken where the network cannot be written at
+            ``opset``; the oldest that will do is taken.
         integer_weights: Store weights as int8 before their ``DequantizeLinear``; otherwise as float
             before a Q/DQ pair, which every TensorRT reads.
     """
 
     opset: int = _EXPORTER_OPSET
+    opset_at_most: int | None = None
     integer_weights: bool = True
 
     consumes = Format("torch")
@@ -57,25 +61,36 @@ class TorchToOnnx:
         _write(model, folder / MODEL_FILE)
         _write(_float_twin(model), folder / FLOAT_FILE)
         shutil.copyfile(source.file(SAMPLES_FILE), folder / SAMPLES_FILE)
-        draft = replace(
+        return write_result(
+            self,
             source,
-            path=folder,
-            format=self.produces,
-            made_by=(*source.made_by, type(self).__name__),
-            details={"opset": self.opset, "deployed_files": [MODEL_FILE]},
+            folder,
+            {"opset": model.opset_import[0].version, "deployed_files": [MODEL_FILE]},
         )
-        return write_artifact(draft)
 
     def _quantized_model(self, program: "ExportedProgram", source: Artifact) -> "onnx.ModelProto":
         from torchedge_onnx import integer_forms, rewrites
         from torchedge_onnx.subpixel import subpixel_convolutions
 
         model = rewrites.without_metadata(_translated(program, source))
-        model = integer_forms.fold_padding(rewrites.mean_to_global_pool(model))
+        model = integer_forms.fold_padding(
+            rewrites.mean_to_global_pool(model), through_quantizers=not self.integer_weights
+        )
         if self.integer_weights:
             model = integer_forms.transpose_weights(rewrites.fold_weight_quantizers(model))
             model = rewrites.with_own_zero_points(subpixel_convolutions(model))
-        return rewrites.lower_opset(model, self.opset)
+        return self._lowered(model)
+
+    def _lowered(self, model: "onnx.ModelProto") -> "onnx.ModelProto":
+        from torchedge_onnx import rewrites
+
+        newest = max(self.opset_at_most or self.opset, self.opset)
+        for opset in range(self.opset, newest):
+            try:
+                return rewrites.lower_opset(model, opset)
+            except ExportError:
+                continue  # it has an operator that is newer
+        return rewrites.lower_opset(model, newest)
 
 
 def _float_twin(model: "onnx.ModelProto") -> "onnx.ModelProto":

@@ -4,14 +4,27 @@ The first line is ``TRT-<version>-EntropyCalibration2``; every other line is ``<
 the big-endian bits of the float32 scale ``amax / 127``.
 """
 
+import re
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 
-from torchedge.errors import ArtifactError, CalibrationError
+from torchedge.errors import ArtifactError, CalibrationError, UnknownNameError
 
-__all__ = ["format_cache", "header_version", "parse_cache"]
+__all__ = [
+    "LEVELS",
+    "cache_differences",
+    "format_cache",
+    "header_version",
+    "parse_cache",
+    "parsed_version",
+    "read_cache",
+]
 
 _ALGORITHM = "EntropyCalibration2"
+LEVELS = 127  # amax = LEVELS · scale
+_LARGEST_CACHE = 64 * 2**20
+
 _FIRST_MAJOR_WITH_TWO_DIGITS = 10
 _LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 
@@ -28,8 +41,32 @@ def header_version(version: tuple[int, int, int]) -> int:
     return major * unit + minor * 100 + patch
 
 
-def format_cache(scales: Mapping[str, float], version: tuple[int, int, int]) -> str:
+def parsed_version(text: str) -> tuple[int, int, int]:
+    """Three numbers of a version as TensorRT writes it.
+
+    Raises:
+        UnknownNameError: The text holds no such numbers.
+
+    Example:
+        >>> parsed_version("10.3.0.30"), parsed_version("8.5")
+        ((10, 3, 0), (8, 5, 0))
+    """
+    found = re.fullmatch(r"(\d{1,3})\.(\d{1,2})(?:\.(\d{1,2}))?(?:\.\d+)?", text, re.ASCII)
+    if found is None:
+        raise UnknownNameError(f"'{text}' is no version of TensorRT; write it as 10.3.0.")
+    major, minor, patch = (int(part or 0) for part in found.groups())
+    return major, minor, patch
+
+
+def format_cache(
+    scales: Mapping[str, float], version: tuple[int, int, int], *, algorithm: str = _ALGORITHM
+) -> str:
     """Text of a cache for a TensorRT version, one line for each tensor in the order given.
+
+    Args:
+        scales: By name of the tensor.
+        version: Of the TensorRT that will read it.
+        algorithm: What TensorRT calls the calibrator that made it.
 
     Raises:
         CalibrationError: A scale is zero, negative or NaN, or too small or large for float32.
@@ -39,7 +76,7 @@ def format_cache(scales: Mapping[str, float], version: tuple[int, int, int]) -> 
         TRT-100300-EntropyCalibration2
         input: 3c010a14
     """
-    lines = [f"TRT-{header_version(version)}-{_ALGORITHM}"]
+    lines = [f"TRT-{header_version(version)}-{algorithm}"]
     for name, scale in scales.items():
         packed = struct.pack(">f", scale) if 0 < scale <= _LARGEST_FLOAT32 else bytes(4)
         if packed == bytes(4):
@@ -73,3 +110,41 @@ def parse_cache(text: str) -> tuple[str, dict[str, float]]:
         if not separator:
             raise ArtifactError(f"line {number} of the calibration cache is {line[:60]!r}.")
     return header, scales
+
+
+def read_cache(path: Path) -> tuple[str, dict[str, float]]:
+    """Header and scales of a cache file, of this package or written by TensorRT.
+
+    Raises:
+        ArtifactError: There is no such file, or it is no calibration cache.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"'{path}' is no file; name a calibration cache.")
+    if path.stat().st_size > _LARGEST_CACHE:
+        raise ArtifactError(f"'{path}' has {path.stat().st_size:,} bytes; that is no cache.")
+    try:
+        return parse_cache(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"'{path}' is no text and so no calibration cache.") from error
+
+
+def cache_differences(
+    one: Mapping[str, float], other: Mapping[str, float], *, at_least: float = 0.0
+) -> tuple[str, ...]:
+    """A line for each tensor that only one has, or whose scales differ.
+
+    Args:
+        one: Scales by name.
+        other: Scales by name.
+        at_least: Relative difference that counts.
+
+    Example:
+        >>> cache_differences({"a": 1.0, "b": 1.0}, {"a": 1.5, "b": 1.0})
+        ('a: 1 → 1.5 (+50.0%)',)
+    """
+    lines = [f"{name}: only in the first" for name in one if name not in other]
+    for name in (name for name in one if name in other):
+        relative = other[name] / one[name] - 1 if one[name] else float("inf")
+        if one[name] != other[name] and abs(relative) >= at_least:
+            lines.append(f"{name}: {one[name]:.6g} → {other[name]:.6g} ({relative:+.1%})")
+    return (*lines, *(f"{name}: only in the second" for name in other if name not in one))

@@ -10,22 +10,26 @@ import onnx
 from torchedge.bench.session import Array
 from torchedge.errors import CalibrationError
 from torchedge_onnx.census import read_model
-from torchedge_onnx.graph import constants, copied
-from torchedge_onnx.session import open_model
+from torchedge_onnx.graph import constants, real_inputs
+from torchedge_onnx.session import open_observed
 
-__all__ = ["float_tensors", "tensor_scales", "trained_scales"]
+__all__ = ["entropy_scales", "float_tensors", "tensor_scales", "trained_scales"]
 
 _MOVES = frozenset({"Flatten", "Identity", "MaxPool", "Reshape", "Squeeze", "Unsqueeze"})
+_FLOATS = {onnx.TensorProto.UNDEFINED, onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
 _CLIPS = frozenset({"Clip", "Relu"})
 
 
 def float_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Names that a calibration cache must cover: graph inputs and every node's output.
-
-    Reshaping constants do not appear, because a plain CNN's shapes are initialisers.
-    """
-    inputs = [value.name for value in model.graph.input]
-    return (*inputs, *(name for node in model.graph.node for name in node.output if name))
+    """Names that a calibration cache must cover: graph inputs and every node's float output."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    types = {
+        value.name: value.type.tensor_type.elem_type
+        for value in (*inferred.input, *inferred.value_info, *inferred.output)
+    }
+    names = [value.name for value in real_inputs(model)]
+    names += [name for node in model.graph.node for name in node.output if name]
+    return tuple(name for name in names if types.get(name, 0) in _FLOATS)
 
 
 def trained_scales(model: onnx.ModelProto) -> dict[str, float]:
@@ -57,9 +61,10 @@ def tensor_scales(
     """
     model = read_model(plain)
     known = _shared(model, trained_scales(read_model(quantized)))
-    unknown = tuple(name for name in float_tensors(model) if name not in known)
-    found = known | _entropy_scales(model, unknown, batches)
-    return {name: found[name] for name in float_tensors(model)}
+    names = float_tensors(model)
+    unknown = tuple(name for name in names if name not in known)
+    found = known | entropy_scales(model, unknown, batches)
+    return {name: found[name] for name in names}
 
 
 def _shared(model: onnx.ModelProto, scales: dict[str, float]) -> dict[str, float]:
@@ -75,9 +80,16 @@ def _shared(model: onnx.ModelProto, scales: dict[str, float]) -> dict[str, float
     return known
 
 
-def _entropy_scales(
+def entropy_scales(
     model: onnx.ModelProto, names: tuple[str, ...], batches: Iterable[tuple[Array, ...]]
 ) -> dict[str, float]:
+    """Entropy scale of tensors of a float network, from one batch in memory at a time.
+
+    A tensor that is zero throughout gets the scale 1, which any scale would serve.
+
+    Raises:
+        CalibrationError: There is no calibration data, or it is not finite.
+    """
     import torch
 
     from torchedge.quantization.calibration import Histogram, entropy, observe
@@ -105,17 +117,9 @@ def _entropy_scales(
 def _all_outputs(
     model: onnx.ModelProto, names: tuple[str, ...], batches: Iterable[tuple[Array, ...]]
 ) -> Iterator[dict[str, Array]]:
-    import tempfile
-
-    inputs = [value.name for value in model.graph.input]
+    inputs = [value.name for value in real_inputs(model)]
     computed = [name for name in names if name not in inputs]
-    observable = copied(model)
-    del observable.graph.output[:]
-    observable.graph.output.extend(onnx.ValueInfoProto(name=name) for name in computed)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "observable.onnx"
-        path.write_bytes(observable.SerializeToString())
-        session = open_model(path)
+    session = open_observed(model, computed)
     for batch in batches:
         given = dict(zip(inputs, batch, strict=True))
         yield dict(zip(computed, session(*batch), strict=True)) | {

@@ -8,7 +8,7 @@ from torchedge.bench.census import Census
 from torchedge.bench.session import Session
 from torchedge.errors import NotRunError
 from torchedge.export.artifact import Artifact, Format
-from torchedge_tensorrt.step import QUANTIZED_FILE
+from torchedge_tensorrt.step import PLAIN_FILE, QUANTIZED_FILE
 
 __all__ = ["TensorRTBundleRunner"]
 
@@ -30,9 +30,9 @@ class TensorRTBundleRunner:
         """
         if any(node.exists() for node in _GPU_NODES):
             raise NotRunError(
-                "TensorRT: not run, the engine is built on the Jetson by build_engine.py"
+                "TensorRT: not run, engine not built here; build_engine.py builds it on the board"
             )
-        raise NotRunError("TensorRT: not run, no GPU here")
+        raise NotRunError("TensorRT: not run, engine not built here: no GPU")
 
     def census(self, artifact: Artifact) -> Census:
         """Count the layers that TensorRT's rules allow in INT8.
@@ -42,4 +42,5 @@ class TensorRTBundleRunner:
         """
         from torchedge_tensorrt.census import eligible_census
 
-        return eligible_census(artifact.file(QUANTIZED_FILE))
+        name = QUANTIZED_FILE if QUANTIZED_FILE in artifact.files else PLAIN_FILE
+        return eligible_census(artifact.file(name))

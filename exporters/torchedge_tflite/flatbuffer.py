@@ -1,7 +1,8 @@
 """What a .tflite file says, as plain values: operators, tensors, scales, zero points, bytes."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from torchedge.errors import ArtifactError, MissingDependencyError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FlatModel", "FlatTensor", "Operator", "parse", "read_model", "schema"]
+__all__ = ["FlatModel", "FlatTensor", "Operator", "Option", "parse", "read_model", "schema"]
+
+Option: TypeAlias = int | float | bool
 
 _IDENTIFIER = b"TFL3"
 _DTYPES = {
@@ -40,6 +43,7 @@ class FlatTensor:
         zero_points: As many.
         axis: Channel axis of the scales, where there are several.
         values: What the file stores for it; ``None`` for an activation.
+        dynamic: A size is known at run time only.
     """
 
     index: int
@@ -50,6 +54,7 @@ class FlatTensor:
     zero_points: tuple[int, ...]
     axis: int
     values: Array | None
+    dynamic: bool = False
 
     @property
     def bytes(self) -> int:
@@ -63,22 +68,38 @@ class Operator:
     """One operator: its TFLite name, and the tensors it reads and writes, by index.
 
     An optional input that is left out has the index -1.
+
+    Args:
+        name: For example ``CONV_2D``.
+        inputs: Indices of tensors.
+        outputs: Likewise.
+        options: Its numbers by the schema's names, for example ``strideH``.
     """
 
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    options: Mapping[str, Option] = field(default_factory=dict)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class FlatModel:
-    """The main graph of a file, in the order of execution."""
+    """The main graph of a file, in the order of execution.
+
+    Args:
+        tensors: All of them; everything else names them by index.
+        operators: What is computed.
+        inputs: What the graph takes, in its own order.
+        outputs: What it returns, likewise.
+        signature: Indices of inputs and outputs by the names that the network has for them.
+    """
 
     tensors: tuple[FlatTensor, ...]
     operators: tuple[Operator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    signature: Mapping[str, int] = field(default_factory=dict)
 
     def producer(self, tensor: int) -> Operator | None:
         """The operator that writes a tensor; ``None`` for inputs and constants."""
@@ -136,23 +157,30 @@ def parse(data: bytes) -> FlatModel:
         names = [_operator_name(code, generated) for code in plain.operatorCodes]
         return FlatModel(
             tensors=tuple(_tensor(i, t, plain, generated) for i, t in enumerate(graph.tensors)),
-            operators=tuple(
-                Operator(
-                    name=names[o.opcodeIndex], inputs=_whole(o.inputs), outputs=_whole(o.outputs)
-                )
-                for o in graph.operators
-            ),
+            operators=tuple(_operator(o, names) for o in graph.operators),
             inputs=_whole(graph.inputs),
             outputs=_whole(graph.outputs),
+            signature=_signature(plain.signatureDefs),
         )
     except Exception as error:  # offsets that lead anywhere raise anything
         raise ArtifactError(damaged) from error
 
 
 def _operator(plain: Any, names: list[str]) -> Operator:  # noqa: ANN401
+    options = {} if plain.builtinOptions is None else vars(plain.builtinOptions)
     return Operator(
-        name=names[plain.opcodeIndex], inputs=_whole(plain.inputs), outputs=_whole(plain.outputs)
+        name=names[plain.opcodeIndex],
+        inputs=_whole(plain.inputs),
+        outputs=_whole(plain.outputs),
+        options={n: v for n, v in options.items() if isinstance(v, int | float | bool)},
     )
+
+
+def _signature(definitions: Any) -> dict[str, int]:  # noqa: ANN401
+    if not definitions:
+        return {}
+    maps = [*(definitions[0].inputs or ()), *(definitions[0].outputs or ())]
+    return {entry.name.decode(): int(entry.tensorIndex) for entry in maps}
 
 
 def _whole(values: Any) -> tuple[int, ...]:  # noqa: ANN401
@@ -187,6 +215,7 @@ def _tensor(index: int, plain: Any, model: Any, generated: Any) -> FlatTensor:  
         zero_points=_whole(zero_points),
         axis=0 if numbers is None else int(numbers.quantizedDimension),
         values=_values(model.buffers[plain.buffer].data, shape, dtype),
+        dynamic=any(size < 0 for size in (*shape, *_whole(plain.shapeSignature))),
     )
 
 

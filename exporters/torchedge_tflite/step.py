@@ -2,14 +2,15 @@
 
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from torchedge.backends import TFLITE_LIMITS
 from torchedge.errors import SchemeError
-from torchedge.export.artifact import Artifact, Format, write_artifact
+from torchedge.export.artifact import Artifact, Format
 from torchedge.export.samples import SAMPLES_FILE
+from torchedge.export.step import write_result
 from torchedge_onnx.step import FLOAT_FILE as ONNX_FLOAT_FILE
 from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
 from torchedge_tflite.process import VERSION, Conversion, convert, converter_python
@@ -62,14 +63,7 @@ class OnnxToTFLite:
             data = self._converted(python, model, source, Path(scratch), folder)
         (folder / MODEL_FILE).write_bytes(data)
         shutil.copyfile(source.file(SAMPLES_FILE), folder / SAMPLES_FILE)
-        draft = replace(
-            source,
-            path=folder,
-            format=self.produces,
-            made_by=(*source.made_by, type(self).__name__),
-            details=_details(data),
-        )
-        return write_artifact(draft)
+        return write_result(self, source, folder, _details(data))
 
     def _converted(
         self, python: str, model: "onnx.ModelProto", source: Artifact, scratch: Path, folder: Path

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 import torchedge
+import torchedge_edgetpu
 import torchedge_onnx
 import torchedge_tensorrt
 import torchedge_tflite
+import torchedge_tflite_micro
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "pytorch_lightning", "onnx", "onnxruntime", "tensorrt", "torchvision", "numpy"}
-HEAVY |= {"tensorflow", "onnx2tf", "ai_edge_litert"}
+HEAVY |= {"tensorflow", "onnx2tf", "ai_edge_litert", "tflite_micro"}
 
 
 def sources(*folders):
@@ -70,9 +72,11 @@ def test_importing_torchedge_loads_nothing_else():
         "torchedge.cli",
         "torchedge.devices",
         "torchedge.scheme",
+        "torchedge_edgetpu.targets",
         "torchedge_onnx.targets",
         "torchedge_tensorrt.targets",
         "torchedge_tflite.targets",
+        "torchedge_tflite_micro.targets",
     ],
 )
 def test_importing_it_loads_no_heavy_package(module):
@@ -95,7 +99,8 @@ def test_opening_a_torch_artefact_does_not_wait_for_lightning():
 
 
 def public_modules():
-    for package in (torchedge, torchedge_onnx, torchedge_tensorrt, torchedge_tflite):
+    packages = torchedge, torchedge_edgetpu, torchedge_onnx, torchedge_tensorrt, torchedge_tflite
+    for package in (*packages, torchedge_tflite_micro):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if "device_scripts" not in found.name and "templates" not in found.name:
                 yield found.name

@@ -44,11 +44,13 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     (metadata,) = {top for top in tops if top.endswith(".dist-info")}
-    wanted = {"torchedge", "torchedge_onnx", "torchedge_tensorrt", "torchedge_tflite"}
+    wanted = {"torchedge", "torchedge_edgetpu", "torchedge_onnx", "torchedge_tensorrt"}
+    wanted |= {"torchedge_tflite", "torchedge_tflite_micro"}
     assert tops - {metadata} == wanted
     assert "torchedge/py.typed" in names
     assert "torchedge_tensorrt/device_scripts/build_engine.py" in names
     assert "torchedge_tensorrt/templates/README.md.j2" in names
+    assert "torchedge_tflite_micro/templates/inference.cpp.j2" in names
 
 
 def test_no_package_of_ours_is_called_exporters_or_recipes_after_installation(elsewhere):

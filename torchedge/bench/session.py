@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy.typing as npt
 
 from torchedge.bench.census import Census
+from torchedge.bench.fit import Fit
 
 if TYPE_CHECKING:
     from torchedge.export.artifact import Artifact, Format
 
-__all__ = ["Array", "CountsIntegers", "HasFloatTwin", "Runner", "Session"]
+__all__ = ["Array", "CountsIntegers", "HasFloatTwin", "Runner", "Session", "WeighsMemory"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -69,5 +70,18 @@ class HasFloatTwin(Protocol):
 
         Raises:
             ArtifactError: The runtime cannot read the file.
+        """
+        ...
+
+
+@runtime_checkable
+class WeighsMemory(Protocol):
+    """A runner whose artefacts know what they take of a device's memories."""
+
+    def fit(self, artifact: "Artifact") -> Fit:
+        """Every part, measured or estimated.
+
+        Raises:
+            ArtifactError: The manifest has none of it.
         """
         ...

@@ -1,4 +1,4 @@
-"""The command line: ``torchedge export | benchmark | targets``."""
+"""The command line: ``torchedge export | benchmark | targets`` and the commands of plugins."""
 
 from torchedge.cli.app import main, run_recipe
 

@@ -5,6 +5,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
 from types import FrameType
 from typing import NoReturn
 
@@ -16,7 +17,9 @@ from torchedge.cli.export import export
 from torchedge.cli.targets import targets
 from torchedge.errors import TorchedgeError
 
-__all__ = ["main", "run_recipe"]
+__all__ = ["COMMANDS_GROUP", "main", "run_recipe"]
+
+COMMANDS_GROUP = "torchedge.commands"
 
 _USAGE, _FAILURE, _INTERRUPTED = 2, 1, 130
 _DEBUG = "--debug"
@@ -31,6 +34,12 @@ def _app() -> cyclopts.App:
     )
     for command in (export, benchmark, targets):
         app.command(command)
+    for entry in entry_points(group=COMMANDS_GROUP):
+        command = entry.load()
+        if isinstance(command, cyclopts.App):
+            app.command(command)  # it has a name of its own
+        else:
+            app.command(command, name=entry.name)
     return app
 
 

@@ -21,6 +21,8 @@ def export(
     /,
     *,
     target: str,
+    jetpack: str | None = None,
+    precision: str | None = None,
     out: Path | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -30,14 +32,17 @@ def export(
         source: Folder that a recipe wrote. Left out, recipes/digits.py trains one first (about a
             minute).
         target: Where the model will run; see torchedge targets.
+        jetpack: JetPack on the board, for example 5.1; default the target's own, newest one.
+        precision: int8 or fp16, for targets that have both; default the best of the device.
         out: New folder for artefacts and report; default runs/MODEL-TARGET.
         overwrite: Replace the folder if it exists.
     """
     from torchedge.export.artifact import load_artifact
     from torchedge.export.pipeline import remaining_steps, require_scheme
     from torchedge.export.plugins import target as target_named
+    from torchedge.export.target import configured
 
-    place = target_named(target)
+    place = configured(target_named(target), jetpack=jetpack, precision=precision)
     if source is None:
         _refuse_existing(out or _default_folder("digits", target), overwrite)
         with _default_model(target) as trained:

@@ -64,6 +64,7 @@ class Artifact:
         made_by: The steps that led here, oldest first.
         sha256: Digest over the names, sizes and digests of all files.
         name: The model's name.
+        class_names: What the scores of the first output stand for; empty where that is not known.
         scheme: The numbers it was trained for; ``None`` for a float model.
         metrics: Figures measured so far, by name.
         details: What the step that wrote it wants the next one to know.
@@ -77,6 +78,7 @@ class Artifact:
     made_by: tuple[str, ...]
     sha256: str = ""
     name: str = "model"
+    class_names: tuple[str, ...] = ()
     scheme: QuantScheme | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -145,6 +147,7 @@ def _to_plain(artifact: Artifact) -> dict[str, Any]:
         "manifest_version": _MANIFEST_VERSION,
         "torchedge": __version__,
         "name": artifact.name,
+        "class_names": list(artifact.class_names),
         "format": artifact.format,
         "made_by": list(artifact.made_by),
         "inputs": [asdict(spec) for spec in artifact.inputs],
@@ -227,6 +230,7 @@ def _from_plain(folder: Path, plain: Mapping[str, Any]) -> Artifact:
         made_by=tuple(str(step) for step in plain["made_by"]),
         sha256=str(plain["sha256"]),
         name=str(plain["name"]),
+        class_names=tuple(str(name) for name in plain.get("class_names", ())),
         scheme=None if scheme is None else QuantScheme.from_dict(scheme),
         metrics={str(name): float(value) for name, value in plain["metrics"].items()},
         details=dict(plain["details"]),

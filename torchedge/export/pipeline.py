@@ -45,9 +45,13 @@ def remaining_steps(source: Artifact, target: Target) -> tuple[ExportStep, ...]:
 def require_scheme(source: Artifact, target: Target) -> None:
     """Refuse to run a model with other numbers than it was trained with.
 
+    A target that runs the float form takes any.
+
     Raises:
         SchemeError: The source is float, or was trained with another scheme.
     """
+    if target.runs_float:
+        return
     if source.scheme is None:
         raise SchemeError(
             f"'{source.path}' is a float model and {target.name} runs integers; "

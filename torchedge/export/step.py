@@ -1,11 +1,13 @@
 """One arrow of an export: it reads an artefact and writes the next."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from torchedge.export.artifact import Artifact, Format
+from torchedge.export.artifact import Artifact, Format, write_artifact
 
-__all__ = ["ExportStep"]
+__all__ = ["ExportStep", "write_result"]
 
 
 class ExportStep(Protocol):
@@ -32,3 +34,25 @@ class ExportStep(Protocol):
             ExportError: The vendor's tool failed.
         """
         ...
+
+
+def write_result(
+    step: ExportStep, source: Artifact, folder: Path, details: Mapping[str, Any]
+) -> Artifact:
+    """Seal what a step wrote: the source's description, and this step as the last that led here.
+
+    Args:
+        step: Gives the format.
+        source: What it read.
+        folder: What it wrote.
+        details: Plain values for the manifest.
+    """
+    return write_artifact(
+        replace(
+            source,
+            path=folder,
+            format=step.produces,
+            made_by=(*source.made_by, type(step).__name__),
+            details=dict(details),
+        )
+    )

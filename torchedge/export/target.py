@@ -1,15 +1,15 @@
 """A place to run, as data: device (facts), scheme (numbers), steps (way), budget (limits)."""
 
 from dataclasses import dataclass, field
-from typing import final
+from typing import Protocol, final
 
 from torchedge.devices import Device
-from torchedge.errors import BudgetError
+from torchedge.errors import BudgetError, UnknownNameError
 from torchedge.export.artifact import Artifact
 from torchedge.export.step import ExportStep
 from torchedge.scheme import QuantScheme
 
-__all__ = ["Budget", "Target"]
+__all__ = ["Budget", "Configure", "Target", "configured"]
 
 
 @final
@@ -62,6 +62,14 @@ def _require_within(
         )
 
 
+class Configure(Protocol):
+    """Makes a variant of a target: other software on the board, or another precision."""
+
+    def __call__(self, *, jetpack: str | None, precision: str | None) -> "Target":
+        """The variant; ``None`` leaves the target's own choice."""
+        ...
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Target:
@@ -74,6 +82,9 @@ class Target:
         steps: The way from the torch artefact, in order.
         budget: Limits to check.
         summary: One line for the table of targets.
+        runs_float: It runs the float form of any network, so that ``scheme`` is what to train for
+            the sake of other targets, and nothing is refused for its numbers.
+        configure: Makes variants, where there are any; see :func:`configured`.
     """
 
     name: str
@@ -82,3 +93,30 @@ class Target:
     steps: tuple[ExportStep, ...]
     budget: Budget = field(default_factory=Budget)
     summary: str = ""
+    runs_float: bool = False
+    configure: Configure | None = None
+
+
+def configured(
+    target: Target, *, jetpack: str | None = None, precision: str | None = None
+) -> Target:
+    """The target for other software on the board or another precision.
+
+    Asked for neither, it is the target itself.
+
+    Raises:
+        UnknownNameError: The target has no variants, or not that one.
+        SchemeError: The device does not have that precision.
+
+    Example:
+        >>> from torchedge.export import target
+        >>> configured(target("jetson"), jetpack="5.1").summary
+        'TensorRT INT8 bundle, JetPack 5.1'
+    """
+    if jetpack is None and precision is None:
+        return target
+    if target.configure is None:
+        raise UnknownNameError(
+            f"{target.name} comes in one form only; leave --jetpack and --precision out."
+        )
+    return target.configure(jetpack=jetpack, precision=precision)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from torchedge.bench.fit import Memory
     from torchedge.bench.parity import Parity
     from torchedge.report.report import Report, SpeedComparison, Stage
 
@@ -62,6 +63,8 @@ def summary_lines(report: "Report") -> list[str]:
         )
     if report.speed:
         lines.append(_speed_text(report.speed))
+    if report.fit:
+        lines += [_memory_text(memory, report.fit.device) for memory in report.fit.memories]
     lines += [
         f"{stage.name}: measured by {stage.measured_by}."
         for stage in report.stages
@@ -76,6 +79,14 @@ def _speed_text(speed: "SpeedComparison") -> str:
         f"Latency float32 / {what}: ratio {speed.ratio:.2f} "
         f"({speed.float_latency.p50_ms:.3f} ms / {speed.integer_latency.p50_ms:.3f} ms, p50 of "
         f"{speed.integer_latency.runs} runs in turn; {speed.place})."
+    )
+
+
+def _memory_text(memory: "Memory", device: str) -> str:
+    parts = ", ".join(f"{p.name} {p.bytes:,} ({p.evidence})" for p in memory.parts)
+    return (
+        f"{memory.kind[0].upper()}{memory.kind[1:]}: {memory.bytes:,} of {memory.limit_bytes:,} "
+        f"bytes on {device}: {parts}."
     )
 
 
@@ -94,7 +105,16 @@ def to_markdown(report: "Report") -> str:
         f"| {report.artifact.path.name}/{name} | {record.bytes:,} | `{record.sha256[:16]}…` |"
         for name, record in report.artifact.files.items()
     ]
-    return "\n".join([*lines, *_diagnostics_lines(report)]) + "\n"
+    return "\n".join([*lines, *_memory_lines(report), *_diagnostics_lines(report)]) + "\n"
+
+
+def _memory_lines(report: "Report") -> list[str]:
+    lines = []
+    for memory in report.fit.memories if report.fit else ():
+        lines += ["", f"| {memory.kind} | bytes | | what it rests on |", "|---|---:|---|---|"]
+        lines += [f"| {p.name} | {p.bytes:,} | {p.evidence} | {p.how} |" for p in memory.parts]
+        lines += [f"| together, of {memory.limit_bytes:,} | {memory.bytes:,} | | |"]
+    return ["", f"## Memory of {report.fit.device}", *lines] if report.fit else []
 
 
 def _diagnostics_lines(report: "Report") -> list[str]:
@@ -127,6 +147,7 @@ def to_json(report: "Report") -> str:
         "stages": [dataclasses.asdict(stage) for stage in report.stages],
         "census": _census_plain(report),
         "speed": None if report.speed is None else dataclasses.asdict(report.speed),
+        "fit": None if report.fit is None else report.fit.to_dict(),
         "diagnostics": None if report.diagnostics is None else dict(report.diagnostics.figures),
         "not_run": [stage.note for stage in report.stages if stage.note],
         "files": {name: record.bytes for name, record in report.artifact.files.items()},

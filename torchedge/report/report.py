@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import final
 
 from torchedge.bench.census import Census
+from torchedge.bench.fit import Fit
 from torchedge.bench.latency import Latency
 from torchedge.bench.parity import Parity
 from torchedge.export.artifact import Artifact
@@ -73,6 +74,7 @@ class Report:
         census: Share of integer arithmetic in the last artefact.
         speed: Float against integers.
         diagnostics: Where the network loses accuracy, if the recipe looked.
+        fit: What it takes of the device's memories, where the export weighed them.
     """
 
     artifact: Artifact
@@ -84,6 +86,7 @@ class Report:
     census: Census | None = None
     speed: SpeedComparison | None = None
     diagnostics: Diagnostics | None = None
+    fit: Fit | None = None
 
     def to_markdown(self) -> str:
         """The report as a page."""

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from torchedge.bench.census import Census
+from torchedge.bench.fit import Fit
 from torchedge.bench.latency import latency_ratio
 from torchedge.bench.parity import Parity, compare, top1_accuracy
-from torchedge.bench.session import Array, CountsIntegers, HasFloatTwin, Session
+from torchedge.bench.session import Array, CountsIntegers, HasFloatTwin, Session, WeighsMemory
 from torchedge.devices import HOST
 from torchedge.errors import NotRunError, VerificationError
 from torchedge.export.artifact import Artifact
@@ -58,6 +59,7 @@ def verify(source: Artifact, artifacts: Sequence[Artifact], target: Target) -> R
         census=census,
         speed=speed,
         diagnostics=diagnostics_of(source),
+        fit=_fit(artifacts[-1]),
     )
 
 
@@ -126,6 +128,11 @@ def _require_agreement(artifact: Artifact, parity: Parity) -> None:
 def _census(artifact: Artifact) -> Census | None:
     counter = runner(artifact.format)
     return counter.census(artifact) if isinstance(counter, CountsIntegers) else None
+
+
+def _fit(artifact: Artifact) -> Fit | None:
+    scales = runner(artifact.format)
+    return scales.fit(artifact) if isinstance(scales, WeighsMemory) else None
 
 
 def _speed(

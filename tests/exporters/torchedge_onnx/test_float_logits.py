@@ -6,12 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from tests.exporters.torchedge_onnx.exports import exported as exported_model
 from torchedge.backends import ONNX_RUNTIME
-from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge_onnx.census import runtime_census
-from torchedge_onnx.session import open_model
-from torchedge_onnx.step import MODEL_FILE, TorchToOnnx
 
 PLACEMENT = ONNX_RUNTIME.placement
 FLOAT_LOGITS = replace(
@@ -26,16 +24,8 @@ def exported(scheme, tmp_path):
     ).eval()
     images = torch.randn(32, 3, 8, 8)
     model = calibrate(prepare_qat(net, scheme, (images[:1],)).eval(), [images], minmax)
-    artifact = CompressedModel(
-        module=model, scheme=scheme, example_inputs=(images[:1],), samples=(images,)
-    ).save(tmp_path / "torch")
-    (tmp_path / "onnx").mkdir()
-    path = TorchToOnnx().export(artifact, tmp_path / "onnx").path / MODEL_FILE
-    session = open_model(path)
-    found = np.concatenate([session(x.numpy())[0] for x in images.split(1)])
-    with TorchRunner().open(artifact) as reference:
-        wanted = np.concatenate([reference(x.numpy())[0] for x in images.split(1)])
-    return path, found, wanted
+    forms = exported_model(model, scheme, images, tmp_path)
+    return forms.path, *forms.answers()
 
 
 def test_the_last_product_is_on_integers_and_its_result_is_not_on_a_grid(tmp_path):

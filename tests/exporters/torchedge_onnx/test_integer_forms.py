@@ -267,3 +267,31 @@ def test_a_rewrite_leaves_its_argument_as_it_was(rewrite):
         before = model.SerializeToString()
         rewrite(model)
         assert model.SerializeToString() == before
+
+
+def quantised_padding(filling=0.0, zero_point=0):
+    nodes = [
+        helper.make_node("Pad", ["x", "pads", "filling"], ["p"]),
+        helper.make_node("QuantizeLinear", ["p", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("Conv", ["d", "w"], ["y"]),
+    ]
+    weight = np.random.default_rng(1).normal(size=(1, 1, 3, 3)).astype(np.float32)
+    values = {"pads": np.array([0, 0, 0, 1, 0, 0, 1, 1]), "s": np.float32(0.5), "w": weight}
+    values |= {"z": np.int8(zero_point), "filling": np.float32(filling)}
+    return graph(nodes, values, (1, 1, 4, 4))
+
+
+def test_a_pad_is_folded_through_a_symmetric_pair_and_computes_the_same():
+    model = quantised_padding()
+    folded = fold_padding(model, through_quantizers=True)
+    assert operations(folded) == ["QuantizeLinear", "DequantizeLinear", "Conv"]
+    x = np.random.default_rng(0).normal(size=(1, 1, 4, 4)).astype(np.float32)
+    np.testing.assert_allclose(run(folded, x), run(model, x), rtol=1e-6)
+    assert operations(fold_padding(model))[0] == "Pad"
+
+
+@pytest.mark.parametrize("different", [{"filling": 0.7}, {"zero_point": 3}])
+def test_a_pad_with_something_else_than_the_grids_zero_stays_before_the_pair(different):
+    model = quantised_padding(**different)
+    assert operations(fold_padding(model, through_quantizers=True)) == operations(model)

@@ -141,7 +141,7 @@ def plain_network():
     return graph(nodes, constants_, {"x": (1, 3, 2, 2)}, {"y": (1, 4)})
 
 
-@pytest.mark.parametrize(("opset", "ir_version"), [(13, 7), (17, 8), (18, 8)])
+@pytest.mark.parametrize(("opset", "ir_version"), [(13, 7), (17, 8), (18, 8), (20, 9)])
 def test_a_lower_opset_computes_the_same_and_is_valid_there(opset, ir_version):
     model = plain_network()
     lowered = rewrites.lower_opset(model, opset)
@@ -158,10 +158,16 @@ def test_an_operator_without_a_form_at_that_opset_is_refused_by_name():
         rewrites.lower_opset(model, 13)
 
 
-@pytest.mark.parametrize("opset", [12, 19])
+@pytest.mark.parametrize("opset", [12, 21])
 def test_an_opset_outside_the_range_is_refused(opset):
-    with pytest.raises(ExportError, match=r"13…18"):
+    with pytest.raises(ExportError, match=r"13…20"):
         rewrites.lower_opset(plain_network(), opset)
+
+
+def test_an_operator_that_a_newer_opset_has_is_written_there():
+    swish = helper.make_node("HardSwish", ["x"], ["y"], name="the_swish")
+    model = graph([swish], {}, {"x": (1,)}, {"y": (1,)})
+    assert operations(rewrites.lower_opset(model, 14)) == ["HardSwish"]
 
 
 def test_paths_of_the_exporting_machine_are_dropped():

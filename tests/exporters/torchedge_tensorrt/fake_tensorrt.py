@@ -7,6 +7,7 @@ it was asked for.
 
 import enum
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +27,7 @@ def fake_tensorrt(version: str) -> SimpleNamespace:
         "ProfilingVerbosity": _verbosities(numbers),
         "OnnxParser": OnnxParser,
         "Builder": _builder(numbers),
-        "Runtime": _runtime(numbers),
+        "DeviceType": enum.IntEnum("DeviceType", "GPU DLA", start=0),
     }
     if numbers >= (8, 2):
         members["LayerInformationFormat"] = enum.IntEnum("LayerInformationFormat", "ONELINE JSON")
@@ -34,7 +35,59 @@ def fake_tensorrt(version: str) -> SimpleNamespace:
         members["MemoryPoolType"] = enum.IntEnum("MemoryPoolType", "WORKSPACE DLA_MANAGED_SRAM")
     if numbers < (11,):
         members["IInt8EntropyCalibrator2"] = IInt8EntropyCalibrator2
-    return SimpleNamespace(**members)
+    module = SimpleNamespace(**members)
+    module.Runtime = _runtime(numbers, module)
+    return module
+
+
+class FakeCudart:
+    """libcudart with memory in a dictionary."""
+
+    def __init__(self, bundle: Path) -> None:
+        self.bundle = bundle
+        self.blocks: dict[int, bytes] = {}
+
+    def cudaMalloc(self, reference: Any, size: Any) -> int:  # noqa: N802 - CUDA's name
+        address = 4096 * (len(self.blocks) + 1)
+        self.blocks[address] = bytes(size.value)
+        reference._obj.value = address
+        return 0
+
+    def cudaMemcpy(self, to: Any, source: Any, size: Any, kind: int) -> int:  # noqa: N802
+        if kind == 1:
+            self.blocks[to.value] = bytes(source)
+        else:
+            to[: size.value] = self.blocks[source.value]
+        return 0
+
+    def cudaFree(self, pointer: Any) -> int:  # noqa: N802
+        return 0 if self.blocks.pop(pointer.value, None) is not None else 1
+
+
+def _context(module: SimpleNamespace, precision: str) -> SimpleNamespace:
+    def execute_v2(pointers: list[int]) -> bool:
+        blocks, folder = module.cudart.blocks, module.cudart.bundle
+        given = blocks[pointers[0]]
+        inputs = (folder / "golden_input_0.bin").read_bytes()
+        outputs = (folder / f"golden_{precision}_output_0.bin").read_bytes()
+        count = len(inputs) // len(given)
+        size = len(outputs) // count
+        n = next(n for n in range(count) if inputs[n * len(given) :][: len(given)] == given)
+        blocks[pointers[1]] = outputs[n * size :][:size]
+        return True
+
+    return SimpleNamespace(execute_v2=execute_v2)
+
+
+def _io(numbers: Version) -> dict[str, Any]:
+    """Names of inputs and outputs, the way that the version tells them."""
+    names = ["input_0", "output_0"]
+    found: dict[str, Any] = {}
+    if numbers >= (8, 5):
+        found |= {"num_io_tensors": 2, "get_tensor_name": names.__getitem__}
+    if numbers < (10,):
+        found |= {"num_bindings": 2, "get_binding_name": names.__getitem__}
+    return found
 
 
 class Logger:
@@ -97,7 +150,7 @@ def _verbosities(numbers: Version) -> type[enum.IntEnum]:
 
 
 def _config(numbers: Version) -> type:
-    slots = ["asked", "profiling_verbosity"]
+    slots = ["asked", "profiling_verbosity", "default_device_type", "DLA_core", "timing"]
     slots += ["max_workspace_size"] if numbers < (10,) else []
     slots += ["int8_calibrator"] if numbers < (11,) else []
 
@@ -110,7 +163,16 @@ def _config(numbers: Version) -> type:
     def set_memory_pool_limit(self: Any, pool: enum.IntEnum, size: int) -> None:
         self.asked[pool.name] = size
 
+    def create_timing_cache(self: Any, earlier: bytes) -> Any:
+        return SimpleNamespace(serialize=lambda: earlier + b"+timings")
+
+    def set_timing_cache(self: Any, cache: Any, ignore_mismatch: bool) -> bool:
+        self.timing = cache
+        return True
+
     members = {"__slots__": slots, "__init__": initialise, "set_flag": set_flag}
+    members |= {"create_timing_cache": create_timing_cache, "set_timing_cache": set_timing_cache}
+    members["get_timing_cache"] = lambda self: self.timing
     if numbers >= (8, 4):
         members["set_memory_pool_limit"] = set_memory_pool_limit
     return type("IBuilderConfig", (), members)
@@ -118,8 +180,12 @@ def _config(numbers: Version) -> type:
 
 def _builder(numbers: Version) -> type:
     class Builder:
+        num_DLA_cores = 2  # noqa: N815 - NVIDIA's name
+
         def __init__(self, logger: Logger) -> None:
             self.logger = logger
+            if numbers < (11,):
+                self.platform_has_fast_int8 = True
 
         def create_network(self, flags: int = 0) -> Network:
             return Network(explicit_batch=numbers >= (10,) or bool(flags & 1))
@@ -142,6 +208,7 @@ def _plan(numbers: Version, network: Network, config: Any) -> bytearray | None:
         asked["cache"] = _read_cache(numbers, calibrator)
         if asked["cache"] is None:
             return None
+    asked["device"] = getattr(getattr(config, "default_device_type", None), "name", "GPU")
     asked["WORKSPACE"] = asked.get("WORKSPACE") or config.max_workspace_size
     asked["verbosity"] = config.profiling_verbosity.name if numbers >= (8, 2) else None
     return bytearray(json.dumps(asked).encode())
@@ -162,7 +229,7 @@ def _read_cache(numbers: Version, calibrator: Any) -> str | None:
     return text
 
 
-def _runtime(numbers: Version) -> type:
+def _runtime(numbers: Version, module: SimpleNamespace) -> type:
     class Runtime:
         def __init__(self, logger: Logger) -> None:
             self.logger = logger
@@ -170,9 +237,12 @@ def _runtime(numbers: Version) -> type:
         def deserialize_cuda_engine(self, plan: bytearray) -> Any:
             asked = json.loads(bytes(plan))
             inspector = SimpleNamespace(get_engine_information=lambda form: _layers(numbers, asked))
-            if numbers < (8, 2):
-                return SimpleNamespace()
-            return SimpleNamespace(create_engine_inspector=lambda: inspector)
+            precision = "int8" if asked["quantizers"] or asked.get("cache") else "fp16"
+            context = _context(module, precision)
+            engine = SimpleNamespace(create_execution_context=lambda: context, **_io(numbers))
+            if numbers >= (8, 2):
+                engine.create_engine_inspector = lambda: inspector
+            return engine
 
     return Runtime
 

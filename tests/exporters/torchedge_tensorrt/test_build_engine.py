@@ -27,16 +27,24 @@ WITH_INT8 = [
 
 # trtexec of each release, for a workspace of 512 MiB, by its sampleOptions.cpp.
 INT8_FLAGS = {
-    (8, 0, 1): "--int8 --fp16 --workspace=512 --buildOnly",
-    (8, 2, 1): "--int8 --fp16 --workspace=512 --buildOnly "
+    (8, 0, 1): "--int8 --fp16 --workspace=512 --buildOnly --timingCacheFile=t.cache",
+    (8, 2, 1): "--int8 --fp16 --workspace=512 --buildOnly --timingCacheFile=t.cache "
     "--profilingVerbosity=detailed --exportLayerInfo=layers.json",
-    (8, 5, 2): "--int8 --fp16 --memPoolSize=workspace:512 --buildOnly "
+    (8, 5, 2): "--int8 --fp16 --memPoolSize=workspace:512 --buildOnly --timingCacheFile=t.cache "
     "--profilingVerbosity=detailed --exportLayerInfo=layers.json",
-    (8, 6, 2): "--int8 --fp16 --memPoolSize=workspace:512 --skipInference "
+    (
+        8,
+        6,
+        2,
+    ): "--int8 --fp16 --memPoolSize=workspace:512 --skipInference --timingCacheFile=t.cache "
     "--profilingVerbosity=detailed --exportLayerInfo=layers.json",
-    (10, 3, 0): "--int8 --fp16 --memPoolSize=workspace:512 --skipInference "
+    (
+        10,
+        3,
+        0,
+    ): "--int8 --fp16 --memPoolSize=workspace:512 --skipInference --timingCacheFile=t.cache "
     "--profilingVerbosity=detailed --exportLayerInfo=layers.json",
-    (11, 0, 0): "--memPoolSize=workspace:512 --skipInference "
+    (11, 0, 0): "--memPoolSize=workspace:512 --skipInference --timingCacheFile=t.cache "
     "--profilingVerbosity=detailed --exportLayerInfo=layers.json",
 }
 
@@ -145,7 +153,7 @@ def test_a_version_text_gives_the_header_of_its_cache(
 def test_trtexec_gets_the_flags_that_its_version_knows(
     build_engine: ModuleType, version: tuple[int, int, int]
 ) -> None:
-    options = build_engine.arguments(["--workspace-mib", "512"])
+    options = build_engine.arguments(["--workspace-mib", "512", "--timing-cache", "t.cache"])
     flags = build_engine.trtexec_flags(version, options, "layers.json")
     assert flags == INT8_FLAGS[version].split()
 
@@ -154,7 +162,9 @@ def test_trtexec_gets_the_flags_that_its_version_knows(
 def test_fp16_is_asked_for_without_int8(
     build_engine: ModuleType, version: tuple[int, int, int]
 ) -> None:
-    options = build_engine.arguments(["--precision", "fp16", "--workspace-mib", "512"])
+    options = build_engine.arguments(
+        ["--precision", "fp16", "--workspace-mib", "512", "--timing-cache", "t.cache"]
+    )
     flags = build_engine.trtexec_flags(version, options, "layers.json")
     assert flags == INT8_FLAGS[version].replace("--int8 ", "").split()
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tests.exporters.torchedge_tensorrt.device_outputs import LAYERS_BEFORE_11, LAYERS_FROM_11
-from tests.exporters.torchedge_tensorrt.fake_tensorrt import fake_tensorrt
-from tests.exporters.torchedge_tensorrt.fake_trtexec import calls, write_fake_trtexec
+from tests.exporters.torchedge_tensorrt.fake_tensorrt import FakeCudart, fake_tensorrt
+from tests.exporters.torchedge_tensorrt.fake_trtexec import builds, calls, write_fake_trtexec
 
-TRTEXEC_NUMBERS = [8001, 8201, 8502, 8602, 100300, 101602, 110000]
+TRTEXEC_NUMBERS = [8001, 8201, 8502, 8602, 100300, 101602, 110400]
 MODULE_VERSIONS = [
     "8.0.1.6",
     "8.2.1.8",
@@ -21,6 +21,7 @@ MODULE_VERSIONS = [
     "10.3.0.30",
     "10.16.2.10",
     "11.0.0.114",
+    "11.4.0.9",
 ]
 WITH_CALIBRATORS = [version for version in MODULE_VERSIONS if not version.startswith("11.")]
 FLOAT_LAYERS = json.loads(json.dumps(LAYERS_BEFORE_11).replace("Int8", "FP16"))
@@ -29,11 +30,14 @@ Build = Callable[..., Any]
 
 
 @pytest.fixture
-def build(build_engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Build:
+def build(build_engine: ModuleType, copied_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     """Runs the script on an Orin Nano whose ``tensorrt`` module is the given one, or missing."""
 
     def run(*words: str, module: object = None) -> Any:
         monkeypatch.setitem(sys.modules, "tensorrt", module)
+        if module is not None:
+            module.cudart = FakeCudart(copied_bundle)  # type: ignore[attr-defined]
+            monkeypatch.setattr(build_engine.ctypes, "CDLL", lambda name: module.cudart)
         monkeypatch.setattr(build_engine, "device_model", lambda: "NVIDIA Jetson Orin Nano")
         build_engine.main(list(words))
 
@@ -50,7 +54,7 @@ def test_a_fake_trtexec_of_each_version_builds_the_quantised_model(
 ) -> None:
     trtexec = write_fake_trtexec(tmp_path, number, layers=layers_of(number))
     build("--trtexec", str(trtexec))
-    (command,) = calls(tmp_path)
+    command, *_ = builds(tmp_path)
     assert f"--onnx={copied_bundle / 'model_qdq.onnx'}" in command
     assert json.loads((copied_bundle / "model.engine").read_text())
     assert not list(copied_bundle.glob("*.partial"))
@@ -75,7 +79,7 @@ def test_a_fake_trtexec_gets_the_cache_with_its_own_header(
 ) -> None:
     trtexec = write_fake_trtexec(tmp_path, number, layers=LAYERS_BEFORE_11)
     build("--trtexec", str(trtexec), "--calibration", "cache")
-    (command,) = calls(tmp_path)
+    command, *_ = builds(tmp_path)
     assert f"--onnx={copied_bundle / 'model_fp32.onnx'}" in command
     assert (copied_bundle / "model.engine").exists()
 
@@ -160,6 +164,18 @@ def test_a_fake_tensorrt_of_each_version_builds_the_quantised_model(
     assert asked["verbosity"] == (None if version.startswith("8.0") else "DETAILED")
 
 
+@pytest.mark.parametrize("version", MODULE_VERSIONS)
+def test_the_golden_samples_run_on_a_fake_tensorrt_and_a_fake_libcudart_without_leaks(
+    build: Build, copied_bundle: Path, version: str
+) -> None:
+    module = fake_tensorrt(version)
+    build("--precision", "int8", module=module)
+    (entry,) = json.loads((copied_bundle / "engines.json").read_text())["engines"]
+    assert entry["golden"]["top1_agreement"] == 1
+    assert entry["golden"]["cosine_similarity"] == pytest.approx(1)
+    assert module.cudart.blocks == {}
+
+
 @pytest.mark.parametrize("version", WITH_CALIBRATORS)
 def test_a_fake_tensorrt_reads_the_cache_with_its_own_header(
     build: Build, copied_bundle: Path, version: str
@@ -207,11 +223,11 @@ def test_the_parsers_own_words_of_a_fake_tensorrt_are_passed_on(
         build_engine.build_with_module(module, str(tmp_path), build_engine.arguments([]))
 
 
-def test_a_fake_tensorrt_that_builds_nothing_is_an_error(
+def test_a_fake_tensorrt_that_asks_for_data_did_not_read_the_cache(
     build: Build, build_engine: ModuleType, copied_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build_engine, "localised_cache", lambda folder, version: "TRT-1-X\n")
-    with pytest.raises(build_engine.BuildError, match="could not build the engine"):
+    with pytest.raises(build_engine.BuildError, match=r"did not read calibration\.cache"):
         build("--calibration", "cache", module=fake_tensorrt("10.3.0.30"))
     assert not (copied_bundle / "model.engine").exists()
 
@@ -231,7 +247,7 @@ def test_a_fake_trtexec_that_is_asked_for_goes_before_the_module(
 ) -> None:
     trtexec = write_fake_trtexec(tmp_path, 100300, layers=LAYERS_BEFORE_11)
     build("--trtexec", str(trtexec), module=fake_tensorrt("10.3.0.30"))
-    assert len(calls(tmp_path)) == 1
+    assert len(builds(tmp_path)) == 2  # INT8, and FP16 beside it
 
 
 def test_without_module_and_without_even_a_fake_trtexec_the_package_is_named(
@@ -264,3 +280,53 @@ def test_the_version_of_a_fake_trtexec_is_read_from_its_banner(
     build_engine: ModuleType, tmp_path: Path, number: int, version: tuple[int, int, int]
 ) -> None:
     assert build_engine.trtexec_version(str(write_fake_trtexec(tmp_path, number))) == version
+
+
+@pytest.mark.parametrize("number", TRTEXEC_NUMBERS)
+def test_the_golden_samples_run_on_a_fake_trtexec_of_each_version_for_int8_and_fp16(
+    build: Build, copied_bundle: Path, tmp_path: Path, number: int
+) -> None:
+    build("--trtexec", str(write_fake_trtexec(tmp_path, number, layers=layers_of(number))))
+    record = json.loads((copied_bundle / "engines.json").read_text())
+    precisions = ["int8"] if number >= 110000 else ["int8", "fp16"]  # 11 cannot be asked for FP16
+    assert [entry["precision"] for entry in record["engines"]] == precisions
+    for entry in record["engines"]:
+        assert entry["golden"]["batches"] == 4
+        assert entry["golden"]["cosine_similarity"] == pytest.approx(1)
+        assert entry["golden"]["top1_agreement"] == 1
+        assert (copied_bundle / entry["file"]).exists()
+
+
+def test_no_engine_is_kept_when_a_fake_trtexec_answers_the_golden_samples_wrongly(
+    build: Build, build_engine: ModuleType, copied_bundle: Path, tmp_path: Path
+) -> None:
+    trtexec = write_fake_trtexec(tmp_path, 100300, layers=LAYERS_BEFORE_11, scrambled=True)
+    with pytest.raises(build_engine.BuildError, match="cosine similarity of"):
+        build("--trtexec", str(trtexec))
+    assert not list(copied_bundle.glob("model*.engine*"))
+
+
+@pytest.mark.parametrize("number", [8201, 101602])
+def test_the_accelerator_is_refused_where_the_board_of_a_fake_trtexec_has_none(
+    build: Build, build_engine: ModuleType, tmp_path: Path, number: int
+) -> None:
+    trtexec = write_fake_trtexec(tmp_path, number, layers=LAYERS_BEFORE_11)
+    with pytest.raises(build_engine.BuildError, match="Orin Nano has no deep learning accelerator"):
+        build("--trtexec", str(trtexec), "--dla", "0")
+    assert calls(tmp_path) == []
+
+
+def test_a_fake_tensorrt_reuses_its_timings(build: Build, copied_bundle: Path) -> None:
+    build("--precision", "int8", module=fake_tensorrt("10.3.0.30"))
+    build("--precision", "int8", module=fake_tensorrt("10.3.0.30"))
+    assert (copied_bundle / "timing.cache").read_bytes() == b"+timings+timings"
+
+
+def test_type_stubs_in_the_place_of_a_fake_tensorrt_are_no_builder(
+    build_engine: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
+    trtexec = write_fake_trtexec(tmp_path, 100300)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = build_engine.find_builder(build_engine.arguments([]))
+    assert found == (None, str(trtexec))

@@ -14,14 +14,20 @@ SCRIPTS = ("build_engine.py", "benchmark.py")
 OLDEST = (3, 6) if sys.version_info < (3, 13) else (3, 7)  # 3.13 no longer parses as 3.6
 STANDARD_LIBRARY_OF_3_6 = {
     "argparse",
+    "array",
+    "ctypes",
+    "glob",
     "hashlib",
     "json",
+    "math",
     "os",
     "re",
     "shutil",
     "subprocess",
     "sys",
     "tempfile",
+    "threading",
+    "time",
 }
 ARGUMENTS_SINCE_3_7 = {"capture_output", "text", "dirs_exist_ok", "missing_ok"}
 
@@ -92,3 +98,16 @@ def test_both_scripts_run_under_python_3_6_with_a_fake_trtexec(
         assert (result.returncode, result.stderr) == (0, "")
     measured = json.loads((copied_bundle / "benchmark.json").read_text())
     assert measured["gpu_compute_time_median_ms"] == 2
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_vermin_finds_nothing_newer_than_python_3_6_in_a_script(
+    copied_bundle: Path, name: str
+) -> None:
+    pytest.importorskip("vermin")
+    vermin = str(Path(sys.executable).with_name("vermin"))
+    command = [vermin, "--target=3.6-", "--violations", "--no-tips"]
+    result = subprocess.run(
+        [*command, str(copied_bundle / name)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout

@@ -14,7 +14,7 @@ def test_a_bundle_is_not_run_where_there_is_no_gpu(
     monkeypatch.setattr(tensorrt_runner, "_GPU_NODES", (tmp_path / "nvidiactl",))
     with pytest.raises(NotRunError) as caught:
         TensorRTBundleRunner().open(bundle)
-    assert str(caught.value) == "TensorRT: not run, no GPU here"
+    assert str(caught.value) == "TensorRT: not run, engine not built here: no GPU"
 
 
 def test_a_bundle_is_not_run_where_there_is_a_gpu_either(
@@ -23,7 +23,9 @@ def test_a_bundle_is_not_run_where_there_is_a_gpu_either(
     node = tmp_path / "nvidiactl"
     node.touch()
     monkeypatch.setattr(tensorrt_runner, "_GPU_NODES", (tmp_path / "nvgpu", node))
-    with pytest.raises(NotRunError, match=r"not run, the engine is built on the Jetson"):
+    with pytest.raises(
+        NotRunError, match=r"not run, engine not built here; build_engine.py builds it"
+    ):
         TensorRTBundleRunner().open(bundle)
 
 

@@ -23,6 +23,10 @@ FILES = {
     "benchmark.py",
     "build_engine.py",
     "calibration.cache",
+    "calibration.json",
+    "golden_fp16_output_0.bin",
+    "golden_input_0.bin",
+    "golden_int8_output_0.bin",
     "model_fp32.onnx",
     "model_qdq.onnx",
 }
@@ -267,3 +271,25 @@ def test_without_calibration_data_there_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match="the calibration set is empty"):
         torchedge.export.export(source, torchedge.export.target("jetson"), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["torch"]
+
+
+@pytest.mark.parametrize(
+    ("target", "made_for"),
+    [
+        ("jetson-orin-nano", "JetPack 6.2 (TensorRT 10.3.0)"),
+        ("jetson-nano", "JetPack 4.6 (TensorRT 8.2.1)"),
+        ("desktop-gpu", "TensorRT 10.13.0"),
+    ],
+)
+def test_the_readme_of_a_bundle_names_its_own_software_and_every_file_that_lies_in_it(
+    exported: Path, tmp_path: Path, target: str, made_for: str
+) -> None:
+    step = torchedge.export.target(target).steps[-1]
+    made = step.export(load_artifact(exported / "onnx"), tmp_path)
+    text = made.file("README.md").read_text()
+    assert f"Made for {made_for}; the models, of opset 13, are read by TensorRT 8.0.0" in text
+    named = {word for word in text.split("`") if word.endswith((".py", ".onnx", ".cache", ".bin"))}
+    for name in named:
+        assert list(made.path.glob(name)), name
+    models = {path.name for path in made.path.iterdir() if path.suffix in {".onnx", ".cache"}}
+    assert models == {name for name in named if name.endswith((".onnx", ".cache"))}

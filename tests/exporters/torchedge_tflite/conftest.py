@@ -45,6 +45,12 @@ def litert():
 
 
 @pytest.fixture(scope="session")
+def micro_runtime():
+    """The package that runs what microcontrollers run; it exists for Linux on x86-64 only."""
+    return pytest.importorskip("tflite_micro")
+
+
+@pytest.fixture(scope="session")
 def onnx_artifact(tmp_path_factory) -> Callable[[str], Artifact]:
     """Makes the ONNX artefact of a network of this folder by its name."""
 

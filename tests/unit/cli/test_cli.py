@@ -71,7 +71,7 @@ def test_a_failure_is_one_line_and_exit_code_1(save_model, tmp_path, capsys, mon
     source, out = save_model("jetson").path, tmp_path / "out"
     assert main(["export", str(source), "--target", "jetson", "--out", str(out)]) == 0
     assert main(["benchmark", str(out / "tensorrt-bundle")]) == 1
-    assert errors_of(capsys) == ["error: TensorRT: not run, no GPU here"]
+    assert errors_of(capsys) == ["error: TensorRT: not run, engine not built here: no GPU"]
 
 
 def test_debug_shows_where_a_failure_happened():

@@ -33,7 +33,7 @@ def test_a_report_names_every_stage_and_what_was_not_run(exported, monkeypatch):
         "TensorRT",
     ]
     assert report.stages[-1].accuracy is None
-    assert "TensorRT: not run, no GPU here" in report.to_markdown()
+    assert "TensorRT: not run, engine not built here: no GPU" in report.to_markdown()
     assert report.census.evidence == "TensorRT's rules: eligible, not run"
     assert "not on Jetson Orin Nano" in report.to_markdown()
 

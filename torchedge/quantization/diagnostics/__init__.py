@@ -8,12 +8,12 @@ from torchedge.quantization.diagnostics.mixed_precision import (
     BitCosts,
     choose_bits,
     costs,
-    with_bits,
 )
 from torchedge.quantization.diagnostics.render import markdown
 from torchedge.quantization.diagnostics.requantize import Requantized, dequantized, requantize
 from torchedge.quantization.diagnostics.sensitivity import LayerSensitivity, sensitivity
 from torchedge.quantization.diagnostics.sqnr import Power, sqnr
+from torchedge.quantization.widths import with_bits
 
 __all__ = [
     "Analysis",

@@ -1,26 +1,22 @@
 """Which layer gets how many bits: the assignment with the least error that a budget allows."""
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 import numpy as np
-from torch import fx, nn
 
-from torchedge.errors import BudgetError, SchemeError, UnknownNameError, UsageError
+from torchedge.errors import BudgetError, UnknownNameError, UsageError
 from torchedge.quantization.diagnostics.sensitivity import LayerSensitivity
-from torchedge.quantization.diagnostics.walk import quantized_module
-from torchedge.quantization.diagnostics.widths import set_weight_bits
-from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
-from torchedge.quantization.operations import kind_of
+from torchedge.quantization.widths import FLOAT_BITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BitBudget", "BitCosts", "choose_bits", "costs", "with_bits"]
+__all__ = ["BitBudget", "BitCosts", "choose_bits", "costs"]
 
+_LIMITED = ("weight_bytes", "bit_operations", "float_macs", "error")
 _LARGEST_COEFFICIENT = 1e7  # the solver's absolute tolerance of 1e-6 is 1e-13 of it
 _SLACK = 1 + 1e-9  # the solver may refuse what meets a limit exactly; what exceeds it is found out
 
@@ -33,11 +29,13 @@ class BitCosts:
     Args:
         weight_bytes: ``Σ weights · bits / 8``, without biases and scales.
         bit_operations: ``Σ macs · weight bits · input bits`` of one sample (Baskin et al. 2021).
+        float_macs: Multiply-accumulates of one sample in layers left in float.
         error: ``Σ error`` of the layers, as if their noises added up.
     """
 
     weight_bytes: float
     bit_operations: int
+    float_macs: int
     error: float
 
 
@@ -49,8 +47,9 @@ class BitBudget:
     Args:
         weight_bytes: Of all weights.
         bit_operations: Of one sample.
+        float_macs: Of one sample; 5 % of all MACs leave 95 % on integers.
         error: Sum of the layers' errors. With it the weights are made as small as it allows;
-            without it the error is made as small as the other two allow.
+            without it the error is made as small as the others allow.
 
     Raises:
         UsageError: Nothing is limited, so that nothing is to be chosen.
@@ -58,11 +57,18 @@ class BitBudget:
 
     weight_bytes: float | None = None
     bit_operations: float | None = None
+    float_macs: float | None = None
     error: float | None = None
 
     def __post_init__(self) -> None:
-        if self.weight_bytes is None and self.bit_operations is None and self.error is None:
-            raise UsageError("the budget is empty; set weight_bytes, bit_operations or error.")
+        if not self.limits:
+            raise UsageError(f"the budget is empty; set one or more of {', '.join(_LIMITED)}.")
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What is limited, by name."""
+        found = {name: getattr(self, name) for name in _LIMITED}
+        return {name: float(limit) for name, limit in found.items() if limit is not None}
 
 
 def costs(sensitivities: Sequence[LayerSensitivity], bits: Mapping[str, int]) -> BitCosts:
@@ -82,6 +88,7 @@ def costs(sensitivities: Sequence[LayerSensitivity], bits: Mapping[str, int]) ->
     return BitCosts(
         weight_bytes=sum(row.weights * row.bits for row in chosen) / 8,
         bit_operations=sum(_bit_operations(row) for row in chosen),
+        float_macs=sum(row.macs for row in chosen if row.bits == FLOAT_BITS),
         error=math.fsum(row.error for row in chosen),
     )
 
@@ -95,7 +102,8 @@ def choose_bits(sensitivities: Sequence[LayerSensitivity], budget: BitBudget) ->
 
     A multiple-choice knapsack, solved as an integer program: ``x = 1`` for one width of each layer,
     the least ``Σ error·x`` with ``Σ weights·bits·x / 8 ≤ weight_bytes`` and
-    ``Σ macs·bits·input_bits·x ≤ bit_operations``. With a limit on the error, the least bytes.
+    ``Σ macs·bits·input_bits·x ≤ bit_operations``, and ``Σ macs·x ≤ float_macs`` over the layers in
+    float. With a limit on the error, the least bytes.
     Noise powers add up where the layers' errors are independent (Zhou et al. 2018, section 3). No
     assignment is better by more than 1e-13 of the largest figure.
 
@@ -127,19 +135,13 @@ def choose_bits(sensitivities: Sequence[LayerSensitivity], budget: BitBudget) ->
             f"{len(rows)} sensitivities were given, and all errors must be finite; measure with "
             "samples that give the network a signal."
         )
-    limits = _limits(rows, budget)
+    limits = budget.limits
     _require_reachable(rows, limits)
     objective = _column(rows, "error" if budget.error is None else "weight_bytes")
     return _solved(rows, objective, limits)
 
 
 _Limits = dict[str, float]
-
-
-def _limits(rows: list[LayerSensitivity], budget: BitBudget) -> _Limits:
-    names = ("weight_bytes", "bit_operations", "error")
-    found = {name: getattr(budget, name) for name in names}
-    return {name: float(limit) for name, limit in found.items() if limit is not None}
 
 
 def _column(rows: list[LayerSensitivity], name: str) -> "NDArray[np.float64]":
@@ -223,70 +225,3 @@ def _jointly_impossible(rows: list[LayerSensitivity], limits: _Limits) -> str:
         f"no assignment meets {wanted} together, though each can be met alone "
         f"({len(_members(rows))} layers, {len(rows)} choices). Allow more of one of them."
     )
-
-
-def with_bits(model: nn.Module, bits: Mapping[str, int]) -> nn.Module:
-    """A copy of a prepared model whose named layers have weights of another width.
-
-    At 32 bits a layer stays in float, and so does an activation that only float layers read. A
-    weight scale that was chosen or learned for another width gives way to the min-max of each
-    channel.
-
-    Args:
-        model: A model from ``prepare_qat``.
-        bits: Width by path of the layer; layers that are not named stay as they are.
-
-    Raises:
-        SchemeError: The model does not come from ``prepare_qat``, or no integers have that width.
-        UnknownNameError: The model has no quantised layer of that name.
-
-    Example:
-        >>> import torch
-        >>> from torchedge.quantization import QuantScheme, prepare_qat
-        >>> net = prepare_qat(nn.Sequential(nn.Linear(3, 2)), QuantScheme(), (torch.zeros(1, 3),))
-        >>> with_bits(net, {"0": 4}).get_submodule("0").spec.bits
-        4
-    """
-    if not isinstance(model, fx.GraphModule):
-        raise SchemeError(
-            "with_bits() changes models made by prepare_qat; prepare the model first."
-        )
-    copied = copy.deepcopy(model)
-    layers = {n: m for n, m in copied.named_modules() if isinstance(m, QuantizedLayer)}
-    for name, width in bits.items():
-        if name not in layers:
-            raise UnknownNameError(
-                f"the model has no quantised layer '{name}'; it has {', '.join(layers)}."
-            )
-        set_weight_bits(layers[name], width, name)
-    _switch_inputs(copied, set(bits))
-    return copied
-
-
-def _switch_inputs(model: fx.GraphModule, changed: set[str]) -> None:
-    """Turn on quantisers of changed layers where any reader computes on integers, else off."""
-    places: dict[str, list[fx.Node]] = {}
-    for node in model.graph.nodes:
-        if isinstance(quantized_module(node, model), FakeQuantize):
-            places.setdefault(str(node.target), []).append(node)
-    for name, nodes in places.items():
-        readers = [reader for node in nodes for reader in _readers(node, model)]
-        if changed & {str(reader.target) for reader in readers}:
-            quantizer = model.get_submodule(name)
-            assert isinstance(quantizer, FakeQuantize)
-            quantizer.kept_in_float = all(_is_float_layer(reader, model) for reader in readers)
-            quantizer.enabled = not quantizer.kept_in_float
-
-
-def _readers(node: fx.Node, model: fx.GraphModule) -> list[fx.Node]:
-    """What reads a tensor, through operations that hand values on."""
-    found = []
-    for user in node.users:
-        passes = kind_of(user, model) == "same_values"
-        found += _readers(user, model) if passes else [user]
-    return found
-
-
-def _is_float_layer(node: fx.Node, model: fx.GraphModule) -> bool:
-    module = quantized_module(node, model)
-    return isinstance(module, QuantizedLayer) and not module.enabled

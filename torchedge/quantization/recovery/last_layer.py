@@ -58,7 +58,8 @@ def refit_last_layer(
     is used for, features fill few of their dimensions and the noise fills all: the weight that
     minimises ``E‖y_float - W x_quantised - b‖² + λ‖W - W_now‖²`` takes less of what is only noise.
     It is found in closed form, from sums that take the same memory for any number of samples, and
-    rounded to its grid for the output. Weights that are 0 stay 0.
+    rounded to its grid for the output, unless the layer was left in float. Weights that are 0 stay
+    0.
 
     Answers come nearer where they are decided, the largest outputs, and can get further away for
     outputs that are never large: look at the agreement and not at the error of all outputs. Take
@@ -152,13 +153,20 @@ def _solve(layer: QuantizedLayer, moments: _Moments, ridge: float) -> None:
     ridged = covariance + ridge * unit * torch.eye(len(covariance), dtype=torch.float64)
     change = torch.linalg.solve(ridged, (cross - now @ covariance).T).T
     solved = (now + change * (now != 0)).to(linear.weight.dtype)
-    layer.weight_scale = None  # the one in use belongs to the weights of before
     linear.weight.copy_(solved)
-    target = Reconstruction(
-        moments=ridged[None].to(solved.dtype),
-        cross=torch.zeros_like(solved)[None],
-        rest=solved.new_zeros(1, len(solved)),
-    )
-    round_layer(layer, target, name="the last layer")
+    if not layer.kept_in_float:
+        _round(layer, ridged.to(solved.dtype))
     mean_x, mean_y = moments.x / moments.count, moments.y / moments.count
     linear.bias.copy_(mean_y - linear.weight.double() @ mean_x)
+
+
+def _round(layer: QuantizedLayer, second_moments: Tensor) -> None:
+    """Put, in place, the weights on a grid of their own, for the least error of the output."""
+    weight = layer.layer.weight
+    layer.weight_scale = None  # the one in use belongs to the weights of before
+    target = Reconstruction(
+        moments=second_moments[None],
+        cross=torch.zeros_like(weight)[None],
+        rest=weight.new_zeros(1, len(weight)),
+    )
+    round_layer(layer, target, name="the last layer")

@@ -1,6 +1,6 @@
 """Post-training quantisation in one call."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, final
 
@@ -18,6 +18,7 @@ from torchedge.quantization.recovery.reconstruction import reconstruction
 from torchedge.quantization.recovery.rounding import round_step
 from torchedge.quantization.recovery.weight_ranges import choose_scale
 from torchedge.quantization.transform import prepare_qat
+from torchedge.quantization.widths import FLOAT_BITS, with_bits
 from torchedge.scheme import QuantScheme
 
 __all__ = ["Effort", "Recovery", "quantize"]
@@ -65,6 +66,7 @@ def quantize(
     batches: Iterable[Tensor],
     *,
     effort: Effort | Recovery = "balanced",
+    float_layers: Collection[str] = (),
     seed: int = 0,
 ) -> nn.Module:
     """The quantised form of a trained float network, without training.
@@ -81,12 +83,16 @@ def quantize(
             and their activations are held in memory.
         effort: ``fast`` only corrects biases, ``balanced`` does everything but the long search for
             roundings, ``best`` that too; or a :class:`Recovery` of one's own.
+        float_layers: Paths of layers whose weights stay in float, with the activations that only
+            they read and write; :func:`~torchedge.quantization.diagnostics.choose_bits` finds those
+            that lose the most.
         seed: Of the choice of positions in images; the same seed gives the same model.
 
     Raises:
         CalibrationError: There is no batch, or it does not fit the model.
         TraceError: torch.fx cannot follow the model.
         SchemeError: The scheme's weights have zero points, or the model is quantised already.
+        UnknownNameError: There is no layer of that name to leave in float.
 
     Example:
         >>> x = torch.rand(64, 8, generator=torch.Generator().manual_seed(0))
@@ -102,7 +108,8 @@ def quantize(
     if recovery.equalize:
         model = equalize(model, example, batches=kept, scheme=scheme, relu6=recovery.relu6)
     merged = merge_batchnorms(prepare_qat(model, scheme, example))
-    prepared = _calibrated_in_float(merged, kept)
+    widths = dict.fromkeys(float_layers, FLOAT_BITS)
+    prepared = _calibrated_in_float(with_bits(merged, widths), kept)
     _recover(prepared.eval(), kept, recovery, seed)
     return prepared.train(model.training)
 
@@ -117,7 +124,7 @@ def _calibrated_in_float(model: nn.Module, batches: tuple[Tensor, ...]) -> nn.Mo
 
 def _set_layers_enabled(model: nn.Module, *, enabled: bool) -> None:
     for module in model.modules():
-        if isinstance(module, QuantizedLayer):
+        if isinstance(module, QuantizedLayer) and not module.kept_in_float:
             module.enabled = enabled
 
 
@@ -125,7 +132,7 @@ def _set_layers_enabled(model: nn.Module, *, enabled: bool) -> None:
 def _recover(model: nn.Module, batches: tuple[Tensor, ...], recovery: Recovery, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for step in layer_steps(model, in_float(model), batches):
-        if recovery.weight_scales or recovery.rounding:
+        if step.layer.enabled and (recovery.weight_scales or recovery.rounding):
             target = reconstruction(step, generator)
             if recovery.weight_scales:
                 step.layer.weight_scale = choose_scale(step.layer, target)

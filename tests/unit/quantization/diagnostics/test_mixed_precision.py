@@ -6,7 +6,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from torchedge.errors import BudgetError, SchemeError, UnknownNameError, UsageError
+from torchedge.errors import BudgetError, UnknownNameError, UsageError
 from torchedge.quantization.diagnostics import (
     BitBudget,
     LayerSensitivity,
@@ -16,7 +16,6 @@ from torchedge.quantization.diagnostics import (
     sqnr,
     with_bits,
 )
-from torchedge.quantization.learned import learn_step_sizes
 
 WIDTHS = (2, 4, 8, 32)
 
@@ -55,7 +54,7 @@ def every_assignment(rows):
 
 def best(rows, budget):
     """Brute force: the least error, or the fewest bytes, of what fits; ``None`` if nothing does."""
-    names = ("weight_bytes", "bit_operations", "error")
+    names = ("weight_bytes", "bit_operations", "float_macs", "error")
     limits = {name: getattr(budget, name) for name in names if getattr(budget, name) is not None}
     found = [costs(rows, assignment) for assignment in every_assignment(rows)]
     fitting = [c for c in found if all(getattr(c, name) <= limits[name] for name in limits)]
@@ -70,7 +69,7 @@ def check(rows, budget):
             choose_bits(rows, budget)
         return
     found = costs(rows, choose_bits(rows, budget))
-    for name in ("weight_bytes", "bit_operations", "error"):
+    for name in ("weight_bytes", "bit_operations", "float_macs", "error"):
         limit = getattr(budget, name)
         assert limit is None or getattr(found, name) <= limit
     largest = max(abs(getattr(costs([r], {r.layer: r.bits}), goal)) for r in rows)
@@ -87,6 +86,12 @@ def test_under_a_limit_on_bytes_it_finds_what_trying_everything_finds(rows, shar
 def test_under_a_limit_on_bit_operations_it_finds_what_trying_everything_finds(rows, share):
     most = sum(r.macs for r in rows) * 32 * 32
     check(rows, BitBudget(bit_operations=share * most))
+
+
+@given(networks(), st.floats(0, 1))
+def test_under_a_limit_on_what_is_left_in_float_it_finds_what_trying_everything_finds(rows, share):
+    most = sum(r.macs for r in rows)
+    check(rows, BitBudget(float_macs=share * most))
 
 
 @given(networks(), st.floats(-8, 2))
@@ -171,50 +176,13 @@ def test_what_cannot_be_chosen_from_is_refused():
         costs([row("a", 8, 0.0)], {"a": 4})
 
 
-def test_costs_are_bytes_bit_operations_and_a_sum_of_errors():
+def test_costs_are_bytes_operations_what_is_left_in_float_and_a_sum_of_errors():
     rows = [row("a", 4, 0.25, weights=10, macs=100), row("b", 32, 0.5, weights=1, macs=7)]
     found = costs(rows, {"a": 4, "b": 32})
     assert found.weight_bytes == 10 * 4 / 8 + 4
     assert found.bit_operations == 100 * 4 * 8 + 7 * 32 * 32
+    assert found.float_macs == 7
     assert found.error == 0.75
-
-
-def test_a_layer_gets_its_bits_on_a_copy(model, images):
-    changed = with_bits(model, {"project": 3})
-    assert changed.project.spec.bits == 3
-    assert model.project.spec.bits == 8
-    weight = changed.project.on_grid(changed.project.folded()[0])
-    assert all(len(channel.unique()) <= 7 for channel in weight)  # narrow: -3…3
-    assert changed.depthwise.spec.bits == 8
-
-
-def test_scales_of_another_width_are_dropped_and_of_the_same_kept(model, images):
-    learned = learn_step_sizes(model)
-    changed = with_bits(learned, {"project": 4, "depthwise": 8})
-    assert changed.project.weight_scale is None
-    assert torch.equal(changed.depthwise.weight_scale, learned.depthwise.weight_scale)
-    changed.load_state_dict(changed.state_dict())
-
-
-def test_in_float_a_layer_takes_its_private_input_along(model, images):
-    changed = with_bits(model, {"classifier": 32, "depthwise": 32})
-    assert not changed.classifier.enabled
-    assert not changed.quantizers.pool.enabled
-    assert changed.quantizers.stem_2.enabled  # the addition reads it too
-    back = with_bits(changed, {"classifier": 8, "depthwise": 8})
-    assert back.classifier.enabled
-    assert back.quantizers.pool.enabled
-    with torch.no_grad():
-        assert torch.equal(back.eval()(images), model.eval()(images))
-
-
-def test_layers_that_are_not_there_are_named(model):
-    with pytest.raises(UnknownNameError, match=r"no quantised layer 'stem'; it has stem\.0"):
-        with_bits(model, {"stem": 4})
-    with pytest.raises(SchemeError, match="2 to 8"):
-        with_bits(model, {"project": 16})
-    with pytest.raises(SchemeError, match="prepare_qat"):
-        with_bits(torch.nn.Linear(1, 1), {})
 
 
 def test_the_chosen_bits_beat_any_other_way_to_spend_them_on_the_network(model, images):

@@ -118,3 +118,15 @@ def test_too_few_samples_and_a_ridge_of_nothing_are_refused():
         refit_last_layer(model, net, [images(1)])
     with pytest.raises(SchemeError, match="ridge is 0"):
         refit_last_layer(model, net, [images(8)], ridge=0.0)
+
+
+def test_a_last_layer_left_in_float_is_solved_and_not_rounded():
+    net = network()
+    model = quantize(net, FLOAT_LOGITS, [images(256)], effort="fast", float_layers=["3"])
+    refitted = refit_last_layer(model, net, [images(1024, seed=2)]).get_submodule("3")
+    steps = refitted.layer.weight / refitted.params(refitted.layer.weight)[0].view(-1, 1)
+    assert (steps - steps.round()).abs().max() > 0.1
+    unseen = images(512, seed=3)
+    assert error(refit_last_layer(model, net, [images(1024, seed=2)]), net, unseen) < error(
+        model, net, unseen
+    )

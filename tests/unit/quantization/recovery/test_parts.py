@@ -2,8 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from torchedge.errors import CalibrationError, SchemeError
-from torchedge.quantization import QuantizedLayer, calibrate, minmax, prepare_qat
+from torchedge.errors import CalibrationError, SchemeError, UnknownNameError
+from torchedge.quantization import (
+    QuantizedLayer,
+    calibrate,
+    merge_batchnorms,
+    minmax,
+    prepare_qat,
+)
 from torchedge.quantization.recovery import (
     Recovery,
     choose_weight_scales,
@@ -173,3 +179,35 @@ def test_one_call_takes_ranges_from_the_float_network_and_not_from_its_uncorrect
     margin = 0.05 * float(exact.max() - exact.min())
     assert output.low <= exact.min() + margin
     assert output.high >= exact.max() - margin
+
+
+def test_a_layer_left_in_float_keeps_its_weights_and_reads_what_was_not_rounded(net, images):
+    names = ["stem.0", "depthwise"]
+    recovery = Recovery(equalize=False)
+    model = quantize(net, LOW_BITS, [images], effort=recovery, float_layers=names)
+    exact = merge_batchnorms(prepare_qat(net, LOW_BITS, (images[:1],)))
+    for name in names:
+        assert torch.equal(
+            model.get_submodule(name).layer.weight, exact.get_submodule(name).layer.weight
+        )
+    assert not torch.equal(model.project.layer.weight, exact.project.layer.weight)
+    found = outputs_of_layers(model, images)
+    expected = outputs_of_layers(float_twin(exact), images)
+    assert torch.equal(found["stem.0"], expected["stem.0"])
+    assert not torch.equal(found["project"], expected["project"])
+
+
+def test_behind_layers_on_integers_a_layer_in_float_still_has_the_float_networks_mean(net, images):
+    recovery = Recovery(equalize=False)
+    model = quantize(net, LOW_BITS, [images], effort=recovery, float_layers=["project"])
+    exact = outputs_of_layers(float_twin(prepare_qat(net, LOW_BITS, (images[:1],))), images)
+    found = outputs_of_layers(model, images)["project"]
+    assert not torch.equal(found, exact["project"])  # its input is rounded
+    torch.testing.assert_close(
+        found.mean((0, 2, 3)), exact["project"].mean((0, 2, 3)), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_layer_to_leave_in_float_that_is_not_there_is_named(net, images):
+    with pytest.raises(UnknownNameError, match=r"no quantised layer 'stem'; it has stem\.0"):
+        quantize(net, LOW_BITS, [images], float_layers=["stem"])

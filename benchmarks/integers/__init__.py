@@ -1,0 +1,1 @@
+"""Networks on their way to TFLite's integers."""

@@ -1,0 +1,1 @@
+"""Texts of the folders that are written."""

@@ -1,0 +1,124 @@
+"""``torchedge calibration``: write, read, compare and convert calibration caches."""
+
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+
+__all__ = ["calibration_app"]
+
+calibration_app = cyclopts.App(
+    name="calibration", help="Write, read, compare and convert TensorRT's calibration caches."
+)
+
+
+@calibration_app.command
+def show(
+    cache: Path,
+    /,
+    *,
+    as_json: Annotated[bool, cyclopts.Parameter(name=["--json"], negative=())] = False,
+) -> None:
+    """List the tensors of a cache with their scales and ranges.
+
+    Args:
+        cache: A calibration.cache, of this package or written by TensorRT.
+        as_json: Print JSON instead of text.
+    """
+    import json
+
+    from torchedge_tensorrt.calibration_cache import LEVELS, read_cache
+
+    header, scales = read_cache(cache)
+    if as_json:
+        print(json.dumps({"header": header, "scales": scales}, indent=2))  # noqa: T201
+        return
+    print(f"{header}, {len(scales)} tensors")  # noqa: T201
+    for name, scale in scales.items():
+        print(f"{scale:<12.6g} ±{LEVELS * scale:<12.6g} {name}")  # noqa: T201
+
+
+@calibration_app.command
+def diff(first: Path, second: Path, /, *, at_least: float = 0.0) -> None:
+    """Compare two caches tensor by tensor; ends with 1 where they differ.
+
+    Args:
+        first: A calibration cache.
+        second: Another one.
+        at_least: Relative difference of a scale that counts, for example 0.01.
+    """
+    from torchedge.errors import VerificationError
+    from torchedge_tensorrt.calibration_cache import cache_differences, read_cache
+
+    (first_header, one), (second_header, other) = read_cache(first), read_cache(second)
+    lines = cache_differences(one, other, at_least=at_least)
+    print(f"headers: {first_header}, {second_header}")  # noqa: T201
+    for line in lines:
+        print(line)  # noqa: T201
+    if lines:
+        raise VerificationError(f"'{first}' and '{second}' differ in {len(lines)} tensors.")
+    print(f"the same scales for {len(one)} tensors")  # noqa: T201
+
+
+@calibration_app.command
+def convert(cache: Path, out: Path, /, *, tensorrt: str) -> None:
+    """Write a cache again with the header of another TensorRT.
+
+    Args:
+        cache: A calibration cache.
+        out: New file.
+        tensorrt: Version, for example 10.3.0.
+    """
+    from torchedge.errors import OutputExistsError
+    from torchedge_tensorrt.calibration_cache import format_cache, parsed_version, read_cache
+
+    version = parsed_version(tensorrt)
+    header, scales = read_cache(cache)
+    if out.exists():
+        raise OutputExistsError(f"'{out}' exists; choose another name.")
+    partial = out.with_name(f"{out.name}.partial")
+    partial.write_text(format_cache(scales, version, algorithm=header.rpartition("-")[2]))
+    partial.rename(out)
+    print(f"wrote {out}: {header} is now TensorRT {tensorrt}, {len(scales)} tensors")  # noqa: T201
+
+
+@calibration_app.command
+def create(  # noqa: PLR0913 - options of a command line
+    model: Path,
+    data: Path,
+    out: Path,
+    /,
+    *,
+    target: str = "jetson",
+    jetpack: str | None = None,
+    batch_size: int | None = None,
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> None:
+    """Calibrate a float ONNX file on a folder of arrays or pictures, one batch in memory at a time.
+
+    Args:
+        model: Float ONNX file with one input.
+        data: Folder of .npy arrays, each one sample, or of pictures, which are scaled to the
+            input's size and divided by 255.
+        out: New folder for calibration.cache and calibration.json.
+        target: The board.
+        jetpack: JetPack on the board; default the target's own.
+        batch_size: Samples at once, where the model leaves it open; default 1.
+        mean: Subtracted from pictures, for each channel.
+        std: Then divides them.
+    """
+    from torchedge.export.pipeline import staged_folder
+    from torchedge_tensorrt.calibration_record import write_calibration
+    from torchedge_tensorrt.commands import platform_of
+    from torchedge_tensorrt.host_calibration import calibrate_onnx
+    from torchedge_tensorrt.sample_folder import folder_batches
+
+    platform = platform_of(target, jetpack)
+    batches = folder_batches(data, model, batch_size=batch_size, mean=mean, std=std)
+    with staged_folder(out) as folder:
+        found = calibrate_onnx(model, batches, progress=True)
+        write_calibration(found, folder, platform.tensorrt)
+    print(  # noqa: T201
+        f"wrote {out}: {len(found.scales)} tensors from {found.samples} samples"
+    )

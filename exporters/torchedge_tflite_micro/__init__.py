@@ -1,0 +1,1 @@
+"""TensorFlow Lite Micro: projects for microcontrollers, and the runtime that proves them."""

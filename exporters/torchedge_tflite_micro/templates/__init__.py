@@ -1,0 +1,1 @@
+"""Texts of the projects that are written."""

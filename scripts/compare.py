@@ -1,0 +1,12 @@
+"""Run ``torchedge compare`` from the repository."""
+
+import sys
+
+if __name__ == "__main__":
+    try:
+        from torchedge.cli import main
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"error: {error.name} is not installed; run scripts/demo once, then .venv/bin/python."
+        )
+    sys.exit(main(["compare", *sys.argv[1:]]))

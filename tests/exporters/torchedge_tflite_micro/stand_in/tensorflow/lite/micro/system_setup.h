@@ -1,0 +1,5 @@
+#pragma once
+
+namespace tflite {
+inline void InitializeTarget() {}
+}  // namespace tflite
