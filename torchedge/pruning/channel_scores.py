@@ -117,8 +117,9 @@ def _layer(model: nn.Module, part: Slice) -> nn.Module | None:
 
 
 def _by_channel(group: ChannelGroup, part: Slice, values: Tensor) -> Tensor:
-    return _sum_by_unit(group, part, values.movedim(part.axis, 0).flatten(1).sum(1)
-                        if values.ndim > 1 else values)
+    return _sum_by_unit(
+        group, part, values.movedim(part.axis, 0).flatten(1).sum(1) if values.ndim > 1 else values
+    )
 
 
 def _sum_by_unit(group: ChannelGroup, part: Slice, values: Tensor) -> Tensor:

@@ -32,7 +32,9 @@ class Costs:
     def __init__(self, found: Dependencies, model: nn.Module) -> None:
         self.groups = found.groups
         ends = np.cumsum([0, *(group.channels for group in found.groups)])
-        self._offsets: Mapping[ChannelGroup, int] = dict(zip(found.groups, map(int, ends), strict=False))
+        self._offsets: Mapping[ChannelGroup, int] = dict(
+            zip(found.groups, map(int, ends), strict=False)
+        )
         self.everything: Kept = np.ones(int(ends[-1]) + 1, dtype=bool)
         self._numbers = _numbers_of_labels(found, self._offsets, len(self.everything) - 1)
         self._units = found.tracker.units

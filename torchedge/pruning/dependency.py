@@ -181,9 +181,7 @@ class _Grouping:
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
-        self.roots = [
-            (axis, tracker.units.roots(axis.labels).tolist()) for axis in tracker.axes
-        ]
+        self.roots = [(axis, tracker.units.roots(axis.labels).tolist()) for axis in tracker.axes]
         self.group_of: dict[int, int] = {}
         self.units_of: dict[int, dict[int, int]] = {}
 
@@ -283,5 +281,3 @@ class _Grouping:
 
 def _layer(path: str) -> str:
     return Slice(path=path, axis=0, side="out", units=()).layer
-
-

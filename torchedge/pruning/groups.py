@@ -88,7 +88,9 @@ class ChannelGroup:
               fc.weight, axis 1, in, 2 of its 4 for each channel
         """
         state = "" if self.reason is None else f", cannot be pruned: {self.reason}"
-        return "\n".join([f"{self.name}: {self.channels} channels{state}", *map(_line, self.slices)])
+        return "\n".join(
+            [f"{self.name}: {self.channels} channels{state}", *map(_line, self.slices)]
+        )
 
 
 def _line(part: Slice) -> str:

@@ -168,9 +168,7 @@ def _shape(layer: nn.Module, size: tuple[int, ...]) -> LayerShape | None:
     )
 
 
-def _grid(
-    shape: LayerShape, multiple: int
-) -> tuple[list[int], list[int], list[list[LayerShape]]]:
+def _grid(shape: LayerShape, multiple: int) -> tuple[list[int], list[int], list[list[LayerShape]]]:
     """Widths that are measured: inputs, outputs, and the layer at each pair."""
     if shape.groups > 1:
         return _grouped_grid(shape, multiple)
@@ -193,8 +191,9 @@ def _grouped_grid(
 
 
 def _widths(channels: int, multiple: int) -> list[int]:
-    rounded = {min(channels, max(multiple, round(channels * s / multiple) * multiple))
-               for s in _MEASURED}
+    rounded = {
+        min(channels, max(multiple, round(channels * s / multiple) * multiple)) for s in _MEASURED
+    }
     return sorted(rounded | {channels})
 
 

@@ -124,7 +124,9 @@ def _concatenation(tracker: Tracker, call: Call) -> None:
 
 def _stacking(tracker: Tracker, call: Call) -> None:
     axis = call.argument("dim", 0) % call.result.ndim
-    operands = [moved(tracker.units, tracker.of(t), lambda x: x.unsqueeze(axis)) for t in call.args[0]]
+    operands = [
+        moved(tracker.units, tracker.of(t), lambda x: x.unsqueeze(axis)) for t in call.args[0]
+    ]
     tracker.put(call.result, concatenated(tracker.units, operands, axis))
 
 
@@ -210,13 +212,13 @@ def _gate(tracker: Tracker, call: Call) -> None:
 
 
 _RULES: Mapping[str, Rule] = {
-    **{name: _same for name in _SAME.split()},
-    **{name: _moving for name in _MOVING.split()},
-    **{name: _picking for name in _PICKING.split()},
-    **{name: _spatial for name in _SPATIAL.split()},
-    **{name: _reducing for name in _REDUCING.split()},
-    **{name: _entry_by_entry for name in _ENTRY_BY_ENTRY.split()},
-    **{name: _along_an_axis for name in _ALONG_AN_AXIS.split()},
+    **dict.fromkeys(_SAME.split(), _same),
+    **dict.fromkeys(_MOVING.split(), _moving),
+    **dict.fromkeys(_PICKING.split(), _picking),
+    **dict.fromkeys(_SPATIAL.split(), _spatial),
+    **dict.fromkeys(_REDUCING.split(), _reducing),
+    **dict.fromkeys(_ENTRY_BY_ENTRY.split(), _entry_by_entry),
+    **dict.fromkeys(_ALONG_AN_AXIS.split(), _along_an_axis),
     "as_strided_": _restriding,
     "slice": _slicing,
     "roll": _rolling,

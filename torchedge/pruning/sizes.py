@@ -104,9 +104,7 @@ def _unflattened_sizes(node: fx.Node, seen: NodeLabels, units: Units) -> Iterato
     for place, size in enumerate(sizes):
         labels = _along(seen.results[0], begin + place, units)
         if labels is not None and size != -1:
-            yield Counted(
-                node=node.name, place=f"part {place}", value=len(labels), labels=labels
-            )
+            yield Counted(node=node.name, place=f"part {place}", value=len(labels), labels=labels)
 
 
 def _sections(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
@@ -186,9 +184,7 @@ def _normalized_shape(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator
     for place in range(len(shape)):
         labels = _along(result, len(result.shape) - len(shape) + place, units)
         if labels is not None:
-            yield Counted(
-                node=node.name, place=f"size {place}", value=len(labels), labels=labels
-            )
+            yield Counted(node=node.name, place=f"size {place}", value=len(labels), labels=labels)
 
 
 def _groups(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
@@ -286,9 +282,9 @@ _SETTERS: Mapping[str, Callable[[fx.Node, str, int, int], None]] = {
     "groups": _set_groups,
 }
 _FINDERS: Mapping[str, _Finder] = {
-    **{name: _shape_sizes for name in ("view", "reshape", "expand")},
-    **{name: _sections for name in _SECTIONS},
-    **{name: _groups for name in _FUNCTIONAL_CONVOLUTIONS},
+    **dict.fromkeys(("view", "reshape", "expand"), _shape_sizes),
+    **dict.fromkeys(_SECTIONS, _sections),
+    **dict.fromkeys(_FUNCTIONAL_CONVOLUTIONS, _groups),
     "unflatten": _unflattened_sizes,
     operator.getitem.__name__: _slice_bounds,
     "narrow": _narrowed,

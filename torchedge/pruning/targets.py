@@ -17,7 +17,7 @@ from torchedge.pruning.latency import Latencies, LayerTimer
 from torchedge.pruning.ranking import Block, Limits, blocks_of, named_groups, prunable_groups
 from torchedge.pruning.transform import remove_channels
 
-__all__ = ["Choice", "choose_channels", "prune_by", "prune_to"]
+__all__ = ["Choice", "choose_channels", "choose_share", "prune_by", "prune_to"]
 
 Choice: TypeAlias = Mapping[ChannelGroup, Sequence[int]]
 _Cost: TypeAlias = Callable[[Kept], float]
@@ -51,6 +51,26 @@ def prune_by(
         >>> prune_by(net, (torch.zeros(1, 1, 8, 8),), 0.5)[0].out_channels
         8
     """
+    keep = choose_share(model, example_inputs, ratio, scores=scores, limits=limits)
+    return remove_channels(model, keep)
+
+
+def choose_share(
+    model: nn.Module,
+    example_inputs: tuple[Tensor, ...],
+    ratio: float | Mapping[str, float],
+    *,
+    scores: GroupScores = l2_norms,
+    limits: Limits = _DEFAULT_LIMITS,
+) -> Choice:
+    """The choice that :func:`prune_by` makes, for ``remove_channels``.
+
+    Raises:
+        PruningError: A ratio is outside [0, 1), or a group asked for by name cannot be pruned.
+        UnknownNameError: There is no group of that name.
+    """
+    for share in ratio.values() if isinstance(ratio, Mapping) else (ratio,):
+        require_sparsity(share)
     groups = channel_groups(model, example_inputs)
     seen = opened(model)
     if isinstance(ratio, Mapping):
@@ -58,17 +78,21 @@ def prune_by(
         wanted = {named[name]: share for name, share in ratio.items()}
     else:
         wanted = dict.fromkeys(prunable_groups(seen, groups, limits), ratio)
-    keep: dict[ChannelGroup, Sequence[int]] = {}
-    for group, share in wanted.items():
-        require_sparsity(share)
-        most = int(share * group.channels + 1e-9)
-        gone: set[int] = set()
-        for block in blocks_of(seen, group, scores, limits):
-            if len(gone) + len(block.channels) > most:
-                break
-            gone |= set(block.channels)
-        keep[group] = [c for c in range(group.channels) if c not in gone]
-    return remove_channels(model, keep)
+    return {
+        group: _kept(blocks_of(seen, group, scores, limits), group, share)
+        for group, share in wanted.items()
+    }
+
+
+def _kept(blocks: Sequence[Block], group: ChannelGroup, share: float) -> list[int]:
+    """What is left when blocks go, in their order, until the share would be exceeded."""
+    most = int(share * group.channels + 1e-9)
+    gone: set[int] = set()
+    for block in blocks:
+        if len(gone) + len(block.channels) > most:
+            break
+        gone |= set(block.channels)
+    return [c for c in range(group.channels) if c not in gone]
 
 
 def prune_to(  # noqa: PLR0913 - one of four targets
@@ -130,7 +154,7 @@ def _only_target(given: Mapping[str, float]) -> tuple[str, float]:
     return name, share
 
 
-def choose_channels(  # noqa: PLR0913 - the same as prune_to
+def choose_channels(
     model: nn.Module,
     example_inputs: tuple[Tensor, ...],
     *,

@@ -176,5 +176,3 @@ def tensors_in(values: object) -> Iterator[Tensor]:
     elif isinstance(values, tuple | list):
         for value in values:
             yield from tensors_in(value)
-
-

@@ -24,9 +24,7 @@ _BATCH_NORMS = (
 _Places: TypeAlias = dict[tuple[str, int, int], set[int]]  # path, axis, and how long it was
 
 
-def remove_channels(
-    model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]
-) -> nn.Module:
+def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]) -> nn.Module:
     """A copy of ``model`` with fewer channels: smaller weights, and no mask.
 
     The copy has the model's own class where its code holds no number of channels. Otherwise, and
