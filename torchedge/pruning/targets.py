@@ -229,12 +229,27 @@ class _Search:
         return self._last(taken) if low else self.costs.everything
 
     def _last(self, taken: Sequence[Block]) -> Kept:
-        """Of all blocks that come next, take the one that just meets the target."""
+        """Of all blocks that come next, take the one that just meets the target, and fill up."""
         gone = set(map(id, taken))
         rest = [[b for b in queue if id(b) not in gone] for queue in self.queues]
-        ends = [self._without([*taken, queue[0]]) for queue in rest if queue]
-        met = [kept for kept in ends if self.cost(kept) <= self.limit]
-        return max(met, key=self.cost)
+        ends = [(self.cost(self._without([*taken, q[0]])), q[0]) for q in rest if q]
+        met = [(cost, block) for cost, block in ends if cost <= self.limit]
+        _, last = max(met, key=lambda pair: pair[0])
+        return self._without(self._filled([*taken, last]))
+
+    def _filled(self, taken: Sequence[Block]) -> list[Block]:
+        """Give back what there is room for, the most important first."""
+        left = [[b for b in queue if any(b is t for t in taken)] for queue in self.queues]
+        waiting = [queue for queue in left if queue]
+        while waiting:
+            queue = max(waiting, key=lambda q: q[-1].score)
+            without = [b for q in left for b in q if b is not queue[-1]]
+            if self.cost(self._without(without)) <= self.limit:
+                queue.pop()
+            else:
+                waiting = [q for q in waiting if q is not queue]
+            waiting = [q for q in waiting if q]
+        return [b for queue in left for b in queue]
 
     def by_time_saved(self, latencies: Latencies) -> Kept:
         """Take, again and again, the block that saves the most time for what it matters."""
