@@ -1,13 +1,15 @@
-"""Torch-Pruning (Fang et al. 2023) asked to remove the channels that torchedge was asked to remove."""
+"""Torch-Pruning (Fang et al. 2023) on the same networks: the same channels, or the same cost."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
 from torchedge.pruning import ChannelGroup
 
-__all__ = ["removed_by_torch_pruning"]
+__all__ = ["pruned_by_torch_pruning", "removed_by_torch_pruning"]
+
+_TRIES = 8
 
 
 def removed_by_torch_pruning(
@@ -35,3 +37,44 @@ def removed_by_torch_pruning(
         if places:
             graph.get_pruning_group(layer, remove, idxs=places).prune()
     return pruned
+
+
+def pruned_by_torch_pruning(
+    model: nn.Module,
+    image: Tensor,
+    share: float,
+    *,
+    round_to: int | None,
+    cost: Callable[[nn.Module, Tensor], float],
+) -> nn.Module:
+    """A copy that costs a share, by its group magnitudes and one ratio for all layers.
+
+    Of the ratios that bisection tries, the one whose cost is nearest.
+
+    Args:
+        model: Its last linear layer keeps its outputs.
+        image: An example input.
+        share: Of the cost that is to be left.
+        round_to: What the numbers of channels are multiples of.
+        cost: Of a network.
+    """
+    import torch_pruning
+
+    whole = cost(model, image)
+    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
+    low, high, found = 0.0, 0.9, []
+    for _ in range(_TRIES):
+        ratio = (low + high) / 2
+        pruned, ignored = copy.deepcopy((model, last))
+        torch_pruning.pruner.BasePruner(
+            pruned,
+            image,
+            importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+            pruning_ratio=ratio,
+            ignored_layers=[ignored],
+            round_to=round_to,
+        ).step()
+        left = cost(pruned, image) / whole
+        found.append((abs(left - share), pruned))
+        low, high = (ratio, high) if left > share else (low, ratio)
+    return min(found, key=lambda pair: pair[0])[1]

@@ -17,12 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.peers.torch_pruning import removed_by_torch_pruning
 from benchmarks.pruned.networks import NAMES, example_image, network
 from torchedge.compressed import CompressedModel, TorchRunner
+from torchedge.export.artifact import load_artifact
 from torchedge.pruning import Limits, channel_groups, prune_to, remove_channels
 from torchedge.pruning.targets import choose_share
 from torchedge_onnx.session import open_model
 from torchedge_onnx.step import MODEL_FILE, TorchToOnnx
 
-__all__ = ["Row", "coverage", "examined", "flops", "onnx_difference"]
+__all__ = ["Row", "coverage", "examined", "flops", "onnx_difference", "onnx_model"]
 
 
 @final
@@ -106,14 +107,19 @@ def _trains(pruned: nn.Module, image: Tensor) -> int:
 def onnx_difference(pruned: nn.Module, image: Tensor) -> float:
     """Save, load and export a network, and run it in both runtimes."""
     with tempfile.TemporaryDirectory() as folder:
-        saved = CompressedModel(module=pruned, example_inputs=(image,), samples=(image,))
-        artifact = saved.save(Path(folder, "torch"))
-        Path(folder, "onnx").mkdir()
-        path = TorchToOnnx().export(artifact, Path(folder, "onnx")).path / MODEL_FILE
-        with TorchRunner().open(artifact) as reference:
+        path = onnx_model(pruned, image, Path(folder))
+        with TorchRunner().open(load_artifact(Path(folder, "torch"))) as reference:
             (wanted,) = reference(image.numpy())
         (found,) = open_model(path)(image.numpy())
     return float(np.abs(found - wanted).max() / np.ptp(wanted))
+
+
+def onnx_model(model: nn.Module, image: Tensor, folder: Path) -> Path:
+    """Save a network to ``folder/torch``, and export the artefact to ``folder/onnx``."""
+    saved = CompressedModel(module=model, example_inputs=(image,), samples=(image,))
+    (folder / "onnx").mkdir()
+    artifact = saved.save(folder / "torch")
+    return TorchToOnnx().export(artifact, folder / "onnx").path / MODEL_FILE
 
 
 def _same_as_torch_pruning(model: nn.Module, image: Tensor) -> int:

@@ -91,9 +91,10 @@ def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Depend
     Raises:
         TraceError: torch.fx cannot follow the model.
     """
-    graph_module = trace(opened(model))
+    known = opened(model)
+    graph_module = trace(known)
     tracker = Tracker()
-    tracker.register(graph_module)
+    tracker.register(known)
     following = _Following(graph_module, tracker)
     with torch.no_grad(), evaluating(graph_module), Tracking(tracker, rule_of):
         result = following.run(*(copy.copy(x) for x in example_inputs))
@@ -123,10 +124,12 @@ class _Following(fx.Interpreter):
         operands = self.map_nodes_to_values((n.args, n.kwargs), n)
         first = next(tensors_in(operands), None)
         operand = None if first is None else self.tracker.of(first)
-        result = super().run_node(n)
         reason = self._opaque(n)
         if reason:
-            self.tracker.close((operands, result, list(self._parameters(n))), reason)
+            self.tracker.close((operands, list(self._parameters(n))), reason)
+        result = super().run_node(n)
+        if reason:
+            self.tracker.close(result, reason)
         labels = tuple(self.tracker.of(tensor) for tensor in tensors_in(result))
         shares = first is not None and _in_memory_of(result, first)
         self.seen[n] = NodeLabels(operand=operand, results=labels, shares_memory=shares)
@@ -135,13 +138,13 @@ class _Following(fx.Interpreter):
     def _parameters(self, node: fx.Node) -> Iterable[Tensor]:
         if node.op != "call_module":
             return ()
-        module = self.module.get_submodule(str(node.target))  # type: ignore[union-attr]
+        module = self.module.get_submodule(str(node.target))
         return (*module.parameters(), *module.buffers())
 
     def _opaque(self, node: fx.Node) -> str:
         """Why the code inside a node cannot be given other sizes, or an empty text."""
         if node.op == "call_module":
-            layer = self.module.get_submodule(str(node.target))  # type: ignore[union-attr]
+            layer = self.module.get_submodule(str(node.target))
             unknown = any(True for _ in layer.parameters()) and not isinstance(layer, _KNOWN_LAYERS)
             if unknown or isinstance(layer, _HOLDS_SIZES):
                 return f"pruning does not know the layer {type(layer).__name__} '{node.target}'"

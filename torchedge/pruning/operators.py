@@ -11,13 +11,14 @@ from torchedge.pruning.contractions import CONTRACTIONS
 from torchedge.pruning.labels import Labels, axes_of, concatenated, joined, moved, without
 from torchedge.pruning.norms import NORMS
 from torchedge.pruning.tracking import Call, Rule, Tracker, tensors_in
+from torchedge.pruning.units import FIXED
 
 __all__ = ["rule_of"]
 
 _SAME = "clone detach alias contiguous _to_copy lift_fresh lift_fresh_copy dropout native_dropout"
 _MOVING = (
     "view _unsafe_view reshape permute transpose t squeeze unsqueeze expand split "
-    "split_with_sizes chunk repeat flip constant_pad_nd narrow pixel_unshuffle"
+    "split_with_sizes chunk repeat flip narrow pixel_unshuffle"
 )
 _PICKING = "select unbind"
 _SPATIAL = (
@@ -77,8 +78,6 @@ def _moving(tracker: Tracker, call: Call) -> None:
     function: Any = torch.ops.aten.reshape if "view" in call.name else call.function
     kwargs = dict(call.kwargs)
     rest = call.args[1:]
-    if call.name == "constant_pad_nd":
-        rest, kwargs = rest[:1], {"value": 0}
     results = list(tensors_in(call.result))
     for place, result in enumerate(results):
 
@@ -86,6 +85,19 @@ def _moving(tracker: Tracker, call: Call) -> None:
             return list(tensors_in(function(tensor, *rest, **kwargs)))[place]
 
         tracker.put(result, moved(tracker.units, labels, move))
+
+
+def _padding(tracker: Tracker, call: Call) -> None:
+    """A border around the places is part of each channel; more channels are constants."""
+    labels = tracker.of(call.args[0])
+    widths = list(zip(call.args[1][::2], call.args[1][1::2], strict=True))
+    layers = []
+    for layer in labels.layers:
+        differing = axes_of(layer)
+        mine = [w if layer.ndim - 1 - i in differing else (0, 0) for i, w in enumerate(widths)]
+        flat = [width for pair in mine for width in pair]
+        layers.append(torch.constant_pad_nd(tracker.units.roots(layer), flat, FIXED))
+    tracker.put(call.result, Labels(shape=tuple(call.result.shape), layers=tuple(layers)))
 
 
 def _slicing(tracker: Tracker, call: Call) -> None:
@@ -220,6 +232,7 @@ _RULES: Mapping[str, Rule] = {
     **dict.fromkeys(_ENTRY_BY_ENTRY.split(), _entry_by_entry),
     **dict.fromkeys(_ALONG_AN_AXIS.split(), _along_an_axis),
     "as_strided_": _restriding,
+    "constant_pad_nd": _padding,
     "slice": _slicing,
     "roll": _rolling,
     "cat": _concatenation,
