@@ -60,7 +60,7 @@ class Costs:
     def peak_memory_bytes(self, kept: Kept) -> float:
         """Largest sum of float32 activations that are alive at once, in the order of the code."""
         sizes = [size * _share(kept, places) for size, places, _, _ in self._lives]
-        changes = np.zeros(len(self._lives) + 2)
+        changes = np.zeros(max(last for *_, last in self._lives) + 2)
         for size, (_, _, first, last) in zip(sizes, self._lives, strict=True):
             changes[first] += size
             changes[last + 1] -= size
