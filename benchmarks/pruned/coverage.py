@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.coverage import with_own_statistics
 from benchmarks.peers.torch_pruning import removed_by_torch_pruning
-from benchmarks.pruned.networks import NAMES, example_image, network
+from benchmarks.pruned.networks import NAMES, network, pictures
 from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.export.artifact import load_artifact
 from torchedge.pruning import Limits, channel_groups, prune_to, remove_channels
@@ -63,7 +64,8 @@ def coverage(names: Sequence[str] = ()) -> Mapping[str, Row]:
 
 def examined(name: str) -> Row:
     """Prune one network, train a step, and export it."""
-    model, image = network(name), example_image(name)
+    model, data = network(name), pictures(name)
+    image = data[:1]
     begin = time.process_time()
     groups = channel_groups(model, (image,))
     middle = time.process_time()
@@ -77,7 +79,7 @@ def examined(name: str) -> Row:
         macs=flops(pruned, image) / flops(model, image),
         parameters=_size(pruned) / _size(model),
         trains=_trains(pruned, image),
-        onnx_difference=onnx_difference(pruned, image),
+        onnx_difference=onnx_difference(with_own_statistics(pruned, data), image),
         same_as_torch_pruning=_same_as_torch_pruning(model, image),
     )
 

@@ -7,10 +7,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchmarks.coverage import SIZES
+from benchmarks.coverage import SIZES, images, with_own_statistics
 from benchmarks.coverage import network as classifier
 
-__all__ = ["NAMES", "UNet", "example_image", "network"]
+__all__ = ["NAMES", "UNet", "network", "pictures"]
 
 
 def _conv_bn_relu(inputs: int, outputs: int, *, groups: int = 1) -> nn.Sequential:
@@ -83,14 +83,15 @@ NAMES = (*SIZES, *_MORE)
 
 
 def network(name: str) -> nn.Module:
-    """A network with random weights, in evaluation mode."""
-    if name not in _MORE:
-        return classifier(name).eval()
-    torch.manual_seed(0)
-    return _MORE[name][1]().eval()
+    """A network with random weights, in evaluation mode; its batch norms know :func:`pictures`."""
+    if name in _MORE:
+        torch.manual_seed(0)
+        model = _MORE[name][1]()
+    else:
+        model = classifier(name)
+    return with_own_statistics(model.eval(), pictures(name))
 
 
-def example_image(name: str) -> Tensor:
-    """One random picture of the size that the network is tried with."""
-    size = SIZES[name] if name in SIZES else _MORE[name][0]
-    return torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
+def pictures(name: str) -> Tensor:
+    """Random pictures of the size that the network is tried with."""
+    return images(SIZES[name] if name in SIZES else _MORE[name][0])

@@ -52,6 +52,7 @@ class OnnxLayerTimer:
 
         Raises:
             UsageError: ``runs`` is below 1.
+            MissingDependencyError: onnxruntime is not installed.
         """
         if self.runs < 1:
             raise UsageError(f"{self.runs} runs measure nothing; give at least 1.")
@@ -62,13 +63,13 @@ class OnnxLayerTimer:
 
     def _measured(self, shapes: "Sequence[LayerShape]") -> list[float]:
         import numpy as np
-        import onnxruntime
 
         with tempfile.TemporaryDirectory() as folder:
+            options = self._options(Path(folder))
+            import onnxruntime
+
             session = onnxruntime.InferenceSession(
-                _model(shapes).SerializeToString(),
-                self._options(Path(folder)),
-                providers=["CPUExecutionProvider"],
+                _model(shapes).SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
             for _ in range(self.runs + 1):  # the first one reserves memory
                 session.run(None, {"seed": np.ones((), np.float32)})

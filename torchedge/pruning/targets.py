@@ -262,7 +262,7 @@ class _Search:
             taken.append(self.queues[best][places[best]])
             places[best] += 1
             kept = self._without(taken)
-        return self._last(taken[:-1]) if taken else kept
+        return self._without(self._filled(taken))
 
     def _worth(self, kept: Kept, queue: int, place: int, latencies: Latencies) -> float:
         block = self.queues[queue][place]

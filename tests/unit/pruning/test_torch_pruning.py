@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.peers.torch_pruning import removed_by_torch_pruning
-from benchmarks.pruned.networks import example_image, network
+from benchmarks.pruned.networks import network, pictures
 from tests.unit.pruning.networks import NETWORKS, half_of, made
 from torchedge.pruning import channel_groups, remove_channels
 from torchedge.pruning.targets import choose_share
@@ -48,5 +48,5 @@ def require_equal(model, x, keep):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1", "unet"])
 def test_half_of_each_group_of_a_real_network_is_the_half_that_torch_pruning_removes(name):
-    model, image = network(name), example_image(name)
+    model, image = network(name), pictures(name)[:1]
     require_equal(model, image, choose_share(model, (image,), 0.5))
