@@ -6,7 +6,13 @@ from collections.abc import Mapping
 import pytorch_lightning as pl
 from torch import nn
 
-from benchmarks.distilled.fitting import accuracy, fit, in_processes, labelled_loader, mean_and_spread
+from benchmarks.distilled.fitting import (
+    accuracy,
+    fit,
+    in_processes,
+    labelled_loader,
+    mean_and_spread,
+)
 from benchmarks.pruned.coverage import flops
 from torchedge.data import Digits
 from torchedge.models import Classifier, MobileDigits

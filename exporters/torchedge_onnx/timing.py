@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 from torchedge.errors import UsageError
 from torchedge_onnx.session import session_options
@@ -140,7 +140,7 @@ def _layer(
     return nodes, tensors
 
 
-def _attributes(shape: "LayerShape") -> dict[str, object]:
+def _attributes(shape: "LayerShape") -> dict[str, Any]:
     if not shape.kernel:
         return {}
     return {

@@ -1,4 +1,4 @@
-"""Channels removed, then fake quantisation, training and export: the integers are the small ones."""
+"""Channels removed, then trained with integers and exported: the integers are the small ones."""
 
 import numpy as np
 import onnx
@@ -95,7 +95,10 @@ def test_the_unpruned_network_teaches_the_pruned_one(net, pruned, images):
 
     before = distance()
     task = DistillationModule(
-        Task(pruned.train(), learning_rate=0.1), net, {"hinton": (1.0, Hinton(2.0))}, hard_weight=0.0
+        Task(pruned.train(), learning_rate=0.1),
+        net,
+        {"hinton": (1.0, Hinton(2.0))},
+        hard_weight=0.0,
     )
     trainer(max_epochs=20).fit(task, loader(images))
     assert distance() < 0.5 * before

@@ -30,7 +30,7 @@ def l1_norms(model: nn.Module, group: ChannelGroup) -> Tensor:
 
 
 def l2_norms(model: nn.Module, group: ChannelGroup) -> Tensor:
-    """Root of the sum of squared weights of each channel, over the whole group (Fang et al. 2023)."""
+    """Root of the sum of squared weights of each channel in its group (Fang et al. 2023)."""
     return group_norms(model, group, 2.0)
 
 

@@ -126,7 +126,12 @@ def _lives(
             if used in holders:
                 lives.setdefault(holders[used], [order[used], order[used]])[1] = order[node]
     return [
-        (int(np.prod(result.shape)), [places_of(layer) for layer in result.layers], *lives[node])
+        (
+            int(np.prod(result.shape)),
+            [places_of(layer) for layer in result.layers],
+            lives[node][0],
+            lives[node][1],
+        )
         for node, seen in found.results.items()
         if holders[node] is node and node.op != "get_attr"
         for result in seen.results

@@ -69,7 +69,8 @@ def channel_groups(
         TraceError: torch.fx cannot follow the model.
 
     Example:
-        >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+        >>> layers = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)
+        >>> net = nn.Sequential(*layers)
         >>> for group in channel_groups(net, (torch.zeros(1, 1, 4, 4),)):
         ...     print(group.name, group.channels, group.members, group.reason)
         0 4 (('0', 'out'), ('1', 'out'), ('3', 'in')) None

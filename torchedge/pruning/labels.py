@@ -1,8 +1,8 @@
 """Labels of a tensor's entries, carried through operators.
 
-A *layer* of labels is a tensor of integers that broadcasts to the tensor it describes; it has size 1
-along every axis on which the labels do not differ. A tensor may have several layers, for example a
-weight one along its outputs and one along its inputs; an entry is there as long as the units of
+A *layer* of labels is a tensor of integers that broadcasts to the tensor it describes; it has size
+1 along every axis on which the labels do not differ. A tensor may have several layers, for example
+a weight one along its outputs and one along its inputs; an entry is there as long as the units of
 all its labels are.
 """
 
@@ -102,9 +102,8 @@ def moved(units: Units, labels: Labels, move: Callable[[Tensor], Tensor]) -> Lab
     if not layers:
         shape = move(torch.empty(1, dtype=torch.bool).expand(labels.shape)).shape
         return Labels(shape=tuple(shape), parameter=labels.parameter)
-    shape = tuple(layers[0].shape)
     kept = [layer for layer in map(compact, layers) if axes_of(layer)]
-    return Labels(shape=shape, layers=tuple(kept), parameter=labels.parameter)
+    return Labels(shape=tuple(layers[0].shape), layers=tuple(kept), parameter=labels.parameter)
 
 
 def concatenated(units: Units, operands: Sequence[Labels], axis: int) -> Labels:

@@ -6,7 +6,7 @@ from typing import Protocol, final
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
+from torch import Tensor, nn
 
 from torchedge.pruning.cost import Costs, Kept
 from torchedge.pruning.dependency import Dependencies
@@ -97,11 +97,10 @@ class Latencies:
         multiple: int,
     ) -> None:
         drafts = _drafts(found, costs, model)
-        wanted: dict[LayerShape, float] = {}
-        for shape, _, _ in drafts:
-            wanted |= dict.fromkeys(s for row in _grid(shape, multiple)[2] for s in row)
-        wanted = dict(zip(wanted, timer(list(wanted)), strict=True))
-        self.layers = [_measured(*draft, multiple, wanted) for draft in drafts]
+        rows = [row for shape, _, _ in drafts for row in _grid(shape, multiple)[2]]
+        wanted = list(dict.fromkeys(shape for row in rows for shape in row))
+        times = dict(zip(wanted, timer(wanted), strict=True))
+        self.layers = [_measured(*draft, multiple, times) for draft in drafts]
         self._by_place: dict[int, list[int]] = {}
         for index, layer in enumerate(self.layers):
             for place in {*layer.reads.tolist(), *layer.writes.tolist()}:
@@ -141,10 +140,8 @@ def _drafts(found: Dependencies, costs: Costs, model: nn.Module) -> list[_Draft]
     return drafts
 
 
-def _places(costs: Costs, labels: "object", count: int) -> npt.NDArray[np.int64]:
-    from torch import Tensor
-
-    if not isinstance(labels, Tensor) or labels.numel() != count:
+def _places(costs: Costs, labels: Tensor | None, count: int) -> npt.NDArray[np.int64]:
+    if labels is None or labels.numel() != count:
         return np.full(count, len(costs.everything) - 1)
     return costs.places(labels)
 

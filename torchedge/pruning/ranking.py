@@ -37,7 +37,8 @@ class Limits:
     def __post_init__(self) -> None:
         if self.multiple < 1 or not 0 <= self.most < 1:
             raise PruningError(
-                f"multiple={self.multiple}, most={self.most}; give at least 1, and a share in [0, 1)."
+                f"multiple={self.multiple}, most={self.most}; give at least 1, and a share in "
+                "[0, 1)."
             )
 
 

@@ -139,7 +139,7 @@ def _axis_of_sections(node: fx.Node) -> int:
 def _slice_bounds(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
     if seen.operand is None:
         return
-    for axis, part in _slices(node.args[1], len(seen.operand.shape)):
+    for axis, number, part in _slices(node.args[1], len(seen.operand.shape)):
         labels = _along(seen.operand, axis, units)
         if labels is None:
             continue
@@ -148,21 +148,21 @@ def _slice_bounds(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Cou
             if bound is not None:
                 value = min(bound if bound >= 0 else bound + len(labels), len(labels))
                 yield Counted(
-                    node=node.name, place=f"{end} {axis}", value=value, labels=labels[:value]
+                    node=node.name, place=f"{end} {number}", value=value, labels=labels[:value]
                 )
 
 
-def _slices(index: object, rank: int) -> Iterator[tuple[int, slice]]:
-    """Slices of an index with the axis of each; nothing where an axis is added."""
+def _slices(index: object, rank: int) -> Iterator[tuple[int, int, slice]]:
+    """Slices of an index, with axis and number in the index; none where an axis is added."""
     parts = list(index) if isinstance(index, tuple) else [index]
     if any(part is None for part in parts):
         return
-    if Ellipsis in parts:
-        place = parts.index(Ellipsis)
-        parts[place : place + 1] = [slice(None)] * (rank - len(parts) + 1)
-    for axis, part in enumerate(parts):
-        if isinstance(part, slice):
-            yield axis, part
+    skipped = 0
+    for number, part in enumerate(parts):
+        if part is Ellipsis:
+            skipped = rank - len(parts)
+        elif isinstance(part, slice):
+            yield number + skipped, number, part
 
 
 def _narrowed(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
@@ -249,16 +249,12 @@ def _set_part(node: fx.Node, kind: str, place: int, value: int) -> None:
     node.args = (*node.args[:2], _replaced(sizes, place, value), *node.args[3:])
 
 
-def _set_bound(node: fx.Node, kind: str, axis: int, value: int) -> None:
+def _set_bound(node: fx.Node, kind: str, number: int, value: int) -> None:
     parts = list(node.args[1]) if isinstance(node.args[1], tuple) else [node.args[1]]
-    place = axis
-    if Ellipsis in parts and parts.index(Ellipsis) <= axis:
-        rank = axis + 1 if isinstance(parts[-1], slice) else axis
-        place = max(parts.index(Ellipsis) + 1, len(parts) - (rank - axis))
-    part = parts[place]
+    part = parts[number]
     assert isinstance(part, slice)
-    bounds = (value, part.stop) if kind == "start" else (part.start, value)
-    parts[place] = slice(*bounds, part.step)
+    start, stop = (value, part.stop) if kind == "start" else (part.start, value)
+    parts[number] = slice(start, stop, part.step)
     node.args = (node.args[0], tuple(parts))
 
 

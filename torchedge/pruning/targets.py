@@ -1,4 +1,4 @@
-"""How much to remove: by a ratio, or until the network costs no more than a share of what it did."""
+"""How much to remove: a ratio, or until the network costs no more than a share of what it did."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

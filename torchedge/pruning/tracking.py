@@ -142,7 +142,7 @@ class Tracking(TorchDispatchMode):
     """Applies a rule to every operator; one without a rule closes what it touches."""
 
     def __init__(self, tracker: Tracker, rule_of: Callable[[Call], Rule | None]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.tracker = tracker
         self.rule_of = rule_of
 

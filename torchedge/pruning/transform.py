@@ -96,7 +96,8 @@ def _require_something_left(places: _Places) -> None:
     for (path, _, size), gone in places.items():
         if len(gone) == size:
             raise PruningError(
-                f"all {size} channels that '{path}' has or reads would be removed; keep one of them."
+                f"all {size} channels that '{path}' has or reads would be removed; keep one of "
+                "them."
             )
 
 
@@ -134,27 +135,28 @@ def _has_more(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def _slice_tensors(model: nn.Module, places: _Places) -> None:
+    """Put smaller tensors where the large ones were, one for all places of a shared one."""
+    made = _sliced_tensors(model, places)
+    for module in model.modules():
+        for store in (module._parameters, module._buffers):
+            for name, tensor in list(store.items()):
+                if id(tensor) in made:
+                    store[name] = made[id(tensor)]  # type: ignore[assignment]
+        _set_attributes(module)
+
+
+def _sliced_tensors(model: nn.Module, places: _Places) -> dict[int, Tensor]:
+    """By the identity of the tensor that each stands for."""
     by_path: dict[str, dict[int, set[int]]] = defaultdict(dict)
     for (path, axis, _), gone in places.items():
         if gone:
             by_path[path][axis] = gone
-    made: dict[int, Tensor] = {}
-    names = dict([*model.named_parameters(), *model.named_buffers()])
-    for path, axes in by_path.items():
-        if path in names:
-            made[id(names[path])] = _sliced(names[path], axes)
-    for module in model.modules():
-        changed = False
-        for store in (module._parameters, module._buffers):
-            for name, tensor in list(store.items()):
-                if tensor is not None and id(tensor) in made:
-                    store[name] = made[id(tensor)]  # type: ignore[assignment]
-                    changed = True
-        if changed:
-            _set_attributes(module)
-    for module in model.modules():
-        if hasattr(module, "parametrizations"):
-            _set_attributes(module)
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    return {
+        id(tensors[path]): _sliced(tensors[path], axes)
+        for path, axes in by_path.items()
+        if path in tensors
+    }
 
 
 def _sliced(tensor: Tensor, axes: Mapping[int, set[int]]) -> Tensor:

@@ -74,5 +74,7 @@ def test_a_latency_target_is_met_by_what_the_runtime_measured():
 
 def test_a_latency_that_cannot_be_reached_says_how_near_it_came():
     timer = OnnxLayerTimer(runs=3, threads=1)
-    with pytest.raises(PruningError, match=r"latency=0.001 cannot be met.*0\.\d{3} of the original"):
+    with pytest.raises(
+        PruningError, match=r"latency=0.001 cannot be met.*0\.\d{3} of the original"
+    ):
         prune_to(network(), (torch.zeros(1, 3, 32, 32),), latency=0.001, timer=timer)

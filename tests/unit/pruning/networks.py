@@ -74,8 +74,8 @@ def transposed_grouped():
 
 def linear():
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(192, 10), nn.BatchNorm1d(10), nn.GELU(), nn.Linear(10, 6), nn.Tanh(),
-        nn.Linear(6, 3),
+        nn.Flatten(), nn.Linear(192, 10), nn.BatchNorm1d(10), nn.GELU(), nn.Linear(10, 6),
+        nn.Tanh(), nn.Linear(6, 3),
     )  # fmt: skip
 
 
@@ -137,9 +137,7 @@ def dense_block():
         x = torch.cat([x, net.second(torch.relu(x))], 1)
         return net.head(torch.relu(x))
 
-    return Written(
-        forward, stem=conv(3, 4), first=conv(4, 4), second=conv(8, 4), head=head(12)
-    )
+    return Written(forward, stem=conv(3, 4), first=conv(4, 4), second=conv(8, 4), head=head(12))
 
 
 def chunked():
@@ -176,6 +174,14 @@ def sliced():
     return Written(forward, stem=conv(3, 8), left=conv(3, 2), right=conv(5, 2), head=head(4))
 
 
+def sliced_after_dots():
+    def forward(net, x):
+        x = torch.relu(net.stem(x))
+        return net.head(torch.cat([net.left(x[..., :3, :, :]), net.right(x[..., 3:, :, :])], 1))
+
+    return Written(forward, stem=conv(3, 8), left=conv(3, 2), right=conv(5, 2), head=head(4))
+
+
 def flattened():
     return nn.Sequential(
         conv(3, 6), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(96, 8), nn.ReLU(),
@@ -205,9 +211,7 @@ def squeeze_excite():
         gate = torch.sigmoid(net.up(torch.relu(net.down(F.adaptive_avg_pool2d(x, 1)))))
         return net.head(x * gate)
 
-    return Written(
-        forward, stem=conv(3, 8), down=conv(8, 4, 1), up=conv(4, 8, 1), head=head(8)
-    )
+    return Written(forward, stem=conv(3, 8), down=conv(8, 4, 1), up=conv(4, 8, 1), head=head(8))
 
 
 def pixel_shuffle():
@@ -256,7 +260,7 @@ NETWORKS = {
         plain, batch_norm, depthwise, depthwise_with_multiplier, grouped, transposed,
         transposed_depthwise, transposed_grouped, linear, one_dimensional, three_dimensional, prelu,
         instance_norm, norm_of_each_channel, residual, concatenated, dense_block, chunked, gated,
-        split, sliced, flattened, reshaped, upsampled, squeeze_excite, pixel_shuffle,
+        split, sliced, sliced_after_dots, flattened, reshaped, upsampled, squeeze_excite, pixel_shuffle,
         pixel_unshuffle, channel_shuffle, padded, shared_layer, attention,
     )
 }  # fmt: skip

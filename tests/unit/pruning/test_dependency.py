@@ -133,7 +133,9 @@ def head3():
 
 
 def test_a_norm_without_weights_keeps_its_width():
-    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.LayerNorm(8, elementwise_affine=False))
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(192, 8), nn.LayerNorm(8, elementwise_affine=False)
+    )
     model.append(nn.Linear(8, 2))
     assert "fixed width" in groups_by_name(model)["1"].reason
 
@@ -152,5 +154,5 @@ def test_a_model_that_cannot_be_traced_is_refused_by_name():
     def forward(net, x):
         return net.stem(x) if x.sum() > 0 else x
 
-    with pytest.raises(TraceError, match="torch.fx cannot follow"):
+    with pytest.raises(TraceError, match=r"torch\.fx cannot follow"):
         channel_groups(Written(forward, stem=conv(3, 3)), (IMAGE,))

@@ -21,7 +21,9 @@ def unread(model, keep):
         for part in group.slices:
             if part.side == "in":
                 gone = [i for i, unit in enumerate(part.units) if unit not in {*channels, -1}]
-                parameters[part.path].index_fill_(part.axis, torch.tensor(gone, dtype=torch.long), 0)
+                parameters[part.path].index_fill_(
+                    part.axis, torch.tensor(gone, dtype=torch.long), 0
+                )
     return copied
 
 
