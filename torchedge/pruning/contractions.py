@@ -153,11 +153,10 @@ def _stacked(
 ) -> list[Tensor]:
     """Along the axis of the stack both must be labelled, or neither."""
     if len(first.shape) == 3:
-        sides = [any(0 in axes_of(layer) for layer in side) for side in (rows, columns)]
-        if sides[0] != sides[1]:
-            for layer in (*rows, *columns):
-                if 0 in axes_of(layer):
-                    tracker.units.close(layer, _UNREAD)
+        sides = [[layer for layer in side if 0 in axes_of(layer)] for side in (rows, columns)]
+        if bool(sides[0]) != bool(sides[1]):
+            for layer in (*sides[0], *sides[1]):
+                tracker.units.close(layer, _UNREAD)
     return [*rows, *columns]
 
 

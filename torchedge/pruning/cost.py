@@ -105,9 +105,8 @@ def _numbers_of_labels(
     for group in found.groups:
         for part in group.slices:
             roots = found.tracker.units.roots(axes[part.path, part.axis]).tolist()
-            for root, unit in zip(roots, part.units, strict=True):
-                if unit >= 0:
-                    numbers[root] = offsets[group] + unit
+            pairs = zip(roots, part.units, strict=True)
+            numbers |= {root: offsets[group] + unit for root, unit in pairs if unit >= 0}
     return numbers
 
 

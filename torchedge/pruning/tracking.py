@@ -1,7 +1,7 @@
 """Running a network while labels of channels follow the data through its operators."""
 
 import bisect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast, final
 
@@ -170,9 +170,7 @@ def tensors_in(values: object) -> Iterator[Tensor]:
     """All tensors in nested tuples, lists and dictionaries."""
     if isinstance(values, Tensor):
         yield values
-    elif isinstance(values, Mapping):
-        for value in values.values():
-            yield from tensors_in(value)
-    elif isinstance(values, tuple | list):
-        for value in values:
-            yield from tensors_in(value)
+        return
+    inner = values.values() if isinstance(values, Mapping) else values
+    for value in inner if isinstance(inner, tuple | list | ValuesView) else ():
+        yield from tensors_in(value)

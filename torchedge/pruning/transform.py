@@ -139,9 +139,8 @@ def _slice_tensors(model: nn.Module, places: _Places) -> None:
     made = _sliced_tensors(model, places)
     for module in model.modules():
         for store in (module._parameters, module._buffers):
-            for name, tensor in list(store.items()):
-                if id(tensor) in made:
-                    store[name] = made[id(tensor)]  # type: ignore[assignment]
+            smaller = {name: made[id(t)] for name, t in store.items() if id(t) in made}
+            store.update(smaller)  # type: ignore[arg-type]
         _set_attributes(module)
 
 

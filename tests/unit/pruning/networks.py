@@ -177,7 +177,8 @@ def sliced():
 def sliced_after_dots():
     def forward(net, x):
         x = torch.relu(net.stem(x))
-        return net.head(torch.cat([net.left(x[..., :3, :, :]), net.right(x[..., 3:, :, :])], 1))
+        left, right = x[..., :3, :, :], x[..., 3:, :, :]
+        return net.head(torch.cat([net.left(left), net.right(right)], 1))
 
     return Written(forward, stem=conv(3, 8), left=conv(3, 2), right=conv(5, 2), head=head(4))
 
@@ -260,8 +261,8 @@ NETWORKS = {
         plain, batch_norm, depthwise, depthwise_with_multiplier, grouped, transposed,
         transposed_depthwise, transposed_grouped, linear, one_dimensional, three_dimensional, prelu,
         instance_norm, norm_of_each_channel, residual, concatenated, dense_block, chunked, gated,
-        split, sliced, sliced_after_dots, flattened, reshaped, upsampled, squeeze_excite, pixel_shuffle,
-        pixel_unshuffle, channel_shuffle, padded, shared_layer, attention,
+        split, sliced, sliced_after_dots, flattened, reshaped, upsampled, squeeze_excite,
+        pixel_shuffle, pixel_unshuffle, channel_shuffle, padded, shared_layer, attention,
     )
 }  # fmt: skip
 
