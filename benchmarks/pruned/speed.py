@@ -1,13 +1,10 @@
 """How much faster half of the multiply-accumulates is, in ONNX Runtime at batch 1."""
 
-import copy
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,36 +22,10 @@ __all__ = ["speed"]
 _SIZE = 224
 _ROUNDS = 40
 _SHARE = 0.5
-_Way = Callable[[nn.Module, Tensor, int], nn.Module]
-
-
-def _by_time(model: nn.Module, image: Tensor, threads: int) -> nn.Module:
-    return prune_to(
-        model,
-        (image,),
-        macs=_SHARE,
-        timer=OnnxLayerTimer(threads=threads),
-        limits=Limits(multiple=16),
-    )
-
-
-def _by_score(model: nn.Module, image: Tensor, threads: int) -> nn.Module:
-    return prune_to(model, (image,), macs=_SHARE)
-
-
-def _by_peer(round_to: int | None) -> _Way:
-    def prune(model: nn.Module, image: Tensor, threads: int) -> nn.Module:
-        return pruned_by_torch_pruning(model, image, _SHARE, round_to=round_to, cost=flops)
-
-    return prune
-
-
-_WAYS: Mapping[str, _Way] = {
-    "torchedge by layer times": _by_time,
-    "torchedge by scores": _by_score,
-    "Torch-Pruning": _by_peer(None),
-    "Torch-Pruning round_to=8": _by_peer(8),
-    "Torch-Pruning round_to=16": _by_peer(16),
+_ROUNDINGS: Mapping[str, int | None] = {
+    "Torch-Pruning": None,
+    "Torch-Pruning round_to=8": 8,
+    "Torch-Pruning round_to=16": 16,
 }
 
 
@@ -70,31 +41,62 @@ def _timed(name: str, threads: int) -> Mapping[str, Mapping[str, float]]:
     torch.manual_seed(0)
     model = network(name).eval()
     image = torch.randn(1, 3, _SIZE, _SIZE)
-    networks, seconds = {"unpruned": model}, {"unpruned": 0.0}
-    for way, prune in _WAYS.items():
-        begin = time.process_time()
-        networks[way] = prune(copy.deepcopy(model), image, threads)
-        seconds[way] = time.process_time() - begin
-    sessions = {way: _session(pruned, image, threads) for way, pruned in networks.items()}
-    array = image.numpy()
-    calls = {way: (lambda run=run: run(array)) for way, run in sessions.items()}
+    seconds: dict[str, float] = {"unpruned": 0.0}
+    networks = {"unpruned": model}
+    for way, pruned, took in _pruned(model, image, threads):
+        networks[way], seconds[way] = pruned, took
+    calls = {way: _call(pruned, image, threads) for way, pruned in networks.items()}
     times = interleaved(calls, rounds=_ROUNDS, warm_ups=5)
     whole = flops(model, image)
     return {
         f"{name}, {way}": {
             "macs": flops(networks[way], image) / whole,
             "speed_up": 1 / timing.ratio,
-            **asdict(timing),
+            "fastest_speed_up": 1 / timing.fastest_ratio,
+            "median_ms": timing.median_ms,
             "prune_seconds": seconds[way],
         }
         for way, timing in times.items()
     }
 
 
+def _pruned(
+    model: nn.Module, image: Tensor, threads: int
+) -> Iterator[tuple[str, nn.Module, float]]:
+    """Each contestant with its name and the processor time that it took to find it.
+
+    The peer's ratios and roundings seldom meet a target; so ours is also pruned to what each of its
+    networks costs.
+    """
+    begin = time.process_time()
+    yield "torchedge", _ours(model, image, _SHARE, threads), time.process_time() - begin
+    begin = time.process_time()
+    by_scores = prune_to(model, (image,), macs=_SHARE)
+    yield "torchedge without times", by_scores, time.process_time() - begin
+    whole = flops(model, image)
+    for way, round_to in _ROUNDINGS.items():
+        begin = time.process_time()
+        peer = pruned_by_torch_pruning(model, image, _SHARE, round_to=round_to, cost=flops)
+        took = time.process_time() - begin
+        yield way, peer, took
+        begin = time.process_time()
+        share = flops(peer, image) / whole
+        ours = _ours(model, image, share, threads)
+        yield f"torchedge, MACs of {way}", ours, time.process_time() - begin
+
+
+def _ours(model: nn.Module, image: Tensor, share: float, threads: int) -> nn.Module:
+    timer = OnnxLayerTimer(threads=threads)
+    return prune_to(model, (image,), macs=share, timer=timer, limits=Limits(multiple=16))
+
+
+def _call(model: nn.Module, image: Tensor, threads: int) -> Callable[[], object]:
+    session, array = _session(model, image, threads), image.numpy()
+    return lambda: session(array)
+
+
 def _session(model: nn.Module, image: Tensor, threads: int) -> Session:
     options = session_options()
     options.intra_op_num_threads = threads
     with tempfile.TemporaryDirectory() as folder:
-        session = open_model(onnx_model(model, image, Path(folder)), options)
-    session(np.zeros(tuple(image.shape), np.float32))
-    return session
+        return open_model(onnx_model(model, image, Path(folder)), options)
