@@ -27,9 +27,7 @@ def test_a_pruned_network_trains_with_integers_and_exports_with_a_quarter_of_the
     )
     assert trained.returncode == 0, trained.stderr
     assert "unpruned_accuracy" in trained.stdout
-    done = run(
-        tmp_path, "scripts/export.py", "digits", "--target", "onnx-cpu", "--out", "exported"
-    )
+    done = run(tmp_path, "scripts/export.py", "digits", "--target", "onnx-cpu", "--out", "exported")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "exported/report.json").read_text())
     macs = report["census"]["macs"]

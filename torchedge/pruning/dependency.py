@@ -3,7 +3,7 @@
 import copy
 import operator
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from typing_extensions import override
 
+from torchedge.pruning.attributes import counted_attributes
 from torchedge.pruning.groups import ChannelGroup, SizeConstant, Slice
 from torchedge.pruning.labels import axes_of, compact
 from torchedge.pruning.operators import rule_of
@@ -101,13 +102,18 @@ def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Depend
         result = following.run(*(copy.copy(x) for x in example_inputs))
     tracker.close(result, "it is an output of the network")
     _keep_grids(tracker)
-    sizes = [
-        counted
-        for node, seen in following.seen.items()
-        for counted in counted_sizes(node, graph_module, seen, tracker.units)
-    ]
+    sizes = list(_counted(following, tracker))
     groups = _Grouping(tracker).groups(sizes)
     return Dependencies(groups=groups, tracker=tracker, results=following.seen)
+
+
+def _counted(following: "_Following", tracker: Tracker) -> Iterator[Counted]:
+    assert isinstance(following.module, fx.GraphModule)
+    for node, seen in following.seen.items():
+        if node.op == "call_module":
+            layer = following.module.get_submodule(str(node.target))
+            yield from counted_attributes(node, layer, seen, tracker.units)
+        yield from counted_sizes(node, following.module, seen, tracker.units)
 
 
 @final

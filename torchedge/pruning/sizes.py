@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from torchedge.pruning.labels import Labels, axes_of, compact
 from torchedge.pruning.units import Units
 
-__all__ = ["Counted", "NodeLabels", "counted_sizes", "set_sizes"]
+__all__ = ["Counted", "NodeLabels", "counted_sizes", "set_sizes", "units_along"]
 
 _SECTIONS = {"chunk", "split", "tensor_split", "split_with_sizes"}
 _FUNCTIONAL_CONVOLUTIONS = {"conv1d", "conv2d", "conv3d"}
@@ -65,8 +65,8 @@ def _name(node: fx.Node, graph_module: fx.GraphModule) -> str:
     return target if isinstance(target, str) else getattr(target, "__name__", "")
 
 
-def _along(labels: Labels, axis: int, units: Units) -> Tensor | None:
-    """The units along one axis, after everything was joined."""
+def units_along(labels: Labels, axis: int, units: Units) -> Tensor | None:
+    """The units along one axis, after everything was joined; ``None`` if they do not differ."""
     for layer in labels.layers:
         final = compact(units.roots(layer))
         if axes_of(final) == (axis,):
@@ -86,7 +86,7 @@ def _shape_sizes(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Coun
     offset = len(result.shape) - len(sizes)
     for place, size in enumerate(sizes):
         axis = place + offset
-        labels = _along(result, axis, units)
+        labels = units_along(result, axis, units)
         if labels is not None and size != -1:
             yield Counted(
                 node=node.name, place=f"size {place}", value=result.shape[axis], labels=labels
@@ -102,7 +102,7 @@ def _unflattened_sizes(node: fx.Node, seen: NodeLabels, units: Units) -> Iterato
     assert isinstance(sizes, tuple | list)
     begin = axis % len(seen.operand.shape)
     for place, size in enumerate(sizes):
-        labels = _along(seen.results[0], begin + place, units)
+        labels = units_along(seen.results[0], begin + place, units)
         if labels is not None and size != -1:
             yield Counted(node=node.name, place=f"part {place}", value=len(labels), labels=labels)
 
@@ -111,10 +111,10 @@ def _sections(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted
     axis = _axis_of_sections(node)
     assert seen.operand is not None
     axis %= len(seen.operand.shape)
-    if _along(seen.operand, axis, units) is None:
+    if units_along(seen.operand, axis, units) is None:
         return
     for place, result in enumerate(seen.results):
-        labels = _along(result, axis, units)
+        labels = units_along(result, axis, units)
         size = result.shape[axis]
         if labels is None:
             labels = _rest(result, axis, units)
@@ -140,7 +140,7 @@ def _slice_bounds(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Cou
     if seen.operand is None:
         return
     for axis, number, part in _slices(node.args[1], len(seen.operand.shape)):
-        labels = _along(seen.operand, axis, units)
+        labels = units_along(seen.operand, axis, units)
         if labels is None:
             continue
         for end in ("start", "stop"):
@@ -171,7 +171,7 @@ def _narrowed(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted
     assert isinstance(start, int)
     assert isinstance(length, int)
     assert seen.operand is not None
-    labels = _along(seen.operand, axis % len(seen.operand.shape), units)
+    labels = units_along(seen.operand, axis % len(seen.operand.shape), units)
     if labels is not None:
         inside = labels[start : start + length]
         yield Counted(node=node.name, place="argument 2", value=start, labels=labels[:start])
@@ -182,7 +182,7 @@ def _normalized_shape(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator
     shape = _size_arguments(node)
     result = seen.results[0]
     for place in range(len(shape)):
-        labels = _along(result, len(result.shape) - len(shape) + place, units)
+        labels = units_along(result, len(result.shape) - len(shape) + place, units)
         if labels is not None:
             yield Counted(node=node.name, place=f"size {place}", value=len(labels), labels=labels)
 
@@ -192,7 +192,7 @@ def _groups(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
     place = 6
     groups = node.args[place] if len(node.args) > place else node.kwargs.get("groups", 1)
     assert seen.operand is not None
-    labels = _along(seen.operand, 1, units)
+    labels = units_along(seen.operand, 1, units)
     if labels is not None and groups == len(labels):
         yield Counted(node=node.name, place="groups", value=len(labels), labels=labels)
 

@@ -1,13 +1,15 @@
 """Layers that are really smaller: a network and a choice of channels in, a new network out."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
 
 from torchedge.errors import PruningError
+from torchedge.pruning.attributes import is_attribute, set_attributes, set_counted
 from torchedge.pruning.dependency import opened
 from torchedge.pruning.groups import ChannelGroup
 from torchedge.pruning.sizes import set_sizes
@@ -15,12 +17,6 @@ from torchedge.quantization.graph import trace
 
 __all__ = ["remove_channels"]
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_BATCH_NORMS = (
-    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
-    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
-)
 _Places: TypeAlias = dict[tuple[str, int, int], set[int]]  # path, axis, and how long it was
 
 
@@ -55,6 +51,8 @@ def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]
     pruned = opened(model)
     _require_fitting(pruned, places)
     constants = _shrunk_constants(keep)
+    set_counted(pruned, {key: v for key, v in constants.items() if is_attribute(key[1])})
+    constants = {key: v for key, v in constants.items() if not is_attribute(key[1])}
     graph_module = trace(pruned) if constants or _has_more(pruned) else None
     if graph_module is not None:
         set_sizes(graph_module.graph, constants)
@@ -137,11 +135,15 @@ def _has_more(model: nn.Module) -> bool:
 def _slice_tensors(model: nn.Module, places: _Places) -> None:
     """Put smaller tensors where the large ones were, one for all places of a shared one."""
     made = _sliced_tensors(model, places)
+    changed = []
     for module in model.modules():
         for store in (module._parameters, module._buffers):
             smaller = {name: made[id(t)] for name, t in store.items() if id(t) in made}
             store.update(smaller)  # type: ignore[arg-type]
-        _set_attributes(module)
+            changed += [module] if smaller else []
+    masked = [module for module in model.modules() if parametrize.is_parametrized(module)]
+    for module in (*changed, *masked):
+        set_attributes(module)
 
 
 def _sliced_tensors(model: nn.Module, places: _Places) -> dict[int, Tensor]:
@@ -167,73 +169,3 @@ def _sliced(tensor: Tensor, axes: Mapping[int, set[int]]) -> Tensor:
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(values, requires_grad=tensor.requires_grad)
     return values
-
-
-def _set_attributes(module: nn.Module) -> None:
-    """Make what a layer says of its shape true."""
-    for kinds, setter in _SETTERS:
-        if isinstance(module, kinds):
-            setter(module)
-
-
-def _set_convolution(layer: nn.Module) -> None:
-    assert isinstance(layer, _CONVOLUTIONS)
-    depthwise = layer.groups > 1 and layer.groups == layer.in_channels
-    if depthwise:
-        layer.groups = layer.weight.shape[0] // (layer.out_channels // layer.groups)
-    layer.out_channels = layer.weight.shape[0]
-    layer.in_channels = layer.weight.shape[1] * layer.groups
-
-
-def _set_transposed(layer: nn.Module) -> None:
-    assert isinstance(layer, _TRANSPOSED)
-    if layer.groups > 1 and layer.groups == layer.in_channels == layer.out_channels:
-        layer.groups = layer.weight.shape[0]
-    layer.in_channels = layer.weight.shape[0]
-    layer.out_channels = layer.weight.shape[1] * layer.groups
-
-
-def _set_linear(layer: nn.Module) -> None:
-    assert isinstance(layer, nn.Linear)
-    layer.out_features, layer.in_features = layer.weight.shape
-
-
-def _set_norm(layer: nn.Module) -> None:
-    assert isinstance(layer, _BATCH_NORMS)
-    vector = layer.weight if layer.weight is not None else layer.running_mean
-    if vector is not None:
-        layer.num_features = len(vector)
-
-
-def _set_group_norm(layer: nn.Module) -> None:
-    assert isinstance(layer, nn.GroupNorm)
-    if layer.num_groups == layer.num_channels:
-        layer.num_groups = len(layer.weight)
-    layer.num_channels = len(layer.weight)
-
-
-def _set_layer_norm(layer: nn.Module) -> None:
-    assert isinstance(layer, nn.LayerNorm | nn.RMSNorm)
-    layer.normalized_shape = tuple(layer.weight.shape)
-
-
-def _set_prelu(layer: nn.Module) -> None:
-    assert isinstance(layer, nn.PReLU)
-    layer.num_parameters = len(layer.weight)
-
-
-def _set_embedding(layer: nn.Module) -> None:
-    assert isinstance(layer, nn.Embedding)
-    layer.embedding_dim = layer.weight.shape[1]
-
-
-_SETTERS: tuple[tuple[tuple[type[nn.Module], ...], Callable[[nn.Module], None]], ...] = (
-    (_CONVOLUTIONS, _set_convolution),
-    (_TRANSPOSED, _set_transposed),
-    ((nn.Linear,), _set_linear),
-    (_BATCH_NORMS, _set_norm),
-    ((nn.GroupNorm,), _set_group_norm),
-    ((nn.LayerNorm, nn.RMSNorm), _set_layer_norm),
-    ((nn.PReLU,), _set_prelu),
-    ((nn.Embedding,), _set_embedding),
-)

@@ -8,7 +8,7 @@ IMAGE = (1, 3, 8, 8)
 
 
 class Written(nn.Module):
-    """Layers, and how they are used, written where they are needed."""
+    """Layers, and how they are used."""
 
     def __init__(self, forward, **layers):
         super().__init__()
@@ -100,6 +100,13 @@ def prelu():
 
 def instance_norm():
     return nn.Sequential(conv(3, 8), nn.InstanceNorm2d(8, affine=True), nn.ReLU(), head(8))
+
+
+def norms_without_weights():
+    return nn.Sequential(
+        conv(3, 8), nn.InstanceNorm2d(8), nn.ReLU(), conv(8, 6), nn.GroupNorm(6, 6, affine=False),
+        conv(6, 4), nn.BatchNorm2d(4, affine=False, track_running_stats=False), head(4),
+    )  # fmt: skip
 
 
 def norm_of_each_channel():
@@ -260,11 +267,15 @@ NETWORKS = {
     for make in (
         plain, batch_norm, depthwise, depthwise_with_multiplier, grouped, transposed,
         transposed_depthwise, transposed_grouped, linear, one_dimensional, three_dimensional, prelu,
-        instance_norm, norm_of_each_channel, residual, concatenated, dense_block, chunked, gated,
-        split, sliced, sliced_after_dots, flattened, reshaped, upsampled, squeeze_excite,
-        pixel_shuffle, pixel_unshuffle, channel_shuffle, padded, shared_layer, attention,
+        instance_norm, norms_without_weights, norm_of_each_channel, residual, concatenated,
+        dense_block, chunked, gated, split, sliced, sliced_after_dots, flattened, reshaped,
+        upsampled, squeeze_excite, pixel_shuffle, pixel_unshuffle, channel_shuffle, padded,
+        shared_layer, attention,
     )
 }  # fmt: skip
+
+
+_SCALED = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.PReLU)
 
 
 def made(name):
@@ -272,10 +283,10 @@ def made(name):
     torch.manual_seed(0)
     model = NETWORKS[name]()
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+        if isinstance(getattr(module, "running_mean", None), torch.Tensor):
             nn.init.normal_(module.running_mean)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
-        if getattr(module, "affine", False) or isinstance(module, nn.GroupNorm | nn.PReLU):
+        if isinstance(module, _SCALED) and module.weight is not None:
             nn.init.normal_(module.weight)
     return model.eval(), torch.randn(IMAGE)
 

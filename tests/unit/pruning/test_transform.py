@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import prune
 
 from tests.unit.pruning.networks import NETWORKS, Written, conv, half_of, head, made
 from torchedge.pruning import channel_groups, remove_channels
@@ -116,6 +117,15 @@ def test_layers_say_the_shapes_that_they_have():
     assert (pruned[6].in_features, pruned[6].out_features) == (162, 4)
 
 
+def test_norms_without_weights_say_their_width_too():
+    model, x = made("norms_without_weights")
+    pruned = remove_channels(model, half_of(channel_groups(model, (x,))))
+    assert type(pruned) is nn.Sequential
+    assert pruned[1].num_features == pruned[0].out_channels == 4
+    assert pruned[4].num_groups == pruned[4].num_channels == 3
+    assert pruned[6].num_features == 2
+
+
 def test_grouped_convolutions_keep_their_groups():
     model, x = made("grouped")
     pruned = remove_channels(model, half_of(channel_groups(model, (x,))))
@@ -182,3 +192,17 @@ def test_weights_that_only_training_uses_go_with_the_trace():
     pruned = remove_channels(model, half_of(channel_groups(model, (x,))))
     assert not [name for name, _ in pruned.named_parameters() if name.startswith("help")]
     assert pruned.train()(x).shape == (1, 3)
+
+
+def test_masks_of_weights_lose_the_same_channels():
+    model, x = made("plain")
+    prune.l1_unstructured(model[0], "weight", amount=0.5)
+    groups = channel_groups(model, (x,))
+    pruned = remove_channels(model, {groups[0]: [0, 2, 5]})
+    torch.testing.assert_close(pruned[0].weight, model[0].weight[[0, 2, 5]])
+    assert pruned[0].out_channels == 3
+    optimizer = torch.optim.SGD(pruned.parameters(), 0.1)
+    pruned(x).sum().backward()
+    optimizer.step()
+    gone = model[0].weight_mask[[0, 2, 5]] == 0
+    assert bool((pruned[0].weight[gone] == 0).all())
