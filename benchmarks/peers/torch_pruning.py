@@ -52,7 +52,7 @@ def pruned_by_torch_pruning(
     Of the ratios that bisection tries, the one whose cost is nearest.
 
     Args:
-        model: Its last linear layer keeps its outputs.
+        model: The layer that it names last keeps its outputs.
         image: An example input.
         share: Of the cost that is to be left.
         round_to: What the numbers of channels are multiples of.
@@ -61,7 +61,7 @@ def pruned_by_torch_pruning(
     import torch_pruning
 
     whole = cost(model, image)
-    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
+    last = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
     low, high, found = 0.0, 0.9, []
     for _ in range(_TRIES):
         ratio = (low + high) / 2

@@ -4,8 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-IMAGE = (1, 3, 8, 8)
-
 
 class Written(nn.Module):
     """Layers, and how they are used."""
@@ -279,7 +277,7 @@ _SCALED = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.PReLU)
 
 
 def made(name):
-    """A network with random weights and statistics, in evaluation mode, and an input."""
+    """A network with random weights and statistics, and an input."""
     torch.manual_seed(0)
     model = NETWORKS[name]()
     for module in model.modules():
@@ -288,7 +286,7 @@ def made(name):
             nn.init.uniform_(module.running_var, 0.5, 2.0)
         if isinstance(module, _SCALED) and module.weight is not None:
             nn.init.normal_(module.weight)
-    return model.eval(), torch.randn(IMAGE)
+    return model.eval(), torch.randn(1, 3, 8, 8)
 
 
 def half_of(groups):
