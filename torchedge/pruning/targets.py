@@ -1,8 +1,7 @@
 """How much to remove: a ratio, or until the network costs no more than a share of what it did."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias, final
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from torch import Tensor, nn
@@ -10,17 +9,17 @@ from torch import Tensor, nn
 from torchedge.errors import PruningError
 from torchedge.pruning.channel_scores import GroupScores, l2_norms
 from torchedge.pruning.checks import require_share, require_sparsity
-from torchedge.pruning.cost import Costs, Kept
+from torchedge.pruning.cost import Costs
 from torchedge.pruning.dependency import channel_groups, dependencies, opened
 from torchedge.pruning.groups import ChannelGroup
 from torchedge.pruning.latency import Latencies, LayerTimer
 from torchedge.pruning.ranking import Block, Limits, blocks_of, named_groups, prunable_groups
+from torchedge.pruning.search import Cost, Search
 from torchedge.pruning.transform import remove_channels
 
 __all__ = ["Choice", "choose_channels", "choose_share", "prune_by", "prune_to"]
 
 Choice: TypeAlias = Mapping[ChannelGroup, Sequence[int]]
-_Cost: TypeAlias = Callable[[Kept], float]
 _DEFAULT_LIMITS = Limits()
 
 
@@ -42,7 +41,8 @@ def prune_by(
         limits: What may go; fewer channels go where the rest must be a multiple.
 
     Raises:
-        PruningError: A ratio is outside [0, 1), or a group asked for by name cannot be pruned.
+        PruningError: A ratio is outside [0, 1), or a group asked for by name cannot be pruned, or
+            not by so much.
         UnknownNameError: There is no group of that name.
 
     Example:
@@ -66,7 +66,8 @@ def choose_share(
     """The choice that :func:`prune_by` makes, for ``remove_channels``.
 
     Raises:
-        PruningError: A ratio is outside [0, 1), or a group asked for by name cannot be pruned.
+        PruningError: A ratio is outside [0, 1), or a group asked for by name cannot be pruned, or
+            not by so much.
         UnknownNameError: There is no group of that name.
     """
     for share in ratio.values() if isinstance(ratio, Mapping) else (ratio,):
@@ -74,14 +75,40 @@ def choose_share(
     groups = channel_groups(model, example_inputs)
     seen = opened(model)
     if isinstance(ratio, Mapping):
-        named = named_groups(groups, ratio)
-        wanted = {named[name]: share for name, share in ratio.items()}
+        wanted = _by_group(groups, ratio)
     else:
         wanted = dict.fromkeys(prunable_groups(seen, groups, limits), ratio)
-    return {
-        group: _kept(blocks_of(seen, group, scores, limits), group, share)
-        for group, share in wanted.items()
-    }
+    queues = {group: blocks_of(seen, group, scores, limits) for group in wanted}
+    for group in queues if isinstance(ratio, Mapping) else ():
+        _require_reachable(group, wanted[group], queues[group], limits)
+    return {group: _kept(queues[group], group, share) for group, share in wanted.items()}
+
+
+def _by_group(
+    groups: Sequence[ChannelGroup], ratio: Mapping[str, float]
+) -> dict[ChannelGroup, float]:
+    found: dict[ChannelGroup, float] = {}
+    for name, group in named_groups(groups, ratio).items():
+        if found.setdefault(group, ratio[name]) != ratio[name]:
+            raise PruningError(
+                f"'{name}' is in the group '{group.name}', which would lose {ratio[name]} and "
+                f"{found[group]} of its channels; give one ratio for a group."
+            )
+    return found
+
+
+def _require_reachable(
+    group: ChannelGroup, share: float, blocks: Sequence[Block], limits: Limits
+) -> None:
+    """Refuse what was asked for by name and cannot go, but for the last block."""
+    most, possible = share * group.channels, sum(len(block.channels) for block in blocks)
+    largest = max((len(block.channels) for block in blocks), default=0)
+    if most - possible >= max(largest, 1):
+        raise PruningError(
+            f"a ratio of {share} for '{group.name}' would take {most:.0f} of its {group.channels} "
+            f"channels, and {possible} can go: multiples of {limits.multiple} stay, at most "
+            f"{limits.most} goes, and no layer may be emptied. Lower the ratio, or change limits."
+        )
 
 
 def _kept(blocks: Sequence[Block], group: ChannelGroup, share: float) -> list[int]:
@@ -180,7 +207,7 @@ def choose_channels(
     if timer is not None:
         latencies = Latencies(found, costs, seen, timer, limits.multiple)
     cost = _cost(target[0], costs, latencies)
-    search = _Search(costs=costs, queues=queues, cost=cost, name=target[0], share=target[1])
+    search = Search(costs=costs, queues=queues, cost=cost, name=target[0], share=target[1])
     kept = search.ranked() if latencies is None else search.by_time_saved(latencies)
     return {
         group: np.flatnonzero(kept[costs.units(group)]).tolist()
@@ -188,7 +215,7 @@ def choose_channels(
     }
 
 
-def _cost(name: str, costs: Costs, latencies: Latencies | None) -> _Cost:
+def _cost(name: str, costs: Costs, latencies: Latencies | None) -> Cost:
     if name == "latency":
         assert latencies is not None
         return latencies.milliseconds
@@ -197,91 +224,3 @@ def _cost(name: str, costs: Costs, latencies: Latencies | None) -> _Cost:
         "parameters": costs.parameters,
         "memory": costs.peak_memory_bytes,
     }[name]
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class _Search:
-    """Takes blocks until the cost is low enough."""
-
-    costs: Costs
-    queues: list[list[Block]]
-    cost: _Cost
-    name: str
-    share: float
-
-    @property
-    def limit(self) -> float:
-        return self.share * self.cost(self.costs.everything) * (1 + 1e-9)
-
-    def ranked(self) -> Kept:
-        """Take blocks in the order of their scores."""
-        order = sorted((b for queue in self.queues for b in queue), key=lambda b: b.score)
-        self._require_possible(order)
-        low, high = 0, len(order)
-        while low < high:
-            middle = (low + high) // 2
-            if self.cost(self._without(order[:middle])) <= self.limit:
-                high = middle
-            else:
-                low = middle + 1
-        taken = order[: max(low - 1, 0)]
-        return self._last(taken) if low else self.costs.everything
-
-    def _last(self, taken: Sequence[Block]) -> Kept:
-        """Of all blocks that come next, take the one that just meets the target, and fill up."""
-        gone = set(map(id, taken))
-        rest = [[b for b in queue if id(b) not in gone] for queue in self.queues]
-        ends = [(self.cost(self._without([*taken, q[0]])), q[0]) for q in rest if q]
-        met = [(cost, block) for cost, block in ends if cost <= self.limit]
-        _, last = max(met, key=lambda pair: pair[0])
-        return self._without(self._filled([*taken, last]))
-
-    def _filled(self, taken: Sequence[Block]) -> list[Block]:
-        """Give back what there is room for, the most important first."""
-        left = [[b for b in queue if any(b is t for t in taken)] for queue in self.queues]
-        waiting = [queue for queue in left if queue]
-        while waiting:
-            queue = max(waiting, key=lambda q: q[-1].score)
-            without = [b for q in left for b in q if b is not queue[-1]]
-            if self.cost(self._without(without)) <= self.limit:
-                queue.pop()
-            else:
-                waiting = [q for q in waiting if q is not queue]
-            waiting = [q for q in waiting if q]
-        return [b for queue in left for b in queue]
-
-    def by_time_saved(self, latencies: Latencies) -> Kept:
-        """Take, again and again, the block that saves the most time for what it matters."""
-        self._require_possible([b for queue in self.queues for b in queue])
-        kept, places = self.costs.everything.copy(), [0] * len(self.queues)
-        taken: list[Block] = []
-        while self.cost(kept) > self.limit:
-            open_queues = [i for i, queue in enumerate(self.queues) if places[i] < len(queue)]
-            best = max(open_queues, key=lambda i: self._worth(kept, i, places[i], latencies))
-            taken.append(self.queues[best][places[best]])
-            places[best] += 1
-            kept = self._without(taken)
-        return self._without(self._filled(taken))
-
-    def _worth(self, kept: Kept, queue: int, place: int, latencies: Latencies) -> float:
-        block = self.queues[queue][place]
-        saved = latencies.saved(kept, block, self.costs)
-        return saved / max(block.score * len(block.channels) / block.group.channels, 1e-12)
-
-    def _without(self, blocks: Sequence[Block]) -> Kept:
-        kept = self.costs.everything.copy()
-        for block in blocks:
-            begin = self.costs.units(block.group).start
-            kept[[begin + channel for channel in block.channels]] = False
-        return kept
-
-    def _require_possible(self, blocks: Sequence[Block]) -> None:
-        least = self.cost(self._without(blocks))
-        if least > self.limit:
-            whole = self.cost(self.costs.everything)
-            raise PruningError(
-                f"{self.name}={self.share} cannot be met: with everything gone that may go, "
-                f"{least / whole:.3f} of the original is left. Raise limits.most, lower "
-                "limits.multiple, or leave fewer layers out."
-            )

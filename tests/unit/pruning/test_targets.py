@@ -145,6 +145,18 @@ def test_a_group_that_cannot_be_pruned_is_refused_when_asked_for_by_name():
     refused(lambda model: prune_by(model, (IMAGE,), {"8.2": 0.5}), "'8.2' cannot be pruned: it is")
 
 
+def test_a_ratio_by_name_that_would_empty_a_layer_is_refused_with_what_can_go():
+    model, x = made("split")  # its first part has two of nine channels
+    with pytest.raises(PruningError, match=r"0.95 for 'stem' would take 9 of its 9 channels, and"):
+        prune_by(model, (x,), {"stem": 0.95}, limits=Limits(multiple=1, most=0.99))
+
+
+def test_a_ratio_by_name_for_a_layer_that_is_too_narrow_is_refused():
+    model = nn.Sequential(conv(3, 6), nn.ReLU(), head(6)).eval()
+    with pytest.raises(PruningError, match="would take 3 of its 6 channels, and 0 can go: multip"):
+        prune_by(model, (IMAGE,), {"0": 0.5})
+
+
 def test_a_group_that_does_not_exist_is_refused():
     with pytest.raises(UnknownNameError, match="no group 'stem'"):
         prune_by(network(), (IMAGE,), {"stem": 0.5})
@@ -185,3 +197,9 @@ def test_several_names_of_one_group_mean_that_group():
     by_other = prune_by(model, (x,), {"second": 0.5}, limits=Limits(multiple=2))
     assert by_first.stem.out_channels == by_other.stem.out_channels == 4
     assert len(channel_groups(by_first, (x,))) == 3
+
+
+def test_two_ratios_for_one_group_are_refused():
+    model, x = made("residual")
+    with pytest.raises(PruningError, match=r"'second' is in the group 'stem'.*0.25 and 0.5"):
+        prune_by(model, (x,), {"stem": 0.5, "second": 0.25}, limits=Limits(multiple=2))
