@@ -276,10 +276,10 @@ NETWORKS = {
 _SCALED = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.PReLU)
 
 
-def made(name):
+def made(name, networks=NETWORKS):
     """A network with random weights and statistics, and an input."""
     torch.manual_seed(0)
-    model = NETWORKS[name]()
+    model = networks[name]()
     for module in model.modules():
         if isinstance(getattr(module, "running_mean", None), torch.Tensor):
             nn.init.normal_(module.running_mean)

@@ -78,6 +78,10 @@ UNKNOWN = {
     "every_second": (lambda x: x[:, ::2].repeat(1, 2, 1, 1), "every so many"),
     "one_channel": (lambda x: x + x[:, 3:4] * x[:, 5].unsqueeze(1), "by their number"),
     "rolled": (lambda x: x.roll(1, 1), "rolled"),
+    "sums_of_some": (
+        lambda x: x.unflatten(1, (4, 2)).sum(2).repeat_interleave(2, 1),
+        "averaged over a part",
+    ),
     "own_function": (lambda x: _opaque(x), "'_opaque'"),
     "constant": (lambda x: x + torch.arange(8.0).view(1, 8, 1, 1), "not a layer's"),
     "padded_channels": (

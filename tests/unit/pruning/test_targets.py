@@ -10,7 +10,7 @@ from torchedge.pruning import Limits, channel_groups, prune_by, prune_to
 from torchedge.pruning.channel_scores import l1_norms, random_channels
 from torchedge.pruning.cost import Costs
 from torchedge.pruning.dependency import dependencies
-from torchedge.pruning.targets import choose_share
+from torchedge.pruning.targets import choose_channels, choose_share
 
 IMAGE = torch.zeros(1, 3, 8, 8)
 
@@ -39,6 +39,27 @@ def test_a_target_is_met_and_nearly_used_up(kind, share):
     model = network()
     pruned = prune_to(model, (IMAGE,), **{kind: share}, limits=Limits(multiple=2))
     assert share - 0.05 <= cost(pruned, kind) / cost(model, kind) <= share
+
+
+def test_what_there_is_room_for_is_given_back():
+    model, x = made("residual")  # one group is most of the network, and its blocks are large
+    limits = Limits(multiple=2)
+    keep = choose_channels(model, (x,), target=("macs", 0.5), limits=limits)
+    costs = Costs(dependencies(model, (x,)), model)
+    by_name = {group.name: channels for group, channels in keep.items()}
+
+    def share(more):
+        kept = costs.everything.copy()
+        for group in costs.groups:
+            if group.name in by_name:
+                left = min(len(by_name[group.name]) + more.get(group.name, 0), group.channels)
+                kept[costs.units(group)] = [place < left for place in range(group.channels)]
+        return costs.macs(kept) / costs.macs(costs.everything)
+
+    assert share({}) <= 0.5
+    for group, channels in keep.items():
+        if len(channels) < group.channels:
+            assert share({group.name: limits.multiple}) > 0.5
 
 
 def test_a_target_that_is_met_already_removes_nothing():

@@ -6,10 +6,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import prune
 
+from tests.unit.pruning.more_networks import MORE_NETWORKS
 from tests.unit.pruning.networks import NETWORKS, Written, conv, half_of, head, made
 from torchedge.pruning import channel_groups, remove_channels
 from torchedge.pruning.dependency import opened
 
+ALL = NETWORKS | MORE_NETWORKS
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}  # sums in another order
 
 
@@ -28,9 +30,9 @@ def unread(model, keep):
     return copied
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ALL)
 def test_what_is_left_computes_what_it_did_with_channels_that_nobody_reads(name):
-    model, x = made(name)
+    model, x = made(name, ALL)
     keep = half_of(channel_groups(model, (x,)))
     assert keep
     pruned = remove_channels(model, keep)
@@ -42,9 +44,9 @@ def count(model):
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ALL)
 def test_each_group_can_be_pruned_alone(name):
-    model, x = made(name)
+    model, x = made(name, ALL)
     for group, channels in half_of(channel_groups(model, (x,))).items():
         keep = {group: channels}
         pruned = remove_channels(model, keep)
