@@ -51,7 +51,7 @@ def group_norms(model: nn.Module, group: ChannelGroup, p: float) -> Tensor:
 
 
 def first_order_taylor(model: nn.Module, group: ChannelGroup) -> Tensor:
-    """``|Σ w · ∂L/∂w|`` of each channel, from the gradients that a backward pass left.
+    """``Σ |w · ∂L/∂w|`` of each channel, from the gradients that a backward pass left.
 
     Raises:
         PruningError: A weight of the group has no gradient.
