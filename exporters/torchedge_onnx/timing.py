@@ -3,12 +3,12 @@
 import json
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from torchedge.errors import UsageError
+from torchedge.errors import NotRunError, UsageError
 from torchedge_onnx.session import session_options
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class OnnxLayerTimer:
         Raises:
             UsageError: ``runs`` is below 1.
             MissingDependencyError: onnxruntime is not installed.
+            NotRunError: The runtime's profile does not name a layer.
         """
         if self.runs < 1:
             raise UsageError(f"{self.runs} runs measure nothing; give at least 1.")
@@ -74,7 +75,7 @@ class OnnxLayerTimer:
             for _ in range(self.runs + 1):  # the first one reserves memory
                 session.run(None, {"seed": np.ones((), np.float32)})
             events = json.loads(Path(session.end_profiling()).read_text())
-        return _shortest_ms(events, len(shapes))
+        return _shortest_ms(events, shapes)
 
     def _options(self, folder: Path) -> "onnxruntime.SessionOptions":
         options = session_options()
@@ -84,12 +85,20 @@ class OnnxLayerTimer:
         return options
 
 
-def _shortest_ms(events: list[dict[str, object]], count: int) -> list[float]:
-    times: list[list[float]] = [[] for _ in range(count)]
+def _shortest_ms(
+    events: Sequence[Mapping[str, object]], shapes: "Sequence[LayerShape]"
+) -> list[float]:
+    times: list[list[float]] = [[] for _ in shapes]
     for event in events:
         found = _KERNEL.search(str(event.get("name", "")))
         if found:
             times[int(found[1])].append(float(str(event["dur"])) / 1e3)
+    for shape, each in zip(shapes, times, strict=True):
+        if not each:
+            raise NotRunError(
+                f"ONNX Runtime's profile has no time of {shape}; it names its kernels otherwise "
+                "than this version of torchedge knows. Give another timer, or none."
+            )
     return [min(each) for each in times]
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from torchedge.errors import MissingDependencyError, PruningError, UsageError
+from torchedge.errors import MissingDependencyError, NotRunError, PruningError, UsageError
 from torchedge.pruning import Limits, prune_to
 from torchedge.pruning.latency import LayerShape
-from torchedge_onnx.timing import OnnxLayerTimer
+from torchedge_onnx.timing import OnnxLayerTimer, _shortest_ms
 
 
 def convolution(inputs, outputs, *, groups=1, kernel=(3, 3), size=(12, 12)):
@@ -55,6 +55,14 @@ def test_without_the_runtime_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingDependencyError, match="pip install onnxruntime"):
         OnnxLayerTimer()([LayerShape(inputs=1, outputs=1)])
+
+
+def test_a_profile_that_does_not_name_a_layer_is_no_time_of_it():
+    shape = LayerShape(inputs=1, outputs=2)
+    events = [{"name": "layer_0_kernel_time", "dur": 5}, {"name": "other_kernel_time", "dur": 1}]
+    assert _shortest_ms(events, [shape]) == [0.005]
+    with pytest.raises(NotRunError, match=r"no time of LayerShape\(inputs=1, outputs=2"):
+        _shortest_ms(events, [shape, shape])
 
 
 def network():
