@@ -30,6 +30,7 @@ _KNOWN_LAYERS = (
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
 )
 _HOLDS_SIZES = (nn.Unflatten, nn.Fold, nn.Unfold)
+_HOLDS_HEADS = "multi_head_attention_forward"
 _LIBRARIES = ("torch", "_operator", "operator", "math", "builtins")
 
 
@@ -157,8 +158,8 @@ class _Following(fx.Interpreter):
                 return f"pruning does not know the layer {type(layer).__name__} '{node.target}'"
         if node.op == "call_function" and node.target is not operator.getitem:
             home = getattr(node.target, "__module__", None) or "torch"
-            if home.partition(".")[0] not in _LIBRARIES:
-                name = getattr(node.target, "__name__", str(node.target))
+            name = getattr(node.target, "__name__", str(node.target))
+            if home.partition(".")[0] not in _LIBRARIES or name == _HOLDS_HEADS:
                 return f"pruning cannot look into the function '{name}'"
         return ""
 

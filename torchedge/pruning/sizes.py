@@ -16,7 +16,7 @@ from torchedge.pruning.units import Units
 __all__ = ["Counted", "NodeLabels", "counted_sizes", "set_sizes", "units_along"]
 
 _SECTIONS = {"chunk", "split", "tensor_split", "split_with_sizes"}
-_FUNCTIONAL_CONVOLUTIONS = {"conv1d", "conv2d", "conv3d"}
+_HOLD_GROUPS = {f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3)}
 
 
 @final
@@ -188,13 +188,18 @@ def _normalized_shape(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator
 
 
 def _groups(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
-    """A depthwise convolution called as a function loses whole groups."""
-    place = 6
-    groups = node.args[place] if len(node.args) > place else node.kwargs.get("groups", 1)
+    """A depthwise convolution, or a norm of each channel, loses whole groups."""
+    name, place = _groups_argument(node)
+    groups = node.args[place] if len(node.args) > place else node.kwargs.get(name, 1)
     assert seen.operand is not None
     labels = units_along(seen.operand, 1, units)
     if labels is not None and groups == len(labels):
         yield Counted(node=node.name, place="groups", value=len(labels), labels=labels)
+
+
+def _groups_argument(node: fx.Node) -> tuple[str, int]:
+    """Name and place of the number of groups in a call."""
+    return ("num_groups", 1) if node.target is F.group_norm else ("groups", 6)
 
 
 def set_sizes(graph: fx.Graph, removed: Mapping[tuple[str, str], tuple[int, int]]) -> None:
@@ -262,11 +267,12 @@ def _set_argument(node: fx.Node, kind: str, place: int, value: int) -> None:
     node.args = _replaced(node.args, place, value)
 
 
-def _set_groups(node: fx.Node, kind: str, place: int, value: int) -> None:
-    if len(node.args) > 6:
-        node.args = _replaced(node.args, 6, value)
+def _set_groups(node: fx.Node, kind: str, number: int, value: int) -> None:
+    name, place = _groups_argument(node)
+    if len(node.args) > place:
+        node.args = _replaced(node.args, place, value)
     else:
-        node.kwargs = {**node.kwargs, "groups": value}
+        node.kwargs = {**node.kwargs, name: value}
 
 
 _SETTERS: Mapping[str, Callable[[fx.Node, str, int, int], None]] = {
@@ -280,7 +286,7 @@ _SETTERS: Mapping[str, Callable[[fx.Node, str, int, int], None]] = {
 _FINDERS: Mapping[str, _Finder] = {
     **dict.fromkeys(("view", "reshape", "expand"), _shape_sizes),
     **dict.fromkeys(_SECTIONS, _sections),
-    **dict.fromkeys(_FUNCTIONAL_CONVOLUTIONS, _groups),
+    **dict.fromkeys({*_HOLD_GROUPS, "group_norm"}, _groups),
     "unflatten": _unflattened_sizes,
     operator.getitem.__name__: _slice_bounds,
     "narrow": _narrowed,

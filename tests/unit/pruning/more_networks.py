@@ -1,6 +1,7 @@
 """Networks whose code takes channels apart by itself."""
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tests.unit.pruning.networks import Written, conv, head
@@ -30,7 +31,7 @@ def picked_attention():
     def forward(net, x):
         tokens = net.patches(x).flatten(2).transpose(1, 2)
         packed = net.packed(tokens).unflatten(-1, (3, 4, 2)).permute(2, 0, 3, 1, 4)
-        attended = nn.functional.scaled_dot_product_attention(packed[0], packed[1], packed[2])
+        attended = F.scaled_dot_product_attention(packed[0], packed[1], packed[2])
         return net.last(net.out(attended.transpose(1, 2).flatten(2)).mean(1))
 
     return Written(
@@ -71,9 +72,27 @@ def multiplied_by_einsum():
     return Written(forward, stem=conv(3, 8), mix=nn.Linear(8, 6, bias=False), last=nn.Linear(6, 3))
 
 
+def functional():
+    """Layers called as functions, whose numbers of groups are in the code."""
+
+    def forward(net, x):
+        x = torch.relu(net.stem(x))
+        x = F.conv2d(x, net.depthwise.weight, net.depthwise.bias, 1, 1, 1, 8)
+        x = F.group_norm(x, 8, net.norm.weight, net.norm.bias)
+        x = F.conv_transpose2d(torch.relu(x), net.up.weight, stride=2, groups=8)
+        x = F.group_norm(x, num_groups=8)
+        return F.linear(F.adaptive_avg_pool2d(x, 1).flatten(1), net.last.weight, net.last.bias)
+
+    return Written(
+        forward, stem=conv(3, 8), depthwise=conv(8, 8, groups=8), norm=nn.GroupNorm(8, 8),
+        up=nn.ConvTranspose2d(8, 8, 2, 2, groups=8, bias=False), last=nn.Linear(8, 3),
+    )  # fmt: skip
+
+
 MORE_NETWORKS = {
     make.__name__: make
     for make in (
         packed_attention, picked_attention, shuffled_by_hand, picked_rows, multiplied_by_einsum,
+        functional,
     )
 }  # fmt: skip

@@ -70,6 +70,16 @@ def _opaque(x):
     return x.flip(0)
 
 
+def _attention(x):
+    """The function behind nn.MultiheadAttention, with its numbers of features and heads."""
+    tokens, identity = x.flatten(2).permute(2, 0, 1), torch.eye(24, 8)
+    no_bias = (None, None, None, False, 0.0)
+    attended, _ = nn.functional.multi_head_attention_forward(
+        tokens, tokens, tokens, 8, 2, identity, *no_bias, torch.eye(8), None, need_weights=False
+    )
+    return attended.permute(1, 2, 0).unflatten(2, (8, 8))
+
+
 UNKNOWN = {
     "sort": (lambda x: x.sort(1).values, "'sort'"),
     "fft_fft2": (lambda x: torch.fft.fft2(x).real, "does not know the operator"),
@@ -82,6 +92,7 @@ UNKNOWN = {
         lambda x: x.unflatten(1, (4, 2)).sum(2).repeat_interleave(2, 1),
         "averaged over a part",
     ),
+    "attention": (_attention, "'multi_head_attention_forward'"),
     "own_function": (lambda x: _opaque(x), "'_opaque'"),
     "constant": (lambda x: x + torch.arange(8.0).view(1, 8, 1, 1), "not a layer's"),
     "padded_channels": (
