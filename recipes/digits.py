@@ -83,12 +83,7 @@ def main(  # noqa: PLR0913 - options of a command line
         fit(task(float_model, teacher, distil), data, epochs)
     model = calibrated(prepare_qat(float_model, scheme, example_inputs), float_model, calibration)
     post_training_accuracy = accuracy(model, data)
-
-    schedule = QuantizationAwareTraining(
-        freeze_ranges_from_epoch=0, freeze_batchnorm_from_epoch=max(qat_epochs - 1, 0)
-    )
-    trained = cast(nn.Module, torch.compile(model)) if compile else model  # shares the weights
-    fit(Classifier(trained, learning_rate=3e-4), data, qat_epochs, schedule)
+    fit_with_integers(model, data, qat_epochs, compile=compile)
 
     artifact = CompressedModel(
         module=model,
@@ -109,6 +104,15 @@ def main(  # noqa: PLR0913 - options of a command line
     print(
         f"wrote {artifact.path}: {', '.join(f'{k} {v:.1%}' for k, v in artifact.metrics.items())}"
     )
+
+
+def fit_with_integers(model: nn.Module, data: Digits, epochs: int, *, compile: bool) -> None:
+    """Train what the target will compute; ranges are fixed, and batch norms in the last pass."""
+    schedule = QuantizationAwareTraining(
+        freeze_ranges_from_epoch=0, freeze_batchnorm_from_epoch=max(epochs - 1, 0)
+    )
+    trained = cast(nn.Module, torch.compile(model)) if compile else model  # shares the weights
+    fit(Classifier(trained, learning_rate=3e-4), data, epochs, schedule)
 
 
 def task(model: nn.Module, teacher: nn.Module | None, distil: str) -> pl.LightningModule:

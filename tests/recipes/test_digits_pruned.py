@@ -11,13 +11,14 @@ from torchedge.export.artifact import load_artifact
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.slow
+
 
 def run(folder, script, *arguments):
     command = [sys.executable, str(ROOT / script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
 
 
-@pytest.mark.slow
 def test_a_pruned_network_trains_with_integers_and_exports_with_a_quarter_of_the_arithmetic(
     tmp_path,
 ):
