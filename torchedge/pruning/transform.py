@@ -24,9 +24,9 @@ def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]
     """A copy of ``model`` with fewer channels: smaller weights, and no mask.
 
     The copy has the model's own class where its code holds no number of channels. Otherwise, and
-    where parts of it are not used in evaluation or attention had to be opened, it is the traced
-    graph, with such numbers written anew; names of layers are the same. ``CompressedModel.save``
-    takes either.
+    where parts of it are not used in evaluation or heads of attention go, it is the traced graph,
+    with such numbers written anew; names of layers are the same, but that attention is opened into
+    linear layers. ``CompressedModel.save`` takes either.
 
     Args:
         model: The network whose ``channel_groups`` were asked.
@@ -59,6 +59,7 @@ def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]
         pruned = fx.GraphModule(graph_module, graph_module.graph, class_name=type(model).__name__)
         pruned.recompile()
     _slice_tensors(pruned, places)
+    pruned.zero_grad()  # what scored the channels is no gradient of the new network
     return pruned.train(model.training) if graph_module is not None else pruned
 
 

@@ -208,3 +208,12 @@ def test_masks_of_weights_lose_the_same_channels():
     optimizer.step()
     gone = model[0].weight_mask[[0, 2, 5]] == 0
     assert bool((pruned[0].weight[gone] == 0).all())
+
+
+def test_gradients_that_scored_the_channels_are_not_those_of_the_new_network():
+    model, x = made("plain")
+    model(x).sum().backward()
+    first = channel_groups(model, (x,))[0]
+    pruned = remove_channels(model, {first: [0, 1]})
+    assert all(parameter.grad is None for parameter in pruned.parameters())
+    assert all(parameter.grad is not None for parameter in model.parameters())
