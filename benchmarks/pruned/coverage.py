@@ -43,7 +43,8 @@ class Row:
         onnx_difference: Largest difference between ONNX Runtime and PyTorch, as a share of the
             output's range.
         same_as_torch_pruning: 1 if both give the same weights when half of each group goes, 0 if
-            not, -1 where Torch-Pruning fails.
+            not, -1 where there is no answer: Torch-Pruning fails, or attention was opened here
+            and has no such layers there.
     """
 
     groups: int
@@ -129,7 +130,7 @@ def _same_as_torch_pruning(model: nn.Module, image: Tensor) -> int:
     ours = remove_channels(model, keep).state_dict()
     try:
         theirs = removed_by_torch_pruning(model, (image,), keep).state_dict()
-    except Exception:  # whatever a peer raises, it does not handle the network
+    except Exception:  # whatever it is, there is nothing to compare with
         return -1
     equal = ours.keys() == theirs.keys() and all(
         ours[key].shape == theirs[key].shape and torch.equal(ours[key], theirs[key]) for key in ours

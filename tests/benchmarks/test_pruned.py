@@ -16,8 +16,8 @@ def test_with_half_of_the_arithmetic_a_network_trains_and_is_the_same_in_onnx_ru
     assert 0.475 <= row.macs <= 0.525
     assert row.trains == 1
     assert 0 < row.onnx_difference <= 1e-4
-    peer_fails = name in {"small_vit", "shufflenet_v2_x1_0"}
-    assert row.same_as_torch_pruning == (-1 if peer_fails else 1)
+    no_answer = name in {"small_vit", "shufflenet_v2_x1_0"}
+    assert row.same_as_torch_pruning == (-1 if no_answer else 1)
 
 
 def test_the_peer_is_pruned_to_the_cost_that_is_asked_for():
