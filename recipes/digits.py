@@ -20,8 +20,10 @@ from torchedge.data import Digits
 from torchedge.distillation import RKD, DistillationTerm, FitNet, Hinton
 from torchedge.distillation.lightning import DistillationModule
 from torchedge.models import Classifier, MobileDigits, WideDigits
+from torchedge.pruning import Limits, prune_to
 from torchedge.quantization import calibrate, entropy, minmax, prepare_qat
 from torchedge.quantization.lightning import QuantizationAwareTraining
+from torchedge.quantization.recovery import reestimate_batchnorm
 
 CALIBRATION_IMAGES = 500
 
@@ -35,6 +37,7 @@ def main(  # noqa: PLR0913 - options of a command line
     weight_bits: int = 8,
     compile: bool = False,
     distil: Literal["none", "hinton", "fitnet", "rkd"] = "none",
+    prune_macs: float = 1.0,
     overwrite: bool = False,
 ) -> None:
     """Train, quantise and save the digits network.
@@ -49,6 +52,8 @@ def main(  # noqa: PLR0913 - options of a command line
         distil: Train a teacher with 22 times the parameters first, and let the network learn from
             its answers, also from its features (fitnet), or from how it places images (rkd). The
             teacher makes half as many passes.
+        prune_macs: Share of the multiply-accumulates that is left when channels have been removed,
+            in (0, 1]; below 1 the network makes as many passes again.
         overwrite: Replace the folder if it exists.
     """
     pl.seed_everything(0, verbose=False)
@@ -59,25 +64,26 @@ def main(  # noqa: PLR0913 - options of a command line
     data = Digits()
     example_inputs = (data.test_images[:1],)
 
-    float_model = MobileDigits()
-    task: pl.LightningModule = Classifier(float_model)
+    float_model: nn.Module = MobileDigits()
+    teacher: nn.Module | None = None
     metrics: dict[str, float] = {}
+    if prune_macs != 1:
+        pruned(float_model, prune_macs, example_inputs)  # refused before a minute of training
     if distil != "none":
         teacher = WideDigits()
         fit(Classifier(teacher), data, max(epochs // 2, 1))
         metrics["teacher_accuracy"] = accuracy(teacher, data)
-        task = DistillationModule(task, teacher, terms(distil), hard_weight=0.1)
-    fit(task, data, epochs)
+    fit(task(float_model, teacher, distil), data, epochs)
 
     calibration = data.train_images[:: len(data.train_images) // CALIBRATION_IMAGES]
+    if prune_macs != 1:
+        metrics["unpruned_accuracy"] = accuracy(float_model, data)
+        float_model = pruned(float_model, prune_macs, example_inputs)
+        float_model = reestimate_batchnorm(float_model, calibration.split(100)).train()
+        fit(task(float_model, teacher, distil), data, epochs)
     model = calibrated(prepare_qat(float_model, scheme, example_inputs), float_model, calibration)
     post_training_accuracy = accuracy(model, data)
-
-    schedule = QuantizationAwareTraining(
-        freeze_ranges_from_epoch=0, freeze_batchnorm_from_epoch=max(qat_epochs - 1, 0)
-    )
-    trained = cast(nn.Module, torch.compile(model)) if compile else model  # shares the weights
-    fit(Classifier(trained, learning_rate=3e-4), data, qat_epochs, schedule)
+    fit_with_integers(model, data, qat_epochs, compile=compile)
 
     artifact = CompressedModel(
         module=model,
@@ -100,11 +106,34 @@ def main(  # noqa: PLR0913 - options of a command line
     )
 
 
-def terms(kind: str) -> dict[str, tuple[float, DistillationTerm]]:
+def fit_with_integers(model: nn.Module, data: Digits, epochs: int, *, compile: bool) -> None:
+    """Train what the target will compute; ranges are fixed, and batch norms in the last pass."""
+    schedule = QuantizationAwareTraining(
+        freeze_ranges_from_epoch=0, freeze_batchnorm_from_epoch=max(epochs - 1, 0)
+    )
+    trained = cast(nn.Module, torch.compile(model)) if compile else model  # shares the weights
+    fit(Classifier(trained, learning_rate=3e-4), data, epochs, schedule)
+
+
+def task(model: nn.Module, teacher: nn.Module | None, distil: str) -> pl.LightningModule:
+    """What the network learns: the labels, and what a teacher knows if there is one."""
+    alone = Classifier(model)
+    if teacher is None:
+        return alone
+    return DistillationModule(alone, teacher, terms(distil, model), hard_weight=0.1)
+
+
+def pruned(model: nn.Module, macs: float, example_inputs: tuple[torch.Tensor, ...]) -> nn.Module:
+    """The network without its least important channels; so small a one in steps of four."""
+    return prune_to(model, example_inputs, macs=macs, limits=Limits(multiple=4))
+
+
+def terms(kind: str, model: nn.Module) -> dict[str, tuple[float, DistillationTerm]]:
     """The teacher's answers, and what else of it is to be learned."""
     found: dict[str, tuple[float, DistillationTerm]] = {"hinton": (0.9, Hinton(temperature=4.0))}
     if kind == "fitnet":
-        hint = FitNet("features", "features", student_channels=64, teacher_channels=128)
+        width = int(model.get_submodule("classifier").in_features)  # type: ignore[arg-type]
+        hint = FitNet("features", "features", student_channels=width, teacher_channels=128)
         found["hint"] = (1.0, hint)
     if kind == "rkd":
         found["relations"] = (1.0, RKD("pool", "pool"))

@@ -13,6 +13,7 @@
     │   ├── DataError                 a data set is missing, or cannot be read or made
     │   ├── SchemeError               numbers that this device or step cannot run
     │   ├── DistillationError         student, teacher, terms or data do not fit each other
+    │   ├── PruningError              weights or channels that cannot be removed as asked
     │   └── MissingDependencyError    an optional package is not installed
     └── FailureError                  it was asked rightly, and went wrong        (exit code 1)
         ├── ExportError               a step could not write its artefact
@@ -35,6 +36,7 @@ __all__ = [
     "MissingDependencyError",
     "NotRunError",
     "OutputExistsError",
+    "PruningError",
     "SchemeError",
     "StorageError",
     "TorchedgeError",
@@ -96,6 +98,10 @@ class SchemeError(UsageError):
 
 class DistillationError(UsageError):
     """Student, teacher, terms and data do not fit each other, so nothing can be taught."""
+
+
+class PruningError(UsageError):
+    """Weights or channels cannot be removed as asked; the model is as it was."""
 
 
 class MissingDependencyError(UsageError):

@@ -1,0 +1,1 @@
+"""The sections of ``benchmarks/pruning.py``: coverage, speed and accuracy without channels."""

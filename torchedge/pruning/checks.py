@@ -1,0 +1,44 @@
+"""What pruning refuses, in one line each."""
+
+from torchedge.errors import PruningError
+
+__all__ = ["require_runs", "require_share", "require_sparsity"]
+
+
+def require_sparsity(sparsity: float, *, reachable: float = 1.0) -> None:
+    """Refuse a share that would leave nothing, or that the floors of layers forbid.
+
+    Raises:
+        PruningError: ``sparsity`` is outside [0, 1), or above ``reachable``.
+    """
+    if not 0 <= sparsity < 1:
+        raise PruningError(f"a sparsity of {sparsity} is not in [0, 1); 0.9 removes nine of ten.")
+    if sparsity > reachable + 1e-9:
+        raise PruningError(
+            f"a sparsity of {sparsity} needs more than the {reachable:.4f} that the floors of the "
+            "layers leave; lower least_kept or the sparsity."
+        )
+
+
+def require_share(share: float, what: str) -> None:
+    """Refuse a share of the original that is not one.
+
+    Raises:
+        PruningError: ``share`` is outside (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise PruningError(f"{what}={share} is not in (0, 1]; 0.5 leaves half of the original.")
+
+
+def require_runs(length: int, n: int, m: int) -> None:
+    """Refuse runs that do not fit.
+
+    Raises:
+        PruningError: ``length`` is no multiple of ``m``, or ``n`` is not in 1 to ``m``.
+    """
+    if not 1 <= n <= m:
+        raise PruningError(f"{n} of {m} weights cannot stay; give n from 1 to m.")
+    if length % m:
+        raise PruningError(
+            f"{length} inputs are no multiple of {m}; leave that layer out, or choose another m."
+        )

@@ -1,0 +1,294 @@
+"""Which channels of a network go together, found by following them through one run."""
+
+import copy
+import operator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, fx, nn
+from typing_extensions import override
+
+from torchedge.pruning.attributes import counted_attributes
+from torchedge.pruning.groups import ChannelGroup, SizeConstant, Slice
+from torchedge.pruning.labels import axes_of, compact
+from torchedge.pruning.operators import rule_of
+from torchedge.pruning.sizes import Counted, NodeLabels, counted_sizes
+from torchedge.pruning.tracking import Axis, Tracker, Tracking, tensors_in
+from torchedge.quantization.graph import evaluating, trace
+from torchedge.quantization.masks import copied_with_masks
+from torchedge.quantization.normalize import open_attention
+
+__all__ = ["Dependencies", "channel_groups", "dependencies", "opened"]
+
+_KNOWN_LAYERS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.Embedding, nn.PReLU, nn.LayerNorm),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.GroupNorm, nn.RMSNorm),
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+)
+_HOLDS_SIZES = (nn.Unflatten, nn.Fold, nn.Unfold)
+_HOLDS_HEADS = "multi_head_attention_forward"
+_LIBRARIES = ("torch", "_operator", "operator", "math", "builtins")
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dependencies:
+    """A network's groups, and what its work and its memory are proportional to.
+
+    Args:
+        groups: All groups, those that cannot be pruned included.
+        tracker: What the run showed.
+        results: For each node the labels of what it returned.
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    tracker: Tracker
+    results: dict[fx.Node, NodeLabels]
+
+
+def channel_groups(
+    model: nn.Module, example_inputs: tuple[Tensor, ...]
+) -> tuple[ChannelGroup, ...]:
+    """All channels of a network, in groups that stay or go together, in execution order.
+
+    The network runs once on the inputs; labels of single channels go along and are joined wherever
+    an operator needs two of them to stay or go together (Fang et al. 2023 call this the dependency
+    graph). Channels that pass through an operator that is not known, or that are the network's
+    output, form groups with a ``reason``, which cannot be pruned.
+
+    ``nn.MultiheadAttention`` is opened into linear layers, as in the network that
+    :func:`~torchedge.pruning.transform.remove_channels` returns.
+
+    Args:
+        model: A float network that torch.fx can follow.
+        example_inputs: One valid set of inputs.
+
+    Raises:
+        TraceError: torch.fx cannot follow the model.
+
+    Example:
+        >>> layers = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)
+        >>> net = nn.Sequential(*layers)
+        >>> for group in channel_groups(net, (torch.zeros(1, 1, 4, 4),)):
+        ...     print(group.name, group.channels, group.members, group.reason)
+        0 4 (('0', 'out'), ('1', 'out'), ('3', 'in')) None
+        3 2 (('3', 'out'),) it is an output of the network
+    """
+    return dependencies(model, example_inputs).groups
+
+
+def opened(model: nn.Module) -> nn.Module:
+    """A copy whose attention is written out in linear layers."""
+    copied = copied_with_masks(model)
+    open_attention(copied)
+    return copied
+
+
+def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Dependencies:
+    """The groups with what was seen while they were found.
+
+    Raises:
+        TraceError: torch.fx cannot follow the model.
+    """
+    known = opened(model)
+    graph_module = trace(known)
+    tracker = Tracker()
+    tracker.register(known)
+    following = _Following(graph_module, tracker)
+    with torch.no_grad(), evaluating(graph_module), Tracking(tracker, rule_of):
+        result = following.run(*(copy.copy(x) for x in example_inputs))
+    tracker.close(result, "it is an output of the network")
+    _keep_grids(tracker)
+    sizes = list(_counted(following, tracker))
+    groups = _Grouping(tracker).groups(sizes)
+    return Dependencies(groups=groups, tracker=tracker, results=following.seen)
+
+
+def _counted(following: "_Following", tracker: Tracker) -> Iterator[Counted]:
+    assert isinstance(following.module, fx.GraphModule)
+    for node, seen in following.seen.items():
+        if node.op == "call_module":
+            layer = following.module.get_submodule(str(node.target))
+            yield from counted_attributes(node, layer, seen, tracker.units)
+        yield from counted_sizes(node, following.module, seen, tracker.units)
+
+
+@final
+class _Following(fx.Interpreter):
+    """Runs node by node, and notes the labels that each node took and gave."""
+
+    def __init__(self, graph_module: fx.GraphModule, tracker: Tracker) -> None:
+        super().__init__(graph_module)
+        self.extra_traceback = False
+        self.tracker = tracker
+        self.seen: dict[fx.Node, NodeLabels] = {}
+
+    @override
+    def run_node(self, n: fx.Node) -> Any:
+        operands = self.map_nodes_to_values((n.args, n.kwargs), n)
+        first = next(tensors_in(operands), None)
+        operand = None if first is None else self.tracker.of(first)
+        reason = self._opaque(n)
+        if reason:
+            self.tracker.close((operands, list(self._parameters(n))), reason)
+        result = super().run_node(n)
+        if reason:
+            self.tracker.close(result, reason)
+        labels = tuple(self.tracker.of(tensor) for tensor in tensors_in(result))
+        shares = first is not None and _in_memory_of(result, first)
+        self.seen[n] = NodeLabels(operand=operand, results=labels, shares_memory=shares)
+        return result
+
+    def _parameters(self, node: fx.Node) -> Iterable[Tensor]:
+        if node.op != "call_module":
+            return ()
+        module = self.module.get_submodule(str(node.target))
+        return (*module.parameters(), *module.buffers())
+
+    def _opaque(self, node: fx.Node) -> str:
+        """Why the code inside a node cannot be given other sizes, or an empty text."""
+        if node.op == "call_module":
+            layer = self.module.get_submodule(str(node.target))
+            unknown = any(True for _ in layer.parameters()) and not isinstance(layer, _KNOWN_LAYERS)
+            if unknown or isinstance(layer, _HOLDS_SIZES):
+                return f"pruning does not know the layer {type(layer).__name__} '{node.target}'"
+        if node.op == "call_function" and node.target is not operator.getitem:
+            home = getattr(node.target, "__module__", None) or "torch"
+            name = getattr(node.target, "__name__", str(node.target))
+            if home.partition(".")[0] not in _LIBRARIES or name == _HOLDS_HEADS:
+                return f"pruning cannot look into the function '{name}'"
+        return ""
+
+
+def _in_memory_of(result: object, operand: Tensor) -> bool:
+    place = operand.untyped_storage().data_ptr()
+    return any(t.untyped_storage().data_ptr() == place for t in tensors_in(result))
+
+
+def _keep_grids(tracker: Tracker) -> None:
+    """Join what must go together for every tensor to stay a grid of full rows and columns.
+
+    Where labels differ along several axes, channels are removed along the longest of them.
+    """
+    units, pending = tracker.units, tracker.grids
+    while pending:
+        changed = []
+        for grid in pending:
+            final = compact(units.roots(grid))
+            axes = sorted(axes_of(final), key=lambda axis: final.shape[axis])
+            for axis in axes[:-1]:
+                units.join_along(final, axis)
+                changed.append(grid)
+        pending = changed
+
+
+@final
+class _Grouping:
+    """Units that one layer makes become one group."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+        self.roots = [(axis, tracker.units.roots(axis.labels).tolist()) for axis in tracker.axes]
+        self.group_of: dict[int, int] = {}
+        self.units_of: dict[int, dict[int, int]] = {}
+
+    def groups(self, sizes: list[Counted]) -> tuple[ChannelGroup, ...]:
+        names = self._number()
+        slices = self._slices()
+        constants = self._constants(sizes)
+        return tuple(
+            self._group(number, names[number], slices[number], constants[number])
+            for number in sorted(names)
+        )
+
+    def _number(self) -> dict[int, str]:
+        """Number the groups in the order of their writers, and the units within each."""
+        by_axis = {(axis.path, axis.axis): roots for axis, roots in self.roots}
+        parents: dict[int, int] = {}
+
+        def top(root: int) -> int:
+            while parents.setdefault(root, root) != root:
+                root = parents[root]
+            return root
+
+        for place in self.tracker.writers:
+            ends: dict[bool, int] = {}
+            for root in dict.fromkeys(by_axis[place]):
+                kind = self.tracker.units.reason(root) is None
+                first = ends.setdefault(kind, root)
+                parents[top(root)] = top(first)
+        names: dict[int, str] = {}
+        numbers: dict[int, int] = {}
+        for path, axis in self.tracker.writers:
+            for root in dict.fromkeys(by_axis[path, axis]):
+                number = numbers.setdefault(top(root), len(numbers))
+                self.group_of[root] = number
+                units = self.units_of.setdefault(number, {})
+                units.setdefault(root, len(units))
+                names.setdefault(number, _layer(path))
+        return names
+
+    def _slices(self) -> dict[int, list[Slice]]:
+        found: dict[int, list[Slice]] = defaultdict(list)
+        for axis, roots in self.roots:
+            for number in dict.fromkeys(self.group_of.get(root, -1) for root in roots):
+                if number >= 0:
+                    found[number].append(self._slice(axis, roots, number))
+        return found
+
+    def _slice(self, axis: Axis, roots: list[int], number: int) -> Slice:
+        units = self.units_of[number]
+        reads = (axis.path, axis.axis) in self.tracker.inputs
+        return Slice(
+            path=axis.path,
+            axis=axis.axis,
+            side="in" if reads else "out",
+            units=tuple(units.get(root, -1) for root in roots),
+        )
+
+    def _constants(self, sizes: list[Counted]) -> dict[int, list[SizeConstant]]:
+        found: dict[int, list[SizeConstant]] = defaultdict(list)
+        by_node: dict[str, list[tuple[Counted, list[int]]]] = defaultdict(list)
+        for counted in sizes:
+            roots = self.tracker.units.roots(counted.labels).tolist()
+            by_node[counted.node].append((counted, roots))
+        for entries in by_node.values():
+            touched = {self.group_of.get(root, -1) for _, roots in entries for root in roots}
+            for number in sorted(touched - {-1}):
+                units = self.units_of[number]
+                found[number] += [
+                    SizeConstant(
+                        node=counted.node,
+                        place=counted.place,
+                        value=counted.value,
+                        units=tuple(units.get(root, -1) for root in roots),
+                    )
+                    for counted, roots in entries
+                ]
+        return found
+
+    def _group(
+        self, number: int, name: str, slices: list[Slice], constants: list[SizeConstant]
+    ) -> ChannelGroup:
+        root = next(iter(self.units_of[number]))
+        channels = len(self.units_of[number])
+        reason = self.tracker.units.reason(root)
+        if reason is None and channels == 1:
+            reason = "all of its channels stay or go together"
+        members = dict.fromkeys((part.layer, part.side) for part in slices)
+        return ChannelGroup(
+            name=name,
+            members=tuple(members),
+            channels=channels,
+            reason=reason,
+            slices=tuple(slices),
+            constants=tuple(constants),
+        )
+
+
+def _layer(path: str) -> str:
+    return Slice(path=path, axis=0, side="out", units=()).layer

@@ -1,0 +1,247 @@
+"""What each operator does to the labels of channels."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchedge.pruning.contractions import CONTRACTIONS
+from torchedge.pruning.labels import Labels, axes_of, concatenated, joined, moved, without
+from torchedge.pruning.norms import NORMS
+from torchedge.pruning.tracking import Call, Rule, Tracker, tensors_in
+from torchedge.pruning.units import FIXED
+
+__all__ = ["rule_of"]
+
+_SAME = "clone detach alias contiguous _to_copy lift_fresh lift_fresh_copy dropout native_dropout"
+_MOVING = (
+    "view _unsafe_view reshape permute transpose t squeeze unsqueeze expand split "
+    "split_with_sizes chunk repeat flip narrow pixel_unshuffle"
+)
+_PICKING = "select unbind"
+_SPATIAL = (
+    "max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices "
+    "avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d _adaptive_avg_pool2d "
+    "_adaptive_avg_pool3d adaptive_avg_pool2d adaptive_avg_pool3d "
+    "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
+    "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d "
+    "_upsample_nearest_exact1d _upsample_nearest_exact2d upsample_bilinear2d upsample_bicubic2d "
+    "_upsample_bilinear2d_aa _upsample_bicubic2d_aa upsample_trilinear3d "
+    "reflection_pad1d reflection_pad2d reflection_pad3d "
+    "replication_pad1d replication_pad2d replication_pad3d"
+)
+_REDUCING = "mean sum amax amin max min var std linalg_vector_norm norm var_mean logsumexp prod"
+_ENTRY_BY_ENTRY = (
+    "hardswish hardtanh relu6 elu selu celu leaky_relu softplus mish silu gelu hardsigmoid "
+    "sigmoid tanh add sub mul div pow sqrt rsqrt exp log clamp clamp_min clamp_max where "
+    "masked_fill _prelu_kernel rrelu log_sigmoid_forward native_dropout bernoulli"
+)
+_ALONG_AN_AXIS = "_softmax _log_softmax softmax log_softmax cumsum"
+
+
+def rule_of(call: Call) -> Rule | None:
+    """The rule of an operator; ``None`` where none is known."""
+    name = call.name
+    if not any(True for _ in tensors_in((call.args, call.kwargs))):
+        return _nothing
+    rule = _RULES.get(name) or _RULES.get(name.removesuffix("_"))
+    if rule is None and torch.Tag.pointwise in call.function.tags:
+        return _entry_by_entry
+    return rule
+
+
+def _nothing(tracker: Tracker, call: Call) -> None:
+    """It makes values of its own."""
+
+
+def _same(tracker: Tracker, call: Call) -> None:
+    results = tuple(tensors_in(call.result))
+    tracker.put(results[0], tracker.of(call.args[0]))
+
+
+def _restriding(tracker: Tracker, call: Call) -> None:
+    """Inside PyTorch's kernels: other strides for axes of size 1; anything else is not followed."""
+    if tracker.of(call.args[0]).shape != tuple(call.result.shape):
+        tracker.close(call.args, "its memory is read in another order")
+
+
+def _entry_by_entry(tracker: Tracker, call: Call) -> None:
+    operands = [tracker.of(tensor) for tensor in tensors_in((call.args, call.kwargs))]
+    for result in tensors_in(call.result):
+        tracker.put(result, joined(tracker.units, operands, tuple(result.shape)))
+
+
+def _moving(tracker: Tracker, call: Call) -> None:
+    labels = tracker.of(call.args[0])
+    function: Any = torch.ops.aten.reshape if "view" in call.name else call.function
+    kwargs = dict(call.kwargs)
+    rest = call.args[1:]
+    results = list(tensors_in(call.result))
+    for place, result in enumerate(results):
+
+        def move(tensor: Tensor, place: int = place) -> Tensor:
+            return list(tensors_in(function(tensor, *rest, **kwargs)))[place]
+
+        tracker.put(result, moved(tracker.units, labels, move))
+
+
+def _padding(tracker: Tracker, call: Call) -> None:
+    """A border around the places is part of each channel; more channels are constants."""
+    labels = tracker.of(call.args[0])
+    widths = list(zip(call.args[1][::2], call.args[1][1::2], strict=True))
+    layers = []
+    for layer in labels.layers:
+        differing = axes_of(layer)
+        mine = [w if layer.ndim - 1 - i in differing else (0, 0) for i, w in enumerate(widths)]
+        flat = [width for pair in mine for width in pair]
+        layers.append(torch.constant_pad_nd(tracker.units.roots(layer), flat, FIXED))
+    tracker.put(call.result, Labels(shape=tuple(call.result.shape), layers=tuple(layers)))
+
+
+def _slicing(tracker: Tracker, call: Call) -> None:
+    axis, step = call.argument("dim", 0), call.argument("step", 1)
+    labels = tracker.of(call.args[0])
+    along = labels.along(axis)
+    if along is not None and step != 1:
+        tracker.units.close(along, "every so many of its channels are picked")
+    _moving(tracker, call)
+
+
+def _picking(tracker: Tracker, call: Call) -> None:
+    """One index of an axis: the places of the others along it must not change."""
+    labels = tracker.of(call.args[0])
+    axis = call.argument("dim", 0) % len(labels.shape)
+    along = labels.along(axis)
+    if along is not None and axes_of(along) == (axis,):
+        tracker.units.close(along, "single channels of it are picked by their number")
+    elif along is not None:
+        tracker.units.join_along(along, axis)
+    _moving(tracker, call)
+
+
+def _rolling(tracker: Tracker, call: Call) -> None:
+    labels = tracker.of(call.args[0])
+    axes = call.argument("dims", ()) or range(len(labels.shape))
+    without(tracker.units, labels, tuple(axes), "its channels are rolled")
+    _moving(tracker, call)
+
+
+def _concatenation(tracker: Tracker, call: Call) -> None:
+    operands = [tracker.of(tensor) for tensor in call.args[0]]
+    operands = [o for o in operands if o.shape != (0,)]
+    tracker.put(call.result, concatenated(tracker.units, operands, call.argument("dim", 0)))
+
+
+def _stacking(tracker: Tracker, call: Call) -> None:
+    axis = call.argument("dim", 0) % call.result.ndim
+    operands = [
+        moved(tracker.units, tracker.of(t), lambda x: x.unsqueeze(axis)) for t in call.args[0]
+    ]
+    tracker.put(call.result, concatenated(tracker.units, operands, axis))
+
+
+def _spatial(tracker: Tracker, call: Call) -> None:
+    digits = [c for c in call.name if c.isdigit()]
+    count = int(digits[0])
+    labels = tracker.of(call.args[0])
+    axes = range(len(labels.shape) - count, len(labels.shape))
+    layers = without(tracker.units, labels, axes, "its places are pooled or resized")
+    for result in tensors_in(call.result):
+        tracker.put(result, Labels(shape=tuple(result.shape), layers=layers))
+
+
+def _reducing(tracker: Tracker, call: Call) -> None:
+    labels = tracker.of(call.args[0])
+    rank = len(labels.shape)
+    given = call.argument("dim")
+    given = range(rank) if given is None or given == [] else given
+    axes = {a % rank for a in ([given] if isinstance(given, int) else given)}
+    layers = []
+    for layer in labels.layers:
+        differing = set(axes_of(layer))
+        if not differing & axes:
+            layers.append(layer)
+        elif differing - axes:
+            tracker.units.close(layer, "it is averaged over a part of its channels")
+    keeps = any(r.ndim == rank for r in tensors_in(call.result))
+    for result in tensors_in(call.result):
+        kept = layers if keeps else [_dropped(layer, axes) for layer in layers]
+        tracker.put(result, Labels(shape=tuple(result.shape), layers=tuple(kept)))
+
+
+def _dropped(layer: Tensor, axes: set[int]) -> Tensor:
+    return layer.reshape([size for axis, size in enumerate(layer.shape) if axis not in axes])
+
+
+def _along_an_axis(tracker: Tracker, call: Call) -> None:
+    tracker.put(call.result, tracker.of(call.args[0]))
+
+
+def _embedding(tracker: Tracker, call: Call) -> None:
+    labels = tracker.of(call.args[0])
+    without(tracker.units, labels, (0,), "its rows are looked up by number")
+    along = labels.along(1)
+    shape = tuple(call.result.shape)
+    layers = () if along is None else (along.view((1,) * (len(shape) - 1) + (-1,)),)
+    if along is not None and labels.parameter:
+        tracker.writers.setdefault((labels.parameter, 1))
+    tracker.put(call.result, Labels(shape=shape, layers=layers))
+
+
+def _pixel_shuffle(tracker: Tracker, call: Call) -> None:
+    """``r²`` neighbouring channels become the pixels of one."""
+    labels, factor = tracker.of(call.args[0]), call.args[1]
+    layers = without(tracker.units, labels, (-1, -2), "its places are moved")
+    kept = []
+    for layer in layers:
+        if len(labels.shape) - 3 in axes_of(layer):
+            blocks = layer.view(*layer.shape[:-3], -1, factor * factor, 1, 1)
+            tracker.units.join_along(blocks, blocks.ndim - 3)
+            layer = blocks.select(blocks.ndim - 3, 0)
+        kept.append(layer)
+    tracker.put(call.result, Labels(shape=tuple(call.result.shape), layers=tuple(kept)))
+
+
+def _channel_shuffle(tracker: Tracker, call: Call) -> None:
+    along = tracker.of(call.args[0]).along(1)
+    if along is not None and math.prod(along.shape) == along.numel():
+        blocks = along.reshape(call.args[1], -1)
+        tracker.units.join_along(blocks, 0)
+    _moving(tracker, call)
+
+
+def _gate(tracker: Tracker, call: Call) -> None:
+    """Half of the channels times the sigmoid of the other half."""
+    labels = tracker.of(call.args[0])
+    axis = call.argument("dim", -1) % len(labels.shape)
+    halves = [
+        moved(tracker.units, labels, lambda x, i=i: x.chunk(2, axis)[i])  # type: ignore[misc]
+        for i in range(2)
+    ]
+    tracker.put(call.result, joined(tracker.units, halves, tuple(call.result.shape)))
+
+
+_RULES: Mapping[str, Rule] = {
+    **dict.fromkeys(_SAME.split(), _same),
+    **dict.fromkeys(_MOVING.split(), _moving),
+    **dict.fromkeys(_PICKING.split(), _picking),
+    **dict.fromkeys(_SPATIAL.split(), _spatial),
+    **dict.fromkeys(_REDUCING.split(), _reducing),
+    **dict.fromkeys(_ENTRY_BY_ENTRY.split(), _entry_by_entry),
+    **dict.fromkeys(_ALONG_AN_AXIS.split(), _along_an_axis),
+    "as_strided_": _restriding,
+    "constant_pad_nd": _padding,
+    "slice": _slicing,
+    "roll": _rolling,
+    "cat": _concatenation,
+    "stack": _stacking,
+    "embedding": _embedding,
+    "pixel_shuffle": _pixel_shuffle,
+    "channel_shuffle": _channel_shuffle,
+    "native_channel_shuffle": _channel_shuffle,
+    "glu": _gate,
+    **CONTRACTIONS,
+    **NORMS,
+}

@@ -1,0 +1,170 @@
+"""Channels in the order in which they can go: blocks of a group, least important first."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from torchedge.errors import PruningError, UnknownNameError
+from torchedge.pruning.channel_scores import GroupScores
+from torchedge.pruning.groups import ChannelGroup
+
+__all__ = ["Block", "Limits", "blocks_of", "named_groups", "prunable_groups"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What may go.
+
+    Args:
+        multiple: What is left of a layer's channels is a multiple of it, so that the hardware's
+            vectors are full; a layer with fewer channels is left alone.
+        most: Largest share of a group's channels that may go.
+        leave_out: Names of layers, whose groups stay whole.
+        leave_out_types: The same for all layers of these types.
+    """
+
+    multiple: int = 8
+    most: float = 0.9
+    leave_out: tuple[str, ...] = ()
+    leave_out_types: tuple[type[nn.Module], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.multiple < 1 or not 0 <= self.most < 1:
+            raise PruningError(
+                f"multiple={self.multiple}, most={self.most}; give at least 1, and a share in "
+                "[0, 1)."
+            )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Channels that go in one step.
+
+    Args:
+        group: Theirs.
+        channels: Their numbers.
+        score: Mean of their scores, in units of the group's mean.
+    """
+
+    group: ChannelGroup
+    channels: tuple[int, ...]
+    score: float
+
+
+def prunable_groups(
+    model: nn.Module, groups: Iterable[ChannelGroup], limits: Limits
+) -> list[ChannelGroup]:
+    """The groups from which something may go.
+
+    Raises:
+        UnknownNameError: A name in ``leave_out`` is no layer of the model.
+    """
+    layers = dict(model.named_modules())
+    for name in limits.leave_out:
+        if name not in layers:
+            raise UnknownNameError(
+                f"leave_out names '{name}', which is no layer; named_modules() lists them."
+            )
+    left_out = {
+        name
+        for name, layer in layers.items()
+        if name in limits.leave_out
+        or (limits.leave_out_types and isinstance(layer, limits.leave_out_types))
+    }
+    return [
+        group
+        for group in groups
+        if group.prunable and not left_out & {name for name, _ in group.members}
+    ]
+
+
+def named_groups(
+    groups: Sequence[ChannelGroup], names: Iterable[str]
+) -> Mapping[str, ChannelGroup]:
+    """The groups of these names, which are those of the layers that make the channels.
+
+    Raises:
+        UnknownNameError: No group has the name.
+        PruningError: A group cannot be pruned.
+    """
+    by_name = {name: g for g in groups for name, side in reversed(g.members) if side == "out"}
+    by_name |= {group.name: group for group in groups}
+    found = {}
+    for name in names:
+        if name not in by_name:
+            raise UnknownNameError(
+                f"there is no group '{name}'; channel_groups(model, example_inputs) lists them."
+            )
+        group = by_name[name]
+        if group.reason is not None:
+            raise PruningError(f"the group '{name}' cannot be pruned: {group.reason}.")
+        found[name] = group
+    return found
+
+
+def blocks_of(
+    model: nn.Module, group: ChannelGroup, scores: GroupScores, limits: Limits
+) -> list[Block]:
+    """The blocks of a group in the order in which they go.
+
+    Raises:
+        PruningError: The scores are not one finite number for each channel.
+    """
+    values = _required(scores(model, group), group)
+    values = values / values.mean().clamp(min=torch.finfo(values.dtype).tiny)
+    order = values.argsort(stable=True).tolist()
+    step = _step(group, limits.multiple)
+    least = max(step, math.ceil((1 - limits.most) * group.channels - 1e-9))
+    ends = [left for left in range(group.channels - 1, least - 1, -1) if left % step == 0]
+    blocks, begin = [], 0
+    remaining = _remaining(group)
+    for left in ends:
+        channels = order[begin : group.channels - left]
+        if _would_empty(remaining, channels):
+            break
+        begin = group.channels - left
+        score = float(values[channels].mean())
+        blocks.append(Block(group=group, channels=tuple(channels), score=score))
+    return blocks
+
+
+def _required(values: Tensor, group: ChannelGroup) -> Tensor:
+    if values.shape != (group.channels,) or not bool(torch.isfinite(values).all()):
+        raise PruningError(
+            f"the scores of '{group.name}' have shape {tuple(values.shape)} or hold NaN; "
+            f"give {group.channels} finite numbers."
+        )
+    return values
+
+
+def _step(group: ChannelGroup, multiple: int) -> int:
+    """How many channels of the group make a multiple in each layer."""
+    writers = [part for part in group.slices if part.side == "out"]
+    each = Counter(unit for unit in writers[0].units if unit >= 0)
+    return multiple // math.gcd(multiple, each.most_common(1)[0][1])
+
+
+def _remaining(group: ChannelGroup) -> list[tuple[Counter[int], list[int]]]:
+    """For each layer that holds only some of a group's channels: which, and how many are left."""
+    found = []
+    for part in group.slices:
+        mine = Counter(unit for unit in part.units if unit >= 0)
+        if len(mine) < group.channels:
+            found.append((mine, [len(part.units)]))
+    return found
+
+
+def _would_empty(remaining: list[tuple[Counter[int], list[int]]], channels: list[int]) -> bool:
+    losses = [sum(mine[c] for c in channels) for mine, _ in remaining]
+    if any(loss >= left[0] for loss, (_, left) in zip(losses, remaining, strict=True)):
+        return True
+    for loss, (_, left) in zip(losses, remaining, strict=True):
+        left[0] -= loss
+    return False

@@ -1,0 +1,172 @@
+"""Layers that are really smaller: a network and a choice of channels in, a new network out."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
+
+from torchedge.errors import PruningError
+from torchedge.pruning.attributes import is_attribute, set_attributes, set_counted
+from torchedge.pruning.dependency import opened
+from torchedge.pruning.groups import ChannelGroup
+from torchedge.pruning.sizes import set_sizes
+from torchedge.quantization.graph import trace
+
+__all__ = ["remove_channels"]
+
+_Places: TypeAlias = dict[tuple[str, int, int], set[int]]  # path, axis, and how long it was
+
+
+def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]) -> nn.Module:
+    """A copy of ``model`` with fewer channels: smaller weights, and no mask.
+
+    The copy has the model's own class where its code holds no number of channels. Otherwise, and
+    where parts of it are not used in evaluation or heads of attention go, it is the traced graph,
+    with such numbers written anew; names of layers are the same, but that attention is opened into
+    linear layers. ``CompressedModel.save`` takes either.
+
+    Args:
+        model: The network whose ``channel_groups`` were asked.
+        keep: For each group to prune, the channels that stay.
+
+    Raises:
+        PruningError: A group is not the model's, cannot be pruned, or would be emptied; a channel
+            is not in its group.
+
+    Example:
+        >>> from torchedge.pruning import channel_groups
+        >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+        >>> group = channel_groups(net, (torch.zeros(1, 1, 8, 8),))[0]
+        >>> remove_channels(net, {group: [0, 3]})[2]
+        Conv2d(2, 2, kernel_size=(3, 3), stride=(1, 1))
+    """
+    for group, channels in keep.items():
+        _require_possible(group, channels)
+    keep = {g: sorted(set(c)) for g, c in keep.items() if len(set(c)) < g.channels}
+    places = _removed_places(keep)
+    _require_something_left(places)
+    pruned = opened(model)
+    _require_fitting(pruned, places)
+    constants = _shrunk_constants(keep)
+    set_counted(pruned, {key: v for key, v in constants.items() if is_attribute(key[1])})
+    constants = {key: v for key, v in constants.items() if not is_attribute(key[1])}
+    graph_module = trace(pruned) if constants or _has_more(pruned) else None
+    if graph_module is not None:
+        set_sizes(graph_module.graph, constants)
+        pruned = fx.GraphModule(graph_module, graph_module.graph, class_name=type(model).__name__)
+        pruned.recompile()
+    _slice_tensors(pruned, places)
+    pruned.zero_grad()  # what scored the channels is no gradient of the new network
+    return pruned.train(model.training) if graph_module is not None else pruned
+
+
+def _require_possible(group: ChannelGroup, channels: Sequence[int]) -> None:
+    if group.reason is not None:
+        raise PruningError(
+            f"the group '{group.name}' cannot be pruned: {group.reason}. Leave it out of keep."
+        )
+    if len(channels) == 0:
+        raise PruningError(
+            f"'{group.name}' would lose all of its {group.channels} channels; keep at least one."
+        )
+    outside = [c for c in channels if not 0 <= c < group.channels]
+    if outside:
+        raise PruningError(
+            f"'{group.name}' has channels 0 to {group.channels - 1}, not {outside[0]}; "
+            "take the numbers from its own scores."
+        )
+
+
+def _removed_places(keep: Mapping[ChannelGroup, Sequence[int]]) -> _Places:
+    """For each axis of a parameter the indices that go; where none go, nothing."""
+    places: _Places = defaultdict(set)
+    for group, channels in keep.items():
+        kept = {*channels, -1}
+        for part in group.slices:
+            gone = {place for place, unit in enumerate(part.units) if unit not in kept}
+            places[part.path, part.axis, len(part.units)] |= gone
+    return places
+
+
+def _require_something_left(places: _Places) -> None:
+    for (path, _, size), gone in places.items():
+        if len(gone) == size:
+            raise PruningError(
+                f"all {size} channels that '{path}' has or reads would be removed; keep one of "
+                "them."
+            )
+
+
+def _require_fitting(model: nn.Module, places: _Places) -> None:
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    for path, axis, size in places:
+        found = tensors.get(path)
+        if found is None or found.ndim <= axis or found.shape[axis] != size:
+            shape = "is missing" if found is None else f"has shape {tuple(found.shape)}"
+            raise PruningError(
+                f"the groups are another network's: '{path}' {shape} here; ask "
+                "channel_groups(model, example_inputs) of this model."
+            )
+
+
+def _shrunk_constants(
+    keep: Mapping[ChannelGroup, Sequence[int]],
+) -> dict[tuple[str, str], tuple[int, int]]:
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for group, channels in keep.items():
+        kept = {*channels, -1}
+        for constant in group.constants:
+            less = sum(unit not in kept for unit in constant.units)
+            key = (constant.node, constant.place)
+            found[key] = (constant.value, found.get(key, (0, 0))[1] + less)
+    return found
+
+
+def _has_more(model: nn.Module) -> bool:
+    """Whether modules with weights are not reached in evaluation, as auxiliary heads are not."""
+    graph_module = trace(model)
+    used = fx.GraphModule(graph_module, graph_module.graph)
+    return len(dict(used.named_parameters())) < len(dict(model.named_parameters()))
+
+
+@torch.no_grad()
+def _slice_tensors(model: nn.Module, places: _Places) -> None:
+    """Put smaller tensors where the large ones were, one for all places of a shared one."""
+    made = _sliced_tensors(model, places)
+    changed = []
+    for module in model.modules():
+        for store in (module._parameters, module._buffers):
+            smaller = {name: made[id(t)] for name, t in store.items() if id(t) in made}
+            store.update(smaller)  # type: ignore[arg-type]
+            changed += [module] if smaller else []
+    masked = [module for module in model.modules() if parametrize.is_parametrized(module)]
+    for module in (*changed, *masked):
+        set_attributes(module)
+
+
+def _sliced_tensors(model: nn.Module, places: _Places) -> dict[int, Tensor]:
+    """By the identity of the tensor that each stands for."""
+    by_path: dict[str, dict[int, set[int]]] = defaultdict(dict)
+    for (path, axis, _), gone in places.items():
+        if gone:
+            by_path[path][axis] = gone
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    return {
+        id(tensors[path]): _sliced(tensors[path], axes)
+        for path, axes in by_path.items()
+        if path in tensors
+    }
+
+
+def _sliced(tensor: Tensor, axes: Mapping[int, set[int]]) -> Tensor:
+    values = tensor.detach()
+    for axis, gone in axes.items():
+        kept = [i for i in range(tensor.shape[axis]) if i not in gone]
+        values = values.index_select(axis, torch.tensor(kept, device=tensor.device))
+    values = values.contiguous().clone()
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(values, requires_grad=tensor.requires_grad)
+    return values
