@@ -252,6 +252,8 @@ def linear_sparsity(
         >>> linear_sparsity(1, begin=0, end=4, final=0.8)
         0.2
     """
+    if step >= end:
+        return final  # which initial + (final - initial) need not be in floating point
     return initial + (final - initial) * _progress(step, begin, end)
 
 

@@ -41,7 +41,7 @@ def require_kept(masks: Mapping[str, Tensor], sparsity: float) -> None:
     for name, mask in masks.items():
         if not mask.any():
             raise PruningError(
-                f"a sparsity of {sparsity} would remove all {mask.numel():,} weights of '{name}'; "
+                f"a sparsity of {sparsity:.4g} would remove all {mask.numel():,} weights of '{name}'; "
                 "lower it, keep some of each weight (Unstructured(least_kept=0.01)), or leave the "
                 "layer out."
             )
@@ -55,7 +55,7 @@ def require_pattern_sparsity(sparsity: float, n: int, m: int) -> None:
     """
     if not 0 <= sparsity <= 1 - n / m + 1e-9:
         raise PruningError(
-            f"{n} of {m} is a sparsity of {1 - n / m:.4g} in the end, so {sparsity} is not in "
+            f"{n} of {m} is a sparsity of {1 - n / m:.4g} in the end, so {sparsity:.4g} is not in "
             f"[0, {1 - n / m:.4g}]; choose another pattern for more."
         )
 

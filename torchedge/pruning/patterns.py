@@ -127,8 +127,8 @@ class NOfM:
         }
 
     def misfit(self, inputs: int) -> str:
-        """The number of inputs, where runs do not fit into it."""
-        return f"{inputs:,} inputs, no multiple of {self.m}" if inputs % self.m else ""
+        """The fan-in, where runs do not fit into it."""
+        return f"fan-in {inputs:,}, no multiple of {self.m}" if inputs % self.m else ""
 
 
 def weight_masks(
@@ -178,7 +178,7 @@ def select_for(
     Example:
         >>> net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2))
         >>> select_for(NOfM(2, 4), net).left_out["0.weight"]
-        '3 inputs, no multiple of 4'
+        'fan-in 3, no multiple of 4'
     """
     chosen = select_weights(model, leave_out=leave_out, last_layer=last_layer)
     layers = weighted_layers(model)
@@ -231,7 +231,7 @@ def _masks(
     require_sparsity(sparsity)
     layers = weighted_layers(model)
     found = {name: _scores(name, layers[name], scores) for name in names}
-    masks = pattern.masks(found, sparsity)
+    masks = pattern.masks(found, float(sparsity))
     return {name: _outputs_first(layers[name], mask) for name, mask in masks.items()}
 
 
