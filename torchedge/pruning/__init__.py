@@ -3,7 +3,7 @@
 from torchedge.pruning.dependency import channel_groups
 from torchedge.pruning.groups import ChannelGroup
 from torchedge.pruning.lottery import lottery_tickets
-from torchedge.pruning.masks import bake_masks, mask_weights, masks_of
+from torchedge.pruning.masks import bake_masks, mask_weights, masks_of, masks_of_zeros
 from torchedge.pruning.patterns import NOfM, Unstructured, weight_masks
 from torchedge.pruning.ranking import Limits
 from torchedge.pruning.targets import prune_by, prune_to
@@ -21,6 +21,7 @@ __all__ = [
     "lottery_tickets",
     "mask_weights",
     "masks_of",
+    "masks_of_zeros",
     "prune_by",
     "prune_to",
     "randomly_masked",

@@ -20,6 +20,7 @@ __all__ = [
     "mask_weights",
     "masked_weights",
     "masks_of",
+    "masks_of_zeros",
     "set_masks",
 ]
 
@@ -173,6 +174,31 @@ def masks_of(model: nn.Module) -> dict[str, Tensor]:
         {'weight': tensor([[ True, False]])}
     """
     return {name: mask.mask for name, (_, mask) in masked_weights(model).items()}
+
+
+def masks_of_zeros(model: nn.Module) -> dict[str, Tensor]:
+    """Masks that keep the zeros of a network which was pruned already, for training it on.
+
+    Only of convolutions' and linear layers' weights that hold a zero; without such masks training
+    fills them in.
+
+    Raises:
+        PruningError: No weight is zero.
+
+    Example:
+        >>> net = nn.Linear(2, 1)
+        >>> net.weight.data[0, 1] = 0
+        >>> masks_of_zeros(net)
+        {'weight': tensor([[ True, False]])}
+    """
+    masks = {name: layer.weight.detach() != 0 for name, layer in weighted_layers(model).items()}
+    found = {name: mask for name, mask in masks.items() if not mask.all()}
+    if not found:
+        raise PruningError(
+            f"no weight of the {type(model).__name__} is zero, so there is nothing to keep; "
+            "weight_masks(model, 0.9) chooses weights to remove."
+        )
+    return found
 
 
 def set_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
