@@ -19,6 +19,7 @@ __all__ = [
     "cubic_sparsity",
     "global_masks",
     "iterative_sparsity",
+    "lamp_scores",
     "linear_sparsity",
     "magnitude_scores",
     "median_distances",
@@ -40,6 +41,26 @@ def magnitude_scores(weight: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
         tensor([2., 1.])
     """
     return weight.detach().abs()
+
+
+def lamp_scores(weight: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """``w² / Σ v²`` over the weights of the layer that are not smaller: the share of what is left.
+
+    Layers whose weights are large for another reason than that they matter, because a batch norm
+    follows, compare with others this way, and none is emptied: the largest weight of each has the
+    score 1. Lee et al. 2021, equation 4.
+
+    Example:
+        >>> lamp_scores(torch.tensor([1.0, 3.0, -1.0]))
+        tensor([0.0909, 1.0000, 0.1000])
+    """
+    squares = weight.detach().flatten().square()
+    order = squares.argsort(stable=True)
+    ascending = squares[order]
+    remaining = ascending.flip(0).cumsum(0).flip(0)
+    scores = torch.zeros_like(squares)
+    scores[order] = torch.where(ascending > 0, ascending / remaining, ascending)
+    return scores.view(weight.shape)
 
 
 def random_scores(weight: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:

@@ -17,6 +17,7 @@ from torchedge.pruning.functional import (
     cubic_sparsity,
     global_masks,
     iterative_sparsity,
+    lamp_scores,
     linear_sparsity,
     magnitude_scores,
     median_distances,
@@ -134,6 +135,20 @@ def test_random_scores_follow_the_seed_and_not_the_weight():
     first = random_scores(torch.zeros(100))
     torch.manual_seed(5)
     assert torch.equal(first, random_scores(torch.arange(100.0)))
+
+
+def test_lamp_scores_are_the_share_of_the_squares_that_are_not_smaller():
+    weight = torch.randn(5, 4)
+    squares = sorted(float(v) ** 2 for v in weight.flatten())
+    for value, score in zip(weight.flatten(), lamp_scores(weight).flatten(), strict=True):
+        place = min(range(20), key=lambda i: abs(squares[i] - float(value) ** 2))
+        assert float(score) == pytest.approx(squares[place] / sum(squares[place:]), rel=1e-5)
+
+
+def test_lamp_scores_do_not_depend_on_the_scale_of_a_layer():
+    weight = torch.randn(5, 4)
+    assert torch.allclose(lamp_scores(weight), lamp_scores(1024 * weight))
+    assert lamp_scores(torch.zeros(3)).tolist() == [0, 0, 0]
 
 
 def test_taylor_scores_are_weight_times_gradient():
