@@ -3,6 +3,7 @@
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.pairs.reading import integer_weights
@@ -142,3 +143,29 @@ def test_two_of_four_is_in_the_exported_integers(target, net, images, save_model
     assert project.shape == (8, 8, 1, 1)
     assert bool(((project.view(-1, 4) != 0).sum(1) <= 2).all())
     assert int((project != 0).sum()) > 24
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(8, 16)
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        x = self.embed(x)
+        return self.head(x + self.attention(x, x, x, need_weights=False)[0])
+
+
+def test_the_masked_projection_of_an_attention_is_prepared():
+    """Its weight was taken from the layer as a parameter, which a masked one is not."""
+    net = Attention().eval()
+    masked = mask_weights(net, weight_masks(net, 0.5))
+    masks, x = masks_of(masked), torch.rand(4, 5, 8)
+    assert list(masks) == ["embed.weight", "attention.out_proj.weight"]
+    model = calibrate(prepare_qat(masked, SCHEME, (x,)), [x], minmax)
+    found = {name.replace(".layer", ""): mask for name, mask in masks_of(model).items()}
+    assert all(torch.equal(found[name], mask) for name, mask in masks.items())
+    expected = masked(x).detach()
+    difference = (model.eval()(x).detach() - expected).abs().max()
+    assert float(difference) < 0.05 * float(expected.abs().max())
