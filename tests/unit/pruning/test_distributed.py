@@ -47,7 +47,9 @@ def prune(rank, folder):
         accelerator="cpu",
         devices=PROCESSES,
         strategy=DDPStrategy(
-            process_group_backend="gloo", cluster_environment=LightningEnvironment()
+            process_group_backend="gloo",
+            cluster_environment=LightningEnvironment(),
+            broadcast_buffers=False,  # which would make masks equal one step later
         ),
         logger=False,
         enable_checkpointing=False,
