@@ -41,8 +41,8 @@ def require_kept(masks: Mapping[str, Tensor], sparsity: float) -> None:
     for name, mask in masks.items():
         if not mask.any():
             raise PruningError(
-                f"a sparsity of {sparsity:.4g} would remove all {mask.numel():,} weights of '{name}'; "
-                "lower it, keep some of each weight (Unstructured(least_kept=0.01)), or leave the "
+                f"a sparsity of {sparsity:.4g} would remove all {mask.numel():,} weights of "
+                f"'{name}'; lower it, keep some of each weight (Unstructured(least_kept=0.01)), or leave the "
                 "layer out."
             )
 
