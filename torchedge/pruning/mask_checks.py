@@ -42,8 +42,8 @@ def require_kept(masks: Mapping[str, Tensor], sparsity: float) -> None:
         if not mask.any():
             raise PruningError(
                 f"a sparsity of {sparsity:.4g} would remove all {mask.numel():,} weights of "
-                f"'{name}'; lower it, keep some of each weight (Unstructured(least_kept=0.01)), or leave the "
-                "layer out."
+                f"'{name}'; lower it, keep some of each weight (Unstructured(least_kept=0.01)), or "
+                "leave the layer out."
             )
 
 
