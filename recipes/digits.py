@@ -20,9 +20,6 @@ from torchedge.data import Digits
 from torchedge.distillation import RKD, DistillationTerm, FitNet, Hinton
 from torchedge.distillation.lightning import DistillationModule
 from torchedge.models import Classifier, MobileDigits, WideDigits
-from torchedge.pruning import NOfM, mask_weights, weight_masks
-from torchedge.pruning.gradual import GradualPruning
-from torchedge.pruning.sparsity import sparsity_report
 from torchedge.quantization import calibrate, entropy, minmax, prepare_qat
 from torchedge.quantization.lightning import QuantizationAwareTraining
 
@@ -38,8 +35,6 @@ def main(  # noqa: PLR0913 - options of a command line
     weight_bits: int = 8,
     compile: bool = False,
     distil: Literal["none", "hinton", "fitnet", "rkd"] = "none",
-    sparsity: float = 0.0,
-    two_of_four: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Train, quantise and save the digits network.
@@ -54,8 +49,6 @@ def main(  # noqa: PLR0913 - options of a command line
         distil: Train a teacher with 22 times the parameters first, and let the network learn from
             its answers, also from its features (fitnet), or from how it places images (rkd). The
             teacher makes half as many passes.
-        sparsity: Share of the weights that goes during the float passes, in [0, 1).
-        two_of_four: Let two of every four weights go instead.
         overwrite: Replace the folder if it exists.
     """
     pl.seed_everything(0, verbose=False)
@@ -66,14 +59,15 @@ def main(  # noqa: PLR0913 - options of a command line
     data = Digits()
     example_inputs = (data.test_images[:1],)
 
-    float_model, pruning = sparse(MobileDigits(), sparsity, epochs, two_of_four=two_of_four)
+    float_model = MobileDigits()
     task: pl.LightningModule = Classifier(float_model)
     metrics: dict[str, float] = {}
     if distil != "none":
-        task, metrics = taught(task, data, distil, epochs)
-    fit(task, data, epochs, *pruning)
-    if pruning:
-        metrics["sparsity"] = sparsity_report(float_model).sparsity
+        teacher = WideDigits()
+        fit(Classifier(teacher), data, max(epochs // 2, 1))
+        metrics["teacher_accuracy"] = accuracy(teacher, data)
+        task = DistillationModule(task, teacher, terms(distil), hard_weight=0.1)
+    fit(task, data, epochs)
 
     calibration = data.train_images[:: len(data.train_images) // CALIBRATION_IMAGES]
     model = calibrated(prepare_qat(float_model, scheme, example_inputs), float_model, calibration)
@@ -106,16 +100,6 @@ def main(  # noqa: PLR0913 - options of a command line
     )
 
 
-def taught(
-    task: pl.LightningModule, data: Digits, kind: str, epochs: int
-) -> tuple[pl.LightningModule, dict[str, float]]:
-    """The task around a teacher that was trained for it, and how good that is."""
-    teacher = WideDigits()
-    fit(Classifier(teacher), data, max(epochs // 2, 1))
-    module = DistillationModule(task, teacher, terms(kind), hard_weight=0.1)
-    return module, {"teacher_accuracy": accuracy(teacher, data)}
-
-
 def terms(kind: str) -> dict[str, tuple[float, DistillationTerm]]:
     """The teacher's answers, and what else of it is to be learned."""
     found: dict[str, tuple[float, DistillationTerm]] = {"hinton": (0.9, Hinton(temperature=4.0))}
@@ -125,23 +109,6 @@ def terms(kind: str) -> dict[str, tuple[float, DistillationTerm]]:
     if kind == "rkd":
         found["relations"] = (1.0, RKD("pool", "pool"))
     return found
-
-
-def sparse(
-    model: nn.Module, sparsity: float, epochs: int, *, two_of_four: bool
-) -> tuple[nn.Module, list[pl.Callback]]:
-    """The network with masks, and what removes its weights in the first half of the training."""
-    if not sparsity and not two_of_four:
-        return model, []
-    pattern = NOfM(2, 4) if two_of_four else None
-    pruning = GradualPruning(
-        sparsity=sparsity or 0.5,
-        begin_epoch=0,
-        end_epoch=max(epochs // 2, 1),
-        every_steps=31,
-        pattern=pattern,
-    )
-    return mask_weights(model, weight_masks(model, 0.0, pattern=pattern)), [pruning]
 
 
 def calibrated(prepared: nn.Module, float_model: nn.Module, images: torch.Tensor) -> nn.Module:

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import multiprocessing
 
-from tests.unit.pruning.networks import linear
+from tests.unit.pruning.masked_networks import linear
 
 pytestmark = pytest.mark.slow
 PROCESSES = 2

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from tests.unit.pruning.networks import convolutional, linear, same, state
+from tests.unit.pruning.masked_networks import convolutional, linear, same, state
 from torchedge.errors import PruningError
 from torchedge.models import Classifier
 from torchedge.pruning import NOfM, Unstructured, bake_masks, mask_weights, masks_of, weight_masks

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.unit.pruning.networks import convolutional, linear, same, state
+from tests.unit.pruning.masked_networks import convolutional, linear, same, state
 from torchedge.errors import ArtifactError, OutputExistsError, PruningError
 from torchedge.pruning import (
     NOfM,

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 
-from tests.unit.pruning.networks import convolutional, linear, same, state
+from tests.unit.pruning.masked_networks import convolutional, linear, same, state
 from torchedge.errors import PruningError
 from torchedge.pruning import NOfM, Unstructured, bake_masks, mask_weights, masks_of, weight_masks
 from torchedge.pruning.masks import WeightMask, masked_weights, set_masks

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.unit.pruning.networks import linear
+from tests.unit.pruning.masked_networks import linear
 from torchedge.errors import PruningError
 from torchedge.pruning import bake_masks, mask_weights, plots, weight_masks
 from torchedge.pruning.plots import TicketCurve, tickets_figure, weights_figure

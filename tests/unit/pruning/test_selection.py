@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.unit.pruning.networks import convolutional
+from tests.unit.pruning.masked_networks import convolutional
 from torchedge.backends import ONNX_RUNTIME
 from torchedge.errors import PruningError
 from torchedge.pruning import NOfM, mask_weights, weight_masks

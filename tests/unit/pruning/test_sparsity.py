@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.unit.pruning.networks import convolutional
+from tests.unit.pruning.masked_networks import convolutional
 from torchedge.errors import PruningError
 from torchedge.pruning import NOfM, Unstructured, bake_masks, mask_weights, weight_masks
 from torchedge.pruning.sparsity import sparsity_report
