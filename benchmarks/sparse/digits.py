@@ -69,7 +69,7 @@ def _nine_of_ten(seed: int) -> dict[str, Outcome]:
         Removal(
             name="90 % gradual magnitude",
             sparsity=0.9,
-            epochs=24,
+            epochs=28,
             last_removal=10,
             scores=lamp_scores,
         ),

@@ -1,8 +1,8 @@
 """Lottery tickets of LeNet-300-100: what a tenth of its weights can do, and what the controls can.
 
-Epochs, learning rate and where weights are rewound to, the initialisation, were chosen on a fifth of
-the training images, before the test images were looked at. The figure is the accuracy after the last
-epoch of each training.
+Epochs, learning rate and where weights are rewound to, the initialisation, were chosen on a fifth
+of the training images, before the test images were looked at. The figure is the accuracy after the
+last epoch of each training.
 """
 
 from collections.abc import Mapping, Sequence
