@@ -76,7 +76,7 @@ def tickets_figure(curves: Mapping[str, TicketCurve]) -> "Figure":
     axes.set_ylabel("accuracy; band: standard deviation over seeds")
     axes.grid(color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower left")
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure
 
 
