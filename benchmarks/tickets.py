@@ -4,8 +4,8 @@
     python -m benchmarks.tickets [SECTION ...]
 
 ``lottery``: tickets of LeNet-300-100 with 20 % fewer weights a round, beside their controls, and a
-picture in ``runs/``. ``gradual``: the digits network with a tenth of its weights. ``two_of_four``:
-with two of every four. Two processes with a thread each.
+picture in ``runs/``. ``digits``: the digits network with a tenth of its weights, and with two of
+every four. Two processes with a thread each.
 """
 
 from pathlib import Path
@@ -13,10 +13,10 @@ from pathlib import Path
 import cyclopts
 
 from benchmarks.sections import Sections, run_sections
-from benchmarks.sparse.digits import gradual, two_of_four
+from benchmarks.sparse.digits import digits
 from benchmarks.sparse.lenet import lottery
 
-SECTIONS: Sections = {"lottery": lottery, "gradual": gradual, "two_of_four": two_of_four}
+SECTIONS: Sections = {"lottery": lottery, "digits": digits}
 
 
 def main(*sections: str, out: Path = Path("runs/tickets.json"), threads: int = 1) -> None:
