@@ -4,6 +4,7 @@ from typing import final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from torchedge.errors import SchemeError
 
@@ -63,8 +64,7 @@ class SelfAttention(nn.Module):
         if has_bias:
             for layer, bias in zip(projections, attention.in_proj_bias.chunk(3), strict=True):
                 layer.bias = nn.Parameter(bias.detach().clone())
-        opened.out_proj.weight = attention.out_proj.weight
-        opened.out_proj.bias = attention.out_proj.bias
+        _hand_over(attention.out_proj, opened.out_proj)
         return opened.train(attention.training)
 
     def forward(  # noqa: PLR0913 - called as nn.MultiheadAttention is
@@ -102,3 +102,15 @@ class SelfAttention(nn.Module):
     def _joined(self, x: Tensor) -> Tensor:
         x = x.transpose(1, 2).flatten(2)
         return x if self.batch_first else x.transpose(0, 1)
+
+
+def _hand_over(source: nn.Linear, target: nn.Linear) -> None:
+    """Give ``target`` the parameters of ``source``, with what parametrises them: a pruning mask."""
+    for name in ("weight", "bias"):
+        if not parametrize.is_parametrized(source, name):
+            setattr(target, name, getattr(source, name))
+            continue
+        chain = source.get_submodule(f"parametrizations.{name}")
+        setattr(target, name, chain.original)
+        for step in chain.children():
+            parametrize.register_parametrization(target, name, step, unsafe=True)

@@ -1,0 +1,99 @@
+"""What masks refuse, in one line each."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from torchedge.errors import PruningError
+
+__all__ = [
+    "require_kept",
+    "require_mask_for",
+    "require_numbers",
+    "require_pattern_sparsity",
+    "require_same_names",
+]
+
+_SHOWN = 3
+
+
+def require_numbers(scores: Tensor, what: str = "the scores") -> None:
+    """Refuse scores that cannot be put in an order.
+
+    Raises:
+        PruningError: A score is NaN.
+    """
+    bad = int(scores.isnan().sum())
+    if bad:
+        raise PruningError(
+            f"{what} hold {bad:,} NaN of {scores.numel():,}; go back to a checkpoint from before "
+            "the training diverged."
+        )
+
+
+def require_kept(masks: Mapping[str, Tensor], sparsity: float) -> None:
+    """Refuse masks that leave nothing of a weight.
+
+    Raises:
+        PruningError: A mask keeps no weight at all.
+    """
+    for name, mask in masks.items():
+        if not mask.any():
+            raise PruningError(
+                f"a sparsity of {sparsity:.4g} would remove all {mask.numel():,} weights of "
+                f"'{name}'; lower it, keep some of each weight (Unstructured(least_kept=0.01)), or "
+                "leave the layer out."
+            )
+
+
+def require_pattern_sparsity(sparsity: float, n: int, m: int) -> None:
+    """Refuse more than a pattern of runs removes.
+
+    Raises:
+        PruningError: ``sparsity`` is outside [0, 1 - n/m].
+    """
+    if not 0 <= sparsity <= 1 - n / m + 1e-9:
+        raise PruningError(
+            f"{n} of {m} is a sparsity of {1 - n / m:.4g} in the end, so {sparsity:.4g} is not in "
+            f"[0, {1 - n / m:.4g}]; choose another pattern for more."
+        )
+
+
+def require_same_names(given: Sequence[str], here: Sequence[str], what: str) -> None:
+    """Refuse what was made for another network.
+
+    Raises:
+        PruningError: A name is not there; the text holds some of either.
+    """
+    strange = [name for name in given if name not in set(here)]
+    if strange:
+        raise PruningError(
+            f"{what} for another network: {len(strange):,} of {len(given):,} names are not here "
+            f"({_some(strange)}); this one has {_some(here)}."
+        )
+
+
+def require_mask_for(name: str, mask: Tensor, weight: Tensor) -> None:
+    """Refuse a mask that does not say of each weight whether it stays.
+
+    Raises:
+        PruningError: The shape is another one, a value is neither 0 nor 1, or nothing would stay.
+    """
+    if mask.shape != weight.shape:
+        raise PruningError(
+            f"the mask for '{name}' has the shape {tuple(mask.shape)} and the weight "
+            f"{tuple(weight.shape)}; the masks are for another network."
+        )
+    if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
+        raise PruningError(f"the mask for '{name}' holds other values than 0 and 1.")
+    if not mask.any():
+        raise PruningError(
+            f"the mask for '{name}' would remove all {mask.numel():,} weights; keep some of them, "
+            "or leave the layer out."
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:_SHOWN]) or "none"
+    return shown + (", …" if len(names) > _SHOWN else "")
