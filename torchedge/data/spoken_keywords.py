@@ -70,7 +70,7 @@ class SpokenKeywords:
             begins.
     """
 
-    clips: int = 30_000
+    clips: int = 50_000
     validation_clips: int = 500
     test_clips: int = 2_000
     validation_voices: int = 8
