@@ -1,8 +1,8 @@
 """Spot ten spoken words on an Arduino, or wherever a target of torchedge is.
 
-Trains a 1-D CNN on the MFCCs of words that eSpeak NG says in 69 voices, in noise; a larger
-network may teach it. Then it goes on with the integers of the target, and is saved for
-``scripts/export.py``. All of it takes some minutes on two CPU cores. ``--data speech-commands
+Trains a 1-D CNN on the MFCCs of words that eSpeak NG says in 69 voices and 200 between them, in
+noise; a larger network may teach it. Then it goes on with the integers of the target, and is saved
+for ``scripts/export.py``. All of it takes some minutes on two CPU cores. ``--data speech-commands
 FOLDER`` takes Google's recordings instead.
 """
 
@@ -32,9 +32,9 @@ def main(  # noqa: PLR0913 - options of a command line
     data: Literal["espeak", "speech-commands"] = "espeak",
     target: str = "arduino-nano-33-ble",
     out: Path = Path("runs/keyword-spotting"),
-    clips: int = 30_000,
+    clips: int = 50_000,
     clips_folder: Path = Path("runs/clips"),
-    epochs: int = 24,
+    epochs: int = 36,
     teacher_epochs: int = 0,
     qat_epochs: int = 2,
     overwrite: bool = False,

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 from torchedge.bench.session import Array
 from torchedge.errors import DataError, MissingDependencyError
 
-__all__ = ["ACCENTS", "Utterance", "speak", "voice_families", "voices"]
+__all__ = ["ACCENTS", "Utterance", "speak", "voice_families", "voice_files", "voices"]
 
 # English of eSpeak NG 1.52: American, Scottish, Received Pronunciation, Lancastrian, West Midlands,
 # Caribbean.
@@ -31,6 +31,7 @@ ACCENTS = (
 )
 _MOST_VOICING_OF_A_WHISPER = 20  # per cent: of whisper 17, of whisperf 20, of caleb 0
 _PACKAGE, _LIBRARIES, _DATA = "espeakng_loader", "libespeak-ng.*", "espeak-ng-data"
+_VOICES, _ENGLISH = "voices/!v", "lang/gmw"
 _CHILD = "espeak_child.py"
 _IN_ONE_PROCESS = 2000  # fixed: a voice sounds a little different after another one
 _LIMIT_S = 300.0
@@ -65,8 +66,17 @@ def voices() -> tuple[str, ...]:
     Raises:
         MissingDependencyError: espeakng-loader is not installed.
     """
-    files = (_package() / _DATA / "voices/!v").iterdir()
-    return tuple(sorted(path.name for path in files if not _whispers(path.read_text())))
+    return tuple(sorted(name for name, text in voice_files().items() if not _whispers(text)))
+
+
+def voice_files() -> dict[str, str]:
+    """Text of each voice's file, by its name.
+
+    Raises:
+        MissingDependencyError: espeakng-loader is not installed.
+    """
+    folder = _package() / _DATA / _VOICES
+    return {path.name: path.read_text() for path in sorted(folder.iterdir())}
 
 
 def _whispers(voice: str) -> bool:
@@ -89,12 +99,15 @@ def voice_families(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return families
 
 
-def speak(utterances: Sequence[Utterance], *, seed: int = 0) -> tuple[tuple[Array, ...], int]:
+def speak(
+    utterances: Sequence[Utterance], *, seed: int = 0, more_voices: Mapping[str, str] | None = None
+) -> tuple[tuple[Array, ...], int]:
     """Let eSpeak NG say everything; the same utterances sound the same in every run.
 
     Args:
         utterances: What to say.
         seed: Of the noise in breathy voices.
+        more_voices: Texts of voice files that eSpeak NG does not have, by new names.
 
     Returns:
         A waveform of int16 for each utterance, and samples per second.
@@ -110,7 +123,7 @@ def speak(utterances: Sequence[Utterance], *, seed: int = 0) -> tuple[tuple[Arra
     begins = range(0, len(utterances), _IN_ONE_PROCESS)
     parts = [utterances[begin : begin + _IN_ONE_PROCESS] for begin in begins]
     with ThreadPoolExecutor(max_workers=2) as pool:  # each waits for a process
-        spoken = list(pool.map(lambda part: _spoken(part, package, seed), parts))
+        spoken = list(pool.map(lambda part: _spoken(part, package, seed, more_voices or {}), parts))
     waveforms = tuple(waveform for waveforms, _ in spoken for waveform in waveforms)
     for utterance, waveform in zip(utterances, waveforms, strict=True):
         if not waveform.any():
@@ -129,14 +142,17 @@ def _package() -> Path:
     return Path(spec.origin).parent
 
 
-def _spoken(part: Sequence[Utterance], package: Path, seed: int) -> tuple[list[Array], int]:
+def _spoken(
+    part: Sequence[Utterance], package: Path, seed: int, more_voices: Mapping[str, str]
+) -> tuple[list[Array], int]:
     with tempfile.TemporaryDirectory(prefix="torchedge-speech-") as scratch:
+        data = _with_voices(package / _DATA, Path(scratch) / _DATA, more_voices)
         job, out = Path(scratch) / "job.json", Path(scratch) / "spoken.npz"
         job.write_text(
             json.dumps(
                 {
                     "library": str(next(package.glob(_LIBRARIES))),
-                    "data": str(package / _DATA),
+                    "data": str(data),
                     "seed": seed,
                     "out": str(out),
                     "utterances": [asdict(utterance) for utterance in part],
@@ -147,6 +163,23 @@ def _spoken(part: Sequence[Utterance], package: Path, seed: int) -> tuple[list[A
         with np.load(out, allow_pickle=False) as found:
             ends = np.cumsum(found["lengths"])
             return np.split(found["samples"], ends[:-1]), int(found["rate"])
+
+
+def _with_voices(data: Path, folder: Path, more_voices: Mapping[str, str]) -> Path:
+    """A folder with all of eSpeak NG's data by links, and the voices beside its own."""
+    if not more_voices:
+        return data
+    own = folder / _VOICES
+    own.mkdir(parents=True)
+    (folder / _ENGLISH).parent.mkdir()
+    # No other language: eSpeak NG knows 350 voices and languages at most.
+    parts = (*data.iterdir(), *(data / _VOICES).iterdir(), data / _ENGLISH)
+    for path in parts:
+        if path.name not in (own.parent.name, Path(_ENGLISH).parent.name):
+            (folder / path.relative_to(data)).symlink_to(path)
+    for name, text in more_voices.items():
+        (own / name).write_text(text)
+    return folder
 
 
 def _run(job: Path) -> None:

@@ -75,12 +75,14 @@ class KeywordParts:
 class Keywords(pl.LightningDataModule):
     """Clips to train, to validate and to test with, normalised by mean and deviation of the first.
 
-    While training, a clip begins up to ``most_frames`` frames earlier or later each time.
+    While training, a clip begins up to ``most_frames`` frames earlier or later each time, and up to
+    ``most_masked`` frames in a row of it are set to the mean.
 
     Args:
         parts: The clips.
         batch_size: For training.
         most_frames: Of the shift.
+        most_masked: Of the mask.
         seed: Of the order of training batches.
 
     Raises:
@@ -94,7 +96,13 @@ class Keywords(pl.LightningDataModule):
     """
 
     def __init__(
-        self, parts: KeywordParts, *, batch_size: int = 128, most_frames: int = 3, seed: int = 0
+        self,
+        parts: KeywordParts,
+        *,
+        batch_size: int = 128,
+        most_frames: int = 3,
+        most_masked: int = 8,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         if (count := len(parts.train.labels)) < batch_size:
@@ -108,6 +116,7 @@ class Keywords(pl.LightningDataModule):
         self.test = parts.test.normalised(self.mean, self.deviation)
         self.batch_size = batch_size
         self.most_frames = most_frames
+        self.most_masked = most_masked
         self.seed = seed
 
     @property
@@ -137,8 +146,9 @@ class Keywords(pl.LightningDataModule):
         self, batch: tuple[Tensor, Tensor], dataloader_idx: int
     ) -> tuple[Tensor, Tensor]:
         features, labels = batch
-        training = self.trainer is not None and self.trainer.training
-        return (delayed(features, self.most_frames) if training else features), labels
+        if self.trainer is None or not self.trainer.training:
+            return features, labels
+        return masked(delayed(features, self.most_frames), self.most_masked), labels
 
 
 def delayed(features: Tensor, most_frames: int) -> Tensor:
@@ -152,3 +162,17 @@ def delayed(features: Tensor, most_frames: int) -> Tensor:
     moved = torch.randint(-most_frames, most_frames + 1, (count, 1, 1))
     places = (torch.arange(frames) + moved).clamp(0, frames - 1)
     return features.gather(2, places.expand_as(features))
+
+
+def masked(features: Tensor, most_frames: int) -> Tensor:
+    """Up to ``most_frames`` frames in a row of each clip set to zero (Park et al. 2019).
+
+    Example:
+        >>> (masked(torch.ones(4, 40, 49), most_frames=8) == 0).any(1).sum(1).max() <= 8
+        tensor(True)
+    """
+    count, _, frames = features.shape
+    lengths = torch.randint(most_frames + 1, (count, 1, 1))
+    begins = (torch.rand(count, 1, 1) * (frames - lengths + 1)).long()
+    places = torch.arange(frames)
+    return features.masked_fill((places >= begins) & (places < begins + lengths), 0.0)

@@ -22,7 +22,8 @@ class Mfcc(nn.Module):
     """40 coefficients in 49 frames for each second of sound (Davis & Mermelstein 1980).
 
     Powers of 512-point spectra of 30 ms windows, 20 ms apart, in 40 mel bands, in decibels, and
-    their discrete cosine transform.
+    their discrete cosine transform, less each coefficient's mean over the second (cepstral mean
+    normalisation, Atal 1974): what colours all frames alike, a microphone or a room, is gone.
 
     Raises:
         MissingDependencyError: torchaudio is not installed, or does not fit the installed torch.
@@ -66,7 +67,7 @@ class Mfcc(nn.Module):
             )
         # As channels of their own: torchaudio ends at 80 dB below the loudest of all channels.
         found: Tensor = self.transform(clips[:, None])[:, 0]
-        return found
+        return found - found.mean(2, keepdim=True)
 
 
 @torch.no_grad()

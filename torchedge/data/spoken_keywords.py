@@ -3,7 +3,7 @@
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import final
 import torch
 from torch import Generator, Tensor
 
-from torchedge.data.espeak import ACCENTS, Utterance, speak, voice_families, voices
+from torchedge.data.espeak import ACCENTS, Utterance, speak, voice_families, voice_files, voices
+from torchedge.data.espeak_crosses import crossed_voices
 from torchedge.data.kept_keywords import keep_parts, kept_parts
 from torchedge.data.keywords import (
     CLASSES,
@@ -30,8 +31,9 @@ from torchedge.errors import DataError, MissingDependencyError
 __all__ = ["LEAST_VOICES", "SpokenKeywords", "split_voices", "spoken_keywords"]
 
 LEAST_VOICES = 20  # to train with; a network that knows fewer knows the voices, not the words
-_MADE_BY = "torchedge.data.spoken_keywords, 4"  # another number when other clips are made
+_MADE_BY = "torchedge.data.spoken_keywords, 5"  # another number when other clips are made
 _AT_ONCE = 500
+_MOST_CROSSED = 200
 _SILENCE_POWER = 0.01
 _KHZ = 1000
 # What speaks and what listens, and how to get it.
@@ -52,6 +54,7 @@ class SpokenKeywords:
         test_clips: To test with.
         validation_voices: At least so many voices only validate.
         test_voices: At least so many voices only test; a voice and its tunings stay together.
+        crossed_voices: So many voices more to train with, each between two that only train.
         snr_db: Least and largest ratio of word to noise in training, in decibels.
         test_snr_db: The ratio in validation and tests.
         words_per_minute: Least and largest speed.
@@ -63,15 +66,17 @@ class SpokenKeywords:
         seed: Of everything.
 
     Raises:
-        DataError: There are no clips or voices, or a range ends before it begins.
+        DataError: There are no clips or voices, too many crossed ones, or a range ends before it
+            begins.
     """
 
-    clips: int = 30_000
+    clips: int = 50_000
     validation_clips: int = 500
     test_clips: int = 2_000
     validation_voices: int = 8
     test_voices: int = 24
-    snr_db: tuple[float, float] = (5.0, 20.0)
+    crossed_voices: int = 200
+    snr_db: tuple[float, float] = (3.0, 20.0)
     test_snr_db: float = 10.0
     words_per_minute: tuple[int, int] = (120, 220)
     pitch: tuple[int, int] = (20, 80)
@@ -85,6 +90,11 @@ class SpokenKeywords:
             raise DataError(
                 f"clips to train, validate and test with: {clips}, voices to validate and test "
                 f"with: {(self.validation_voices, self.test_voices)}; give one or more of each."
+            )
+        if not 0 <= self.crossed_voices <= _MOST_CROSSED:
+            raise DataError(
+                f"{self.crossed_voices} crossed voices; give 0 to {_MOST_CROSSED}: eSpeak NG "
+                "knows no more beside its own."
             )
         ranges = (self.snr_db, self.words_per_minute, self.pitch, self.played_hz, self.gain)
         for low, high in ranges:
@@ -173,9 +183,13 @@ def _made(settings: SpokenKeywords) -> KeywordParts:
             f"{len(train)} voices are left to train with, and {LEAST_VOICES} are the least; hold "
             f"out fewer than {len(validation)} to validate and {len(test)} to test with."
         )
+    draw = random.Random(f"{settings.seed} crossed voices")
+    crossed = crossed_voices(voice_files(), train, settings.crossed_voices, draw)
     quiet = (settings.test_snr_db,) * 2
     return KeywordParts(
-        train=_clips(settings, train, settings.clips, settings.snr_db, "train"),
+        train=_clips(
+            settings, (*train, *crossed), settings.clips, settings.snr_db, "train", crossed
+        ),
         validation=_clips(settings, validation, settings.validation_clips, quiet, "validation"),
         test=_clips(settings, test, settings.test_clips, quiet, "test"),
     )
@@ -187,13 +201,16 @@ def _clips(
     count: int,
     snr_db: tuple[float, float],
     part: str,
+    crossed: Mapping[str, str] | None = None,
 ) -> KeywordSet:
     draw = random.Random(f"{settings.seed} {part}")
     labels = [draw.randrange(len(CLASSES)) for _ in range(count)]
     said = [_utterance(settings, label, names, draw) for label in labels]
     utterances = [utterance for utterance in said if utterance is not None]
     rates = range(settings.played_hz[0], settings.played_hz[1] + 1, _KHZ) if part == "train" else ()
-    words = _spoken(utterances, settings.seed, [draw.choice(rates or (None,)) for _ in utterances])
+    words = _spoken(
+        utterances, settings.seed, crossed, [draw.choice(rates or (None,)) for _ in utterances]
+    )
     generator = Generator().manual_seed(draw.getrandbits(32))
     features = []
     for begin in range(0, count, _AT_ONCE):
@@ -219,12 +236,15 @@ def _utterance(
 
 
 def _spoken(
-    utterances: Sequence[Utterance], seed: int, played_hz: Sequence[int | None]
+    utterances: Sequence[Utterance],
+    seed: int,
+    crossed: Mapping[str, str] | None,
+    played_hz: Sequence[int | None],
 ) -> Iterator[Tensor]:
     """What was said at 16 kHz, without silence at its ends; ``None`` plays it as it was spoken."""
     if not utterances:
         return
-    waveforms, rate = speak(utterances, seed=seed)
+    waveforms, rate = speak(utterances, seed=seed, more_voices=crossed)
     for begin in range(0, len(waveforms), _AT_ONCE):
         part = waveforms[begin : begin + _AT_ONCE]
         words = [trimmed(torch.from_numpy(w).float() / 2**15) for w in part]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from torchedge.data import CLASSES, KeywordParts, Keywords, KeywordSet, keyword_parts
-from torchedge.data.keywords import KEYWORDS, OTHER_WORDS, delayed
+from torchedge.data.keywords import KEYWORDS, OTHER_WORDS, delayed, masked
 from torchedge.data.spoken_keywords import SpokenKeywords
 from torchedge.errors import DataError
 
@@ -65,6 +65,31 @@ def test_a_clip_moves_by_whole_frames_and_its_border_is_repeated():
     for one in moved:
         shift = int(one[0, 24]) - 24
         assert one[7].tolist() == [min(max(f + shift, 0), 48) for f in range(49)]
+
+
+def test_frames_in_a_row_are_masked_anywhere_and_the_others_stay():
+    torch.manual_seed(0)
+    clips = torch.rand(2000, 40, 49) + 1
+    found = masked(clips, most_frames=8)
+    hidden = found == 0
+    assert torch.equal(found[~hidden], clips[~hidden])
+    assert torch.equal(hidden.all(1), hidden.any(1))
+    frames = hidden[:, 0]
+    assert {*frames.sum(1).tolist()} == {*range(9)}
+    assert frames.any(0).all()
+    assert (frames.long().diff(dim=1) == 1).sum(1).max() == 1
+
+
+def test_clips_are_moved_and_masked_while_training(keywords):
+    class Trainer:
+        training = True
+
+    keywords.trainer = Trainer()
+    batch = torch.ones(500, 40, 49), torch.zeros(500)
+    features, labels = keywords.on_after_batch_transfer(batch, 0)
+    keywords.trainer = None
+    assert labels is batch[1]
+    assert (features == 0).any(1).sum(1).max() == keywords.most_masked
 
 
 @pytest.mark.parametrize(("count", "labels"), [(0, 0), (3, 2)])
