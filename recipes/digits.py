@@ -58,7 +58,8 @@ def main(  # noqa: PLR0913 - options of a command line
     """
     pl.seed_everything(0, verbose=False)
     # Layers this small finish before a second thread has woken up.
-    torch.set_num_threads(1 if distil == "none" else 2)
+    if distil == "none":
+        torch.set_num_threads(1)
     scheme = export.target(target).scheme
     scheme = replace(scheme, weight=replace(scheme.weight, bits=weight_bits))
     data = Digits()

@@ -11,6 +11,7 @@ from typing import Literal
 
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
 from torchedge import export
 from torchedge.cli import run_recipe
@@ -56,24 +57,20 @@ def main(  # noqa: PLR0913 - options of a command line
     """
     pl.seed_everything(0, verbose=False)
     # Layers this small finish before a second thread has woken up; a teacher's do not.
-    torch.set_num_threads(2 if teacher_epochs else 1)
+    if not teacher_epochs:
+        torch.set_num_threads(1)
     scheme = export.target(target).scheme
     words = Keywords(keyword_parts(data, folder, SpokenKeywords(clips=clips), clips_folder))
     metrics: dict[str, float] = {}
 
-    teacher = WideKeywordSpotter()
-    if teacher_epochs:
+    teacher = WideKeywordSpotter() if teacher_epochs else None
+    if teacher is not None:
         fit(Classifier(teacher, learning_rate=3e-3, weight_decay=5e-2), words, teacher_epochs)
         metrics["teacher_accuracy"] = accuracy(teacher, words.test.features, words.test.labels)
 
-    def taught(task: pl.LightningModule) -> pl.LightningModule:
-        if not teacher_epochs:
-            return task
-        terms = {"hinton": (0.9, Hinton(temperature=3.0))}
-        return DistillationModule(task, teacher, terms, hard_weight=0.1)
-
     float_model = KeywordSpotter()
-    fit(taught(Classifier(float_model, learning_rate=8e-3, weight_decay=2e-2)), words, epochs)
+    task = Classifier(float_model, learning_rate=8e-3, weight_decay=2e-2)
+    fit(taught(task, teacher), words, epochs)
     metrics["float_accuracy"] = accuracy(float_model, words.test.features, words.test.labels)
 
     example_inputs = (words.test.features[:1],)
@@ -84,7 +81,7 @@ def main(  # noqa: PLR0913 - options of a command line
         frozen = QuantizationAwareTraining(
             freeze_ranges_from_epoch=0, freeze_batchnorm_from_epoch=0
         )
-        fit(taught(Classifier(model, learning_rate=3e-4)), words, qat_epochs, frozen)
+        fit(taught(Classifier(model, learning_rate=3e-4), teacher), words, qat_epochs, frozen)
     metrics["fake_quantized_accuracy"] = accuracy(model, words.test.features, words.test.labels)
 
     artifact = CompressedModel(
@@ -102,6 +99,14 @@ def main(  # noqa: PLR0913 - options of a command line
     print(
         f"wrote {artifact.path}: {', '.join(f'{k} {v:.1%}' for k, v in artifact.metrics.items())}"
     )
+
+
+def taught(task: pl.LightningModule, teacher: nn.Module | None) -> pl.LightningModule:
+    """The same task, around which a teacher teaches if there is one."""
+    if teacher is None:
+        return task
+    terms = {"hinton": (0.9, Hinton(temperature=3.0))}
+    return DistillationModule(task, teacher, terms, hard_weight=0.1)
 
 
 if __name__ == "__main__":

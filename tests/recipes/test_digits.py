@@ -39,7 +39,6 @@ def stage(report, name):
     return next(stage for stage in report["stages"] if stage["name"] == name)
 
 
-@pytest.mark.xdist_group("onnx-cpu")
 def test_on_onnx_runtime_every_logit_is_within_one_step_and_99_percent_are_equal(onnx_cpu):
     _, report = onnx_cpu
     parity = stage(report, "Q/DQ, ONNX Runtime")["parity"]
@@ -49,12 +48,10 @@ def test_on_onnx_runtime_every_logit_is_within_one_step_and_99_percent_are_equal
     assert parity["top1_agreement"] >= 0.999
 
 
-@pytest.mark.xdist_group("onnx-cpu")
 def test_on_onnx_runtime_99_percent_of_the_arithmetic_is_integer(onnx_cpu):
     assert onnx_cpu[1]["census"]["integer_share"] >= 0.99
 
 
-@pytest.mark.xdist_group("jetson")
 def test_for_jetson_every_logit_is_within_a_thousandth_of_the_range(jetson):
     _, report = jetson
     parity = stage(report, "Q/DQ, ONNX Runtime")["parity"]
@@ -63,7 +60,6 @@ def test_for_jetson_every_logit_is_within_a_thousandth_of_the_range(jetson):
     assert parity["top1_agreement"] >= 0.999
 
 
-@pytest.mark.xdist_group("jetson")
 def test_for_jetson_the_arithmetic_is_eligible_and_not_called_run(jetson):
     output, report = jetson
     assert report["census"]["integer_share"] >= 0.99
@@ -79,11 +75,9 @@ def assert_accuracies(report):
     assert min(accuracies) >= accuracies[0] - 0.005 - 1e-9
 
 
-@pytest.mark.xdist_group("onnx-cpu")
 def test_for_onnx_runtime_float_reaches_98_percent_and_int8_stays_within_half_a_point(onnx_cpu):
     assert_accuracies(onnx_cpu[1])
 
 
-@pytest.mark.xdist_group("jetson")
 def test_for_jetson_float_reaches_98_percent_and_int8_stays_within_half_a_point(jetson):
     assert_accuracies(jetson[1])

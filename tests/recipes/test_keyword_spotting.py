@@ -20,7 +20,7 @@ from torchedge.export import load_artifact
 ROOT = Path(__file__).parents[2]
 RECIPE, EXPORT = ROOT / "recipes/keyword_spotting.py", ROOT / "scripts/export.py"
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("keyword-spotting")]
+pytestmark = pytest.mark.slow
 
 
 def run(script, *words, cwd):

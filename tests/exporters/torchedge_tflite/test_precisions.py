@@ -21,7 +21,7 @@ from torchedge_tflite.flatbuffer import read_model
 from torchedge_tflite.runner import TFLiteRunner
 from torchedge_tflite.step import FLOAT_FILE, MODEL_FILE, OnnxToTFLite
 
-slow = [pytest.mark.slow, pytest.mark.xdist_group("tflite")]
+slow = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from torchedge_tflite.runner import TFLiteRunner
 from torchedge_tflite.session import open_model
 from torchedge_tflite.step import MODEL_FILE
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tflite")]
+pytestmark = pytest.mark.slow
 
 
 def test_a_file_that_was_cut_short_is_refused_with_its_size(exported, tmp_path):

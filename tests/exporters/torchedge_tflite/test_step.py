@@ -25,7 +25,7 @@ NETWORKS = (
     *("Residual", "FourBits", "Padded", "Dense", "OneDimensional"),
     *("DepthwiseRow", "SmallUNet", "Gated", "TwoAnswers", "TwoSums"),
 )
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tflite")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", params=NETWORKS)

@@ -17,7 +17,7 @@ from torchedge_tflite.patching import with_numbers
 from torchedge_tflite.step import FLOAT_FILE, MODEL_FILE
 from torchedge_tflite.trained import read_trained
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tflite")]
+pytestmark = pytest.mark.slow
 
 
 def sample_of(artifact):

@@ -105,7 +105,8 @@ def choose_bits(sensitivities: Sequence[LayerSensitivity], budget: BitBudget) ->
     ``Σ macs·bits·input_bits·x ≤ bit_operations``, and ``Σ macs·x ≤ float_macs`` over the layers in
     float. With a limit on the error, the least bytes.
     Noise powers add up where the layers' errors are independent (Zhou et al. 2018, section 3). No
-    assignment is better by more than 1e-13 of the largest figure.
+    assignment is better by more than 2e-6 of the smallest difference that a width of a layer makes,
+    or 2e-13 of the largest where that is more: the solver's absolute tolerances.
 
     Args:
         sensitivities: From :func:`~torchedge.quantization.diagnostics.sensitivity`: every width of

@@ -72,8 +72,23 @@ def check(rows, budget):
     for name in ("weight_bytes", "bit_operations", "float_macs", "error"):
         limit = getattr(budget, name)
         assert limit is None or getattr(found, name) <= limit
-    largest = max(abs(getattr(costs([r], {r.layer: r.bits}), goal)) for r in rows)
-    assert getattr(found, goal) == pytest.approx(expected, abs=2e-13 * largest, rel=1e-14)
+    assert getattr(found, goal) == pytest.approx(expected, abs=solved_to(rows, goal), rel=1e-14)
+
+
+def solved_to(rows, goal):
+    """HiGHS's gap of 1e-6, and 1e-6 on what counts as whole, of a figure scaled as documented."""
+    figures = {}
+    for r in rows:
+        figures.setdefault(r.layer, []).append(getattr(costs([r], {r.layer: r.bits}), goal))
+    more = [value - min(layer) for layer in figures.values() for value in layer]
+    smallest = min((value for value in more if value > 0), default=0.0)
+    return max(2e-6 * smallest, 2e-13 * max(more))
+
+
+def test_a_gain_that_the_solver_cannot_see_is_within_what_is_documented():
+    rows = [row("l0", 2, 1.0), row("l1", 2, 1.0)]
+    rows += [row("l2", bits, error) for bits, error in [(2, 1), (4, 1 - 4e-9), (8, 1), (32, 0.1)]]
+    check(rows, BitBudget(float_macs=0.0))
 
 
 @given(networks(), st.floats(0, 1))
