@@ -3,7 +3,8 @@
 A trained network is trained on while its weights go. Everything was chosen on a fifth of the
 training images, before the test images were looked at; the figure is the accuracy after the last
 epoch. Beside the network that it began with stands the same one trained on as long with nothing
-removed, so that the difference is not one of training time.
+removed, so that the difference is not one of training time. The last row of a tenth learns from the
+whole network's answers as well (Hinton et al. 2015).
 """
 
 import copy
@@ -17,6 +18,8 @@ from torch import nn
 
 from benchmarks.distilled.fitting import accuracy, in_processes, labelled_loader, mean_and_spread
 from torchedge.data import Digits
+from torchedge.distillation import Hinton
+from torchedge.distillation.lightning import DistillationModule
 from torchedge.models import Classifier, MobileDigits
 from torchedge.pruning import NOfM, bake_masks, mask_weights, weight_masks
 from torchedge.pruning.functional import lamp_scores, magnitude_scores
@@ -67,8 +70,9 @@ def one_seed(seed: int) -> dict[str, Outcome]:
     longer = copy.deepcopy(dense)
     _fit(longer, data, _LONGER_EPOCHS)
     tenth = mask_weights(dense, weight_masks(dense, 0.0))
-    removal = _removal(0.9, last_epoch=10, scores=lamp_scores)
-    _fit(tenth, data, _LONGER_EPOCHS, removal)
+    taught = copy.deepcopy(tenth)
+    _fit(tenth, data, _LONGER_EPOCHS, _tenth_left())
+    _fit(taught, data, _LONGER_EPOCHS, _tenth_left(), teacher=dense)
     half = mask_weights(dense, weight_masks(dense, 0.0, pattern=_TWO_OF_FOUR))
     removal = _removal(_TWO_OF_FOUR.sparsity, last_epoch=4, pattern=_TWO_OF_FOUR)
     _fit(half, data, 8, removal)
@@ -76,8 +80,13 @@ def one_seed(seed: int) -> dict[str, Outcome]:
         "dense": _outcome(dense, data),
         "dense, 28 epochs more": _outcome(longer, data),
         "90 % gradual, 28 epochs more": _outcome(bake_masks(tenth), data),
+        "90 % gradual, taught by the dense": _outcome(bake_masks(taught), data),
         "2:4, 8 epochs more": _outcome(bake_masks(half), data),
     }
+
+
+def _tenth_left() -> GradualPruning:
+    return _removal(0.9, last_epoch=10, scores=lamp_scores)
 
 
 def _removal(
@@ -97,7 +106,17 @@ def _removal(
     )
 
 
-def _fit(network: nn.Module, data: Digits, epochs: int, *callbacks: pl.Callback) -> None:
+def _fit(
+    network: nn.Module,
+    data: Digits,
+    epochs: int,
+    *callbacks: pl.Callback,
+    teacher: nn.Module | None = None,
+) -> None:
+    task: pl.LightningModule = Classifier(network.train())
+    if teacher is not None:
+        terms = {"hinton": (0.9, Hinton(temperature=4.0))}
+        task = DistillationModule(task, copy.deepcopy(teacher), terms, hard_weight=0.1)
     pl.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
@@ -106,7 +125,7 @@ def _fit(network: nn.Module, data: Digits, epochs: int, *callbacks: pl.Callback)
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=list(callbacks),
-    ).fit(Classifier(network.train()), labelled_loader(data.train_images, data.train_labels))
+    ).fit(task, labelled_loader(data.train_images, data.train_labels))
 
 
 def _outcome(network: nn.Module, data: Digits) -> Outcome:
