@@ -57,9 +57,8 @@ def main(  # noqa: PLR0913 - options of a command line
         overwrite: Replace the folder if it exists.
     """
     pl.seed_everything(0, verbose=False)
-    # Layers this small finish before a second thread has woken up.
     if distil == "none":
-        torch.set_num_threads(1)
+        torch.set_num_threads(1)  # layers this small finish before a second one has woken up
     scheme = export.target(target).scheme
     scheme = replace(scheme, weight=replace(scheme.weight, bits=weight_bits))
     data = Digits()

@@ -29,8 +29,8 @@ def crossed_voices(
 
     Example:
         >>> files = {"a": "formant 1 80 100 100", "b": "formant 1 120 100 100"}
-        >>> crossed_voices(files, ["a", "b"], 1, random.Random(0))
-        {'crossed0': 'language variant\nname crossed0\nformant 1 102 100 100\n'}
+        >>> crossed_voices(files, ["a", "b"], 1, random.Random(4))
+        {'crossed0': 'language variant\nname crossed0\nformant 1 114 100 100\n'}
     """
     lines = {name: _settings(files[name]) for name in sorted(names)}
     parents = sorted(lines)
