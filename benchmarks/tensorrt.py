@@ -9,9 +9,7 @@ the float network is exported by PyTorch itself and gets Q/DQ as ``torchedge cal
 Random weights, small pictures. Nothing runs in TensorRT. Written to runs/tensorrt.json as well.
 """
 
-import json
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.peers.measure import sqnr_db
+from benchmarks.rows import rows_of_networks
 from torchedge.backends import TENSORRT
 from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.export.artifact import Artifact
@@ -70,15 +69,7 @@ def main(*names: str) -> None:
     Args:
         names: Networks; default all four.
     """
-    rows = []
-    for name in names or tuple(NETWORKS):
-        with tempfile.TemporaryDirectory() as folder:
-            for row in _rows(name, Path(folder)):
-                rows.append(row)
-                print(*(f"{key}={value}" for key, value in row.items()), flush=True)
-    out = Path("runs/tensorrt.json")
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(rows, indent=2))
+    rows_of_networks(names or NETWORKS, _rows, Path("runs/tensorrt.json"))
 
 
 def _rows(name: str, folder: Path) -> list[dict[str, Any]]:

@@ -10,10 +10,8 @@ bundle's calibration.cache. No tensor is left out. Written to runs/tensorrt_entr
 """
 
 import copy
-import json
 import math
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,6 +19,7 @@ import cyclopts
 import numpy as np
 from torch import Tensor, nn
 
+from benchmarks.rows import rows_of_networks
 from benchmarks.tensorrt import NETWORKS, prepared_network, saved
 from tests.exporters.torchedge_tensorrt.entropy_by_hand import entropy_scale
 from torchedge.bench.session import Array
@@ -51,15 +50,7 @@ def main(*names: str) -> None:
     Args:
         names: Networks; default all four.
     """
-    rows = []
-    for name in names or tuple(NETWORKS):
-        with tempfile.TemporaryDirectory() as folder:
-            for row in _rows(name, Path(folder)):
-                rows.append(row)
-                print(*(f"{key}={value}" for key, value in row.items()), flush=True)
-    out = Path("runs/tensorrt_entropy.json")
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(rows, indent=2))
+    rows = rows_of_networks(names or NETWORKS, _rows, Path("runs/tensorrt_entropy.json"))
     if any(row["equal"] != row["tensors"] for row in rows):
         sys.exit("a scale is not that of the brute-force search.")
 

@@ -10,13 +10,8 @@ it is free to keep. The digits network is trained first and EfficientNet-Lite0 h
 the others have random ones. Written to runs/tflite.json as well.
 """
 
-import json
-import logging
-import os
-import tempfile
-import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
@@ -33,6 +28,7 @@ from benchmarks.integers.networks import NETWORKS, with_own_statistics
 from benchmarks.integers.rivals import ai_edge_int8, onnx2tf_int8
 from benchmarks.peers.measure import interleaved, sqnr_db, top1_agreement
 from benchmarks.peers.packages import attempted
+from benchmarks.rows import quiet_with_converter, rows_of_networks
 from torchedge.backends import TFLITE
 from torchedge.bench.session import Array, Session
 from torchedge.compressed import CompressedModel
@@ -49,7 +45,6 @@ from torchedge_tflite.trained import read_trained
 
 _CALIBRATION = 64
 _ROUNDS = 30
-_CONVERTER = Path(__file__).resolve().parents[1] / ".venv-tflite/bin/python"
 
 
 @final
@@ -249,17 +244,8 @@ def main(*names: str, out: Path = Path("runs/tflite.json")) -> None:
         names: Networks of the list; all of them if none is given.
         out: JSON file with the same figures.
     """
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    if _CONVERTER.exists():
-        os.environ.setdefault("TORCHEDGE_TFLITE_PYTHON", str(_CONVERTER))
-    rows: list[Row] = []
-    for name in names or NETWORKS:
-        with tempfile.TemporaryDirectory() as folder:
-            rows += rows_of(name, Path(folder))
-        print("\n".join(map(str, rows[-4:])), flush=True)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps([asdict(row) for row in rows], indent=2))
+    quiet_with_converter()
+    rows = rows_of_networks(names or NETWORKS, rows_of, out)
     Console(width=150).print(table(rows))
 
 

@@ -10,13 +10,8 @@ EfficientNet-Lite0 are trained; the others have random weights, and batch norms 
 Written to runs/tflite_parity.json as well.
 """
 
-import json
-import logging
-import os
-import tempfile
 import time
-import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
@@ -28,6 +23,7 @@ from rich.table import Table
 
 from benchmarks.integers.networks import NETWORKS, Network, with_own_statistics
 from benchmarks.integers.tensors import checked_tensors
+from benchmarks.rows import quiet_with_converter, rows_of_networks
 from torchedge.backends import TFLITE
 from torchedge.bench.session import Array
 from torchedge.compressed import CompressedModel
@@ -46,7 +42,6 @@ from torchedge_tflite_micro.session import input_ports
 
 _SIMULATED = 8
 _ONE_STEP = 1.01
-_CONVERTER = Path(__file__).resolve().parents[1] / ".venv-tflite/bin/python"
 
 
 @final
@@ -238,17 +233,8 @@ def main(*names: str, out: Path = Path("runs/tflite_parity.json")) -> None:
         names: Networks of the list; all of them if none is given.
         out: JSON file with the same figures.
     """
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    if _CONVERTER.exists():
-        os.environ.setdefault("TORCHEDGE_TFLITE_PYTHON", str(_CONVERTER))
-    rows: list[Row] = []
-    for name in names or NETWORKS:
-        with tempfile.TemporaryDirectory() as folder:
-            rows.append(examined(name, Path(folder)))
-        print(rows[-1], flush=True)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps([asdict(row) for row in rows], indent=2))
+    quiet_with_converter()
+    rows = rows_of_networks(names or NETWORKS, lambda name, folder: [examined(name, folder)], out)
     Console(width=170).print(table(rows))
 
 

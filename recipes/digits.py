@@ -19,7 +19,7 @@ from torchedge.compressed import CompressedModel
 from torchedge.data import Digits
 from torchedge.distillation import RKD, DistillationTerm, FitNet, Hinton
 from torchedge.distillation.lightning import DistillationModule
-from torchedge.models import Classifier, MobileDigits, WideDigits
+from torchedge.models import Classifier, MobileDigits, WideDigits, accuracy, fit
 from torchedge.pruning import Limits, prune_to
 from torchedge.quantization import calibrate, entropy, minmax, prepare_qat
 from torchedge.quantization.lightning import QuantizationAwareTraining
@@ -62,6 +62,7 @@ def main(  # noqa: PLR0913 - options of a command line
     scheme = export.target(target).scheme
     scheme = replace(scheme, weight=replace(scheme.weight, bits=weight_bits))
     data = Digits()
+    test = data.test_images, data.test_labels
     example_inputs = (data.test_images[:1],)
 
     float_model: nn.Module = MobileDigits()
@@ -72,17 +73,17 @@ def main(  # noqa: PLR0913 - options of a command line
     if distil != "none":
         teacher = WideDigits()
         fit(Classifier(teacher), data, max(epochs // 2, 1))
-        metrics["teacher_accuracy"] = accuracy(teacher, data)
+        metrics["teacher_accuracy"] = accuracy(teacher, *test)
     fit(task(float_model, teacher, distil), data, epochs)
 
     calibration = data.train_images[:: len(data.train_images) // CALIBRATION_IMAGES]
     if prune_macs != 1:
-        metrics["unpruned_accuracy"] = accuracy(float_model, data)
+        metrics["unpruned_accuracy"] = accuracy(float_model, *test)
         float_model = pruned(float_model, prune_macs, example_inputs)
         float_model = reestimate_batchnorm(float_model, calibration.split(100)).train()
         fit(task(float_model, teacher, distil), data, epochs)
     model = calibrated(prepare_qat(float_model, scheme, example_inputs), float_model, calibration)
-    post_training_accuracy = accuracy(model, data)
+    post_training_accuracy = accuracy(model, *test)
     fit_with_integers(model, data, qat_epochs, compile=compile)
 
     artifact = CompressedModel(
@@ -94,9 +95,9 @@ def main(  # noqa: PLR0913 - options of a command line
         scheme=scheme,
         metrics=metrics
         | {
-            "float_accuracy": accuracy(float_model, data),
+            "float_accuracy": accuracy(float_model, *test),
             "post_training_accuracy": post_training_accuracy,
-            "fake_quantized_accuracy": accuracy(model, data),
+            "fake_quantized_accuracy": accuracy(model, *test),
         },
         name="digits",
         class_names=tuple("0123456789"),
@@ -144,27 +145,6 @@ def calibrated(prepared: nn.Module, float_model: nn.Module, images: torch.Tensor
     """By the better of two rules: entropy takes strokes of digits for outliers and clips them."""
     candidates = [calibrate(prepared, images.split(100), rule) for rule in (minmax, entropy)]
     return min(candidates, key=lambda candidate: deviation(candidate, float_model, images))
-
-
-def fit(task: pl.LightningModule, data: Digits, epochs: int, *callbacks: pl.Callback) -> None:
-    """Train on the CPU with a progress bar."""
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    trainer.fit(task, datamodule=data)
-
-
-def accuracy(model: nn.Module, data: Digits) -> float:
-    """Share of the test images that are read correctly."""
-    with torch.no_grad():
-        answers = copy.deepcopy(model).eval()(data.test_images).argmax(1)
-    return float((answers == data.test_labels).float().mean())
 
 
 def deviation(model: nn.Module, float_model: nn.Module, images: torch.Tensor) -> float:
