@@ -531,7 +531,7 @@ def one_answer_of_trtexec(trtexec, engine, inputs, manifest, names, version, run
 
 
 class CudaMemory(object):
-    """Memory on the GPU through libcudart, which TensorRT itself needs."""
+    """Memory on the GPU through libcudart, which TensorRT itself needs: no package to install here."""
 
     HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2
 
