@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     import onnx
 
 Scales: TypeAlias = dict[str, float]
-_SHARING = {"Clip", "Flatten", "Identity", "MaxPool", "Relu", "Reshape", "Squeeze", "Unsqueeze"}
 Values: TypeAlias = dict[str, list[Array]]
+_SHARING = {"Clip", "Flatten", "Identity", "MaxPool", "Relu", "Reshape", "Squeeze", "Unsqueeze"}
 
 
 def main(*names: str) -> None:

@@ -132,7 +132,9 @@ def _require_static(path: Path, model: "onnx.ModelProto") -> None:
 def _at_opset(path: Path, model: "onnx.ModelProto") -> "onnx.ModelProto":
     import onnx
 
-    found = max((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), default=0)
+    from torchedge_onnx.graph import opset_of
+
+    found = opset_of(model)
     if found == _OPSET:
         return model
     try:

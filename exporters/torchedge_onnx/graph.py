@@ -15,6 +15,7 @@ __all__ = [
     "attribute",
     "constants",
     "copied",
+    "opset_of",
     "producers",
     "real_inputs",
     "remove_unused",
@@ -29,6 +30,12 @@ __all__ = [
 Constant: TypeAlias = npt.NDArray[np.generic]
 
 WEIGHTED_OPERATIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_PLAIN_VALUES = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
 
 
 def copied(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -39,8 +46,29 @@ def copied(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def constants(model: onnx.ModelProto) -> dict[str, Constant]:
-    """Every initialiser by name."""
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    """Every initialiser by name, and the dense numbers that ``Constant`` nodes hold."""
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        held = _held(node) if node.op_type == "Constant" else None
+        if held is not None:
+            values[node.output[0]] = held
+    return values
+
+
+def _held(constant: onnx.NodeProto) -> Constant | None:
+    for found in constant.attribute:
+        value = onnx.helper.get_attribute_value(found)
+        if found.name == "value":
+            return np.asarray(numpy_helper.to_array(value))
+        if found.name in _PLAIN_VALUES:
+            return np.asarray(value, _PLAIN_VALUES[found.name])
+    return None
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Version of ONNX's own operators; 0 where the file names none."""
+    own = [o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}]
+    return max(own, default=0)
 
 
 def producers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:

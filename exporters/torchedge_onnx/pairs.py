@@ -89,8 +89,8 @@ def _names(model: onnx.ModelProto) -> set[str]:
 def _free(wanted: str, taken: set[str]) -> str:
     """A prefix under which the graph has no name yet; taken from then on."""
     name, number = wanted, 1
-    while any(f"{name}.{part}" in taken for part in ("scale", "real", "integers")):
+    while any(other.startswith(f"{name}.") for other in taken):
         number += 1
         name = f"{wanted}_{number}"
-    taken |= {f"{name}.{part}" for part in ("scale", "real", "integers")}
+    taken.add(f"{name}.scale")
     return name

@@ -119,12 +119,15 @@ def create(  # noqa: PLR0913 - options of a command line
     from torchedge_onnx.sample_folder import folder_batches
     from torchedge_tensorrt.calibration_record import write_calibration
     from torchedge_tensorrt.commands import platform_of
+    from torchedge_tensorrt.explicit import require_explicit
     from torchedge_tensorrt.host_calibration import calibrate_onnx
 
     platform = platform_of(target, jetpack)
     batches = folder_batches(data, model, batch_size=batch_size, mean=mean, std=std)
     lines: list[str] = []
     with staged_folder(out) as folder:
+        if qdq:
+            require_explicit(model, platform.tensorrt)
         found = calibrate_onnx(model, batches, progress=True)
         if qdq:
             scales, lines = _write_explicit(model, found.scales, folder, platform.tensorrt)

@@ -72,7 +72,8 @@ def entropy_calibrator(
             _write(cache, written)
 
     made = EntropyCalibrator()
-    weakref.finalize(made, place.free)  # also where TensorRT gave up before the last batch
+    # Also where TensorRT gave up before the last batch; a process that ends frees all by itself.
+    weakref.finalize(made, place.free).atexit = False
     return made
 
 

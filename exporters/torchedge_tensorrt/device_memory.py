@@ -51,8 +51,11 @@ class TorchMemory:
         return int(held.data_ptr())
 
     def free(self) -> None:
-        """Let go of the tensors."""
+        """Let go of the tensors, and let PyTorch give their memory back to CUDA."""
+        import torch
+
         self._held.clear()
+        torch.cuda.empty_cache()
 
 
 @final
@@ -93,10 +96,10 @@ class CudaMemory:
         return address
 
     def free(self) -> None:
-        """Give every allocation back, once."""
+        """Give every allocation back, once; one that CUDA refuses does not keep the others."""
         while self._held:
             _, (address, _) = self._held.popitem()
-            self._run("cudaFree", address)
+            self._cudart.cudaFree(address)
 
     def _run(self, function: str, *arguments: object) -> tuple[Any, ...]:
         error, *results = getattr(self._cudart, function)(*arguments)

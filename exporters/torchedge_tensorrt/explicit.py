@@ -13,10 +13,11 @@ from torchedge_tensorrt.jetpacks import Version
 if TYPE_CHECKING:
     import onnx
 
+    from torchedge_onnx.graph import Constant
     from torchedge_onnx.pairs import Pair
     from torchedge_tensorrt.places import Places
 
-__all__ = ["ExplicitModel", "explicit_model"]
+__all__ = ["ExplicitModel", "explicit_model", "require_explicit"]
 
 _FIRST_WITH_AXIS = 13
 
@@ -28,7 +29,8 @@ class ExplicitModel:
 
     Args:
         model: The graph.
-        scales: Of the calibration, where a concatenation's operands share the largest of theirs.
+        scales: Of the calibration, where a concatenation, its operands and what only moves its
+            values share the largest of theirs.
         layers: How many layers are quantised.
         float_layers: Those that stay in float, and why.
     """
@@ -52,25 +54,27 @@ def explicit_model(path: Path, scales: Mapping[str, float], tensorrt: Version) -
         tensorrt: The version that is to read the result.
 
     Raises:
-        ArtifactError: The file is damaged.
+        ArtifactError: The file is damaged, or has Q/DQ.
         ExportError: The opset is too old, no layer can be quantised, or a rule would be broken.
     """
-    from torchedge_onnx.census import read_model
     from torchedge_onnx.integer_forms import fold_padding
     from torchedge_onnx.pairs import with_pairs
     from torchedge_onnx.rewrites import mean_to_global_pool
     from torchedge_tensorrt.places import explicit_places
+    from torchedge_tensorrt.ranges import float_model
+    from torchedge_tensorrt.rule_graph import rule_graph
     from torchedge_tensorrt.rules import broken_rules
 
-    source = read_model(path)
+    source = float_model(path)
     _require_opset(path, source)
     source = mean_to_global_pool(fold_padding(source))
-    places = explicit_places(source, frozenset(scales))
+    graph = rule_graph(source)
+    places = explicit_places(graph, frozenset(scales))
     layers = sum(len(readers) for readers in places.weights.values())
     if not layers:
-        raise ExportError(f"'{path}' has no layer with a constant weight to quantise.")
+        raise ExportError(f"'{path}' has {_nothing(places.float_layers)}.")
     shared = _shared(scales, places.groups)
-    model = with_pairs(source, (*_activations(places, shared), *_weights(source, places)))
+    model = with_pairs(source, (*_activations(places, shared), *_weights(graph.values, places)))
     for violation in broken_rules(model, tensorrt):
         raise ExportError(f"{violation.rule} '{violation.node}': {violation.text}.")
     return ExplicitModel(
@@ -78,8 +82,29 @@ def explicit_model(path: Path, scales: Mapping[str, float], tensorrt: Version) -
     )
 
 
+def require_explicit(path: Path, tensorrt: Version) -> None:
+    """Refuse what :func:`explicit_model` would refuse, before a calibration has found scales.
+
+    Raises:
+        ArtifactError: The file is damaged, or has Q/DQ.
+        ExportError: As :func:`explicit_model`.
+    """
+    from torchedge_tensorrt.ranges import float_model, float_tensors
+
+    explicit_model(path, dict.fromkeys(float_tensors(float_model(path)), 1.0), tensorrt)
+
+
+def _nothing(float_layers: Mapping[str, str]) -> str:
+    """Why there is no layer to quantise."""
+    for name, reason in float_layers.items():
+        return f"no layer that can be quantised; of '{name}', {reason}"
+    return "no convolution, Gemm or MatMul to quantise"
+
+
 def _require_opset(path: Path, model: "onnx.ModelProto") -> None:
-    opset = max(e.version for e in model.opset_import if e.domain in {"", "ai.onnx"})
+    from torchedge_onnx.graph import opset_of
+
+    opset = opset_of(model)
     if opset < _FIRST_WITH_AXIS:
         raise ExportError(
             f"'{path}' has opset {opset}; scales for each channel came with {_FIRST_WITH_AXIS}. "
@@ -108,15 +133,14 @@ def _activations(places: "Places", scales: Mapping[str, float]) -> "list[Pair]":
     ]
 
 
-def _weights(model: "onnx.ModelProto", places: "Places") -> "list[Pair]":
+def _weights(values: "Mapping[str, Constant]", places: "Places") -> "list[Pair]":
     import torch
 
     from torchedge.quantization.scales import weight_params
     from torchedge.scheme import QuantSpec
     from torchedge_onnx.pairs import Pair
-    from torchedge_tensorrt.rule_graph import rule_graph
 
-    values, pairs = rule_graph(model).values, []
+    pairs = []
     for (name, axis), readers in places.weights.items():
         weight = torch.from_numpy(np.array(values[name], np.float32))
         if not torch.isfinite(weight).all():

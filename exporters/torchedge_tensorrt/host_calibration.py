@@ -11,7 +11,6 @@ from typing import final
 import numpy as np
 
 from torchedge.bench.session import Array
-from torchedge.errors import ArtifactError
 from torchedge.export.artifact import file_record
 from torchedge_tensorrt.calibration_record import HostCalibration
 
@@ -46,18 +45,12 @@ def calibrate_onnx(
         progress: Show a bar on the error stream.
 
     Raises:
-        ArtifactError: The file is damaged.
+        ArtifactError: The file is damaged, or has Q/DQ.
         CalibrationError: There is no data, or it is not finite.
     """
-    from torchedge_onnx.census import read_model
-    from torchedge_tensorrt.ranges import entropy_scales, float_tensors
+    from torchedge_tensorrt.ranges import entropy_scales, float_model, float_tensors
 
-    graph = read_model(model)
-    if any(node.op_type == "QuantizeLinear" for node in graph.graph.node):
-        raise ArtifactError(
-            f"'{model}' has QuantizeLinear nodes, so TensorRT ignores a cache beside "
-            "them. Give the float network."
-        )
+    graph = float_model(model)
     counted = _Counted(_shown(batches) if progress else batches)
     names = float_tensors(graph)
     scales = entropy_scales(graph, names, counted)

@@ -15,11 +15,10 @@ import onnx
 from torchedge_onnx.graph import WEIGHTED_OPERATIONS
 from torchedge_onnx.pairs import Reader
 from torchedge_tensorrt.placement_rules import is_normalised
-from torchedge_tensorrt.rule_graph import RuleGraph, output_channel_axis, rule_graph
+from torchedge_tensorrt.rule_graph import MOVES, RuleGraph, output_channel_axis
 
 __all__ = ["Places", "explicit_places"]
 
-_MOVES = frozenset({"Flatten", "Identity", "MaxPool", "Reshape", "Squeeze", "Unsqueeze"})
 _POOLS = ("AveragePool", "GlobalAveragePool")
 _Weight: TypeAlias = tuple[str, int]
 
@@ -42,14 +41,14 @@ class Places:
     float_layers: dict[str, str]
 
 
-def explicit_places(model: onnx.ModelProto, scaled: frozenset[str]) -> Places:
+def explicit_places(graph: RuleGraph, scaled: frozenset[str]) -> Places:
     """Plan the pairs of a float graph.
 
     Args:
-        model: Without Q/DQ.
+        graph: Without Q/DQ.
         scaled: Tensors that have a scale.
     """
-    graph, nodes = rule_graph(model), list(model.graph.node)
+    nodes = list(graph.model.graph.node)
     activations: dict[str, list[Reader]] = {}
     weights: dict[_Weight, list[Reader]] = {}
     left = {}
@@ -134,12 +133,12 @@ def _concatenations(
         result = node.output[0] if node.output else ""
         if node.op_type != "Concat" or not {*node.input} <= scaled:
             continue
-        behind = [name for name in _moved(graph, result) if name in activations]
-        if not behind:
+        moved = [*_moved(graph, result)]
+        if activations.keys().isdisjoint(moved):
             continue
         for position, name in enumerate(node.input):
             activations.setdefault(name, []).append((index, position))
-        _join(groups, [*behind, *node.input])
+        _join(groups, [name for name in (*moved, *node.input) if name in scaled])
     return groups
 
 
@@ -147,7 +146,7 @@ def _moved(graph: RuleGraph, tensor: str) -> Iterator[str]:
     """The tensor and what others make of it by moving its values."""
     yield tensor
     for reader, _ in graph.readers.get(tensor, ()):
-        if reader.op_type in _MOVES:
+        if reader.op_type in MOVES:
             yield from _moved(graph, reader.output[0])
 
 

@@ -8,16 +8,31 @@ import numpy as np
 import onnx
 
 from torchedge.bench.session import Array
-from torchedge.errors import CalibrationError
+from torchedge.errors import ArtifactError, CalibrationError
 from torchedge_onnx.census import read_model
 from torchedge_onnx.graph import constants, real_inputs
 from torchedge_onnx.session import open_observed
+from torchedge_tensorrt.rule_graph import MOVES
 
-__all__ = ["entropy_scales", "float_tensors", "tensor_scales", "trained_scales"]
+__all__ = ["entropy_scales", "float_model", "float_tensors", "tensor_scales", "trained_scales"]
 
-_MOVES = frozenset({"Flatten", "Identity", "MaxPool", "Reshape", "Squeeze", "Unsqueeze"})
 _FLOATS = {onnx.TensorProto.UNDEFINED, onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
 _CLIPS = frozenset({"Clip", "Relu"})
+
+
+def float_model(path: Path) -> onnx.ModelProto:
+    """Parse a network without Q/DQ.
+
+    Raises:
+        ArtifactError: The file is damaged, or has Q/DQ.
+    """
+    model = read_model(path)
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        raise ArtifactError(
+            f"'{path}' has QuantizeLinear nodes, so TensorRT ignores a cache beside "
+            "them. Give the float network."
+        )
+    return model
 
 
 def float_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
@@ -71,11 +86,11 @@ def _shared(model: onnx.ModelProto, scales: dict[str, float]) -> dict[str, float
     known = dict(scales)
     readers = Counter(name for node in model.graph.node for name in node.input)
     for node in model.graph.node:
-        if node.op_type in _MOVES | _CLIPS and node.input[0] in known:
+        if node.op_type in MOVES | _CLIPS and node.input[0] in known:
             known.setdefault(node.output[0], known[node.input[0]])
     for node in reversed(model.graph.node):
         only_reader = readers[node.input[0]] == 1 if node.input else False
-        if node.op_type in _MOVES | _CLIPS and only_reader and node.output[0] in known:
+        if node.op_type in MOVES | _CLIPS and only_reader and node.output[0] in known:
             known.setdefault(node.input[0], known[node.output[0]])
     return known
 

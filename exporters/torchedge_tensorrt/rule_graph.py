@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from torchedge_onnx.graph import WEIGHTED_OPERATIONS, Constant, attribute, constants, producers
 
-__all__ = ["QUANTIZERS", "RuleGraph", "output_channel_axis", "rule_graph"]
+__all__ = ["MOVES", "QUANTIZERS", "RuleGraph", "output_channel_axis", "rule_graph"]
 
+MOVES = frozenset({"Flatten", "Identity", "MaxPool", "Reshape", "Squeeze", "Unsqueeze"})
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -80,13 +79,9 @@ def rule_graph(model: onnx.ModelProto) -> RuleGraph:
     for node in model.graph.node:
         for position, name in enumerate(node.input):
             readers.setdefault(name, []).append((node, position))
-    values = constants(model)
-    for node in model.graph.node:
-        if node.op_type == "Constant" and isinstance(
-            value := attribute(node, "value", None), onnx.TensorProto
-        ):
-            values[node.output[0]] = np.asarray(numpy_helper.to_array(value))
-    return RuleGraph(model=model, made_by=producers(model), values=values, readers=readers)
+    return RuleGraph(
+        model=model, made_by=producers(model), values=constants(model), readers=readers
+    )
 
 
 def output_channel_axis(node: onnx.NodeProto, rank: int) -> int:

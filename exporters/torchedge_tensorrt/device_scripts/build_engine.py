@@ -137,13 +137,14 @@ def check_board(model, details, any_device):
         )
 
 
-def check_memory(folder, options, available_mib=None):
+def check_memory(folder, options, version, available_mib=None):
     """Refuse to begin what the kernel would end."""
     if available_mib is None:
         found = re.search(r"MemAvailable:\s+(\d+) kB", read_text("/proc/meminfo"))
         available_mib = int(found.group(1)) // 1024 if found else None
-    size_mib = os.path.getsize(os.path.join(folder, model_file(options))) // (1 << 20)
-    needed_mib = FLOOR_MIB + 4 * size_mib
+    path = os.path.join(folder, model_file(options, version))
+    size = os.path.getsize(path) if os.path.exists(path) else 0  # check_options says what is missing
+    needed_mib = FLOOR_MIB + 4 * (size // (1 << 20))
     if available_mib is not None and available_mib < needed_mib:
         raise BuildError(
             "{} MiB of memory are free and the build should have {}; close programs (the desktop "
@@ -230,7 +231,7 @@ def check_static(manifest):
             )
 
 
-def model_file(options, version=(8,)):
+def model_file(options, version):
     """The ONNX file that fits the kind of calibration, and from TensorRT 11 on the precision."""
     if options.precision == "fp16" and tuple(version) >= (11,):
         return HALF_FILE
@@ -530,7 +531,7 @@ def one_answer_of_trtexec(trtexec, engine, inputs, manifest, names, version, run
 
 
 class CudaMemory(object):
-    """Memory on the GPU through libcudart, which TensorRT itself needs."""
+    """Memory on the GPU through libcudart, which TensorRT itself needs: no package to install here."""
 
     HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2
 
@@ -787,7 +788,6 @@ def check(options, manifest, folder):
         if not details.get("dla_cores", 0):
             raise BuildError("{} has no deep learning accelerator; leave out --dla.".format(details.get("device")))
         check_static(manifest)
-    check_memory(folder, options)
 
 
 def main(argv=None):
@@ -798,6 +798,7 @@ def main(argv=None):
     module, trtexec = find_builder(options)
     version = version_numbers(module.__version__) if module is not None else trtexec_version(trtexec)
     check_version(version, manifest["details"])
+    check_memory(HERE, options, version)
     print("board '{}', L4T {}, TensorRT {}".format(device_model() or "no Jetson", l4t_release() or "not known", dotted(version)))
     entries = [build(module, trtexec, HERE, options, manifest)]
     if options.fp16_beside and options.precision == "int8":

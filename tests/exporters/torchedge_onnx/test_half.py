@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from tests.exporters.torchedge_tensorrt.graphs import with_constant_nodes
 from torchedge.errors import ExportError
 from torchedge_onnx.half import half_precision
 from torchedge_onnx.session import open_model
@@ -25,7 +26,7 @@ def scaled(factor: float) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
 
 
-def test_inside_all_is_float16_and_outside_nothing_has_changed(tmp_path: Path) -> None:
+def test_inside_all_is_float16_and_outside_nothing_has_changed() -> None:
     source = scaled(1 / 3)
     half = half_precision(source)
     onnx.checker.check_model(half, full_check=True)
@@ -50,3 +51,5 @@ def test_it_computes_with_rounded_weights(tmp_path: Path) -> None:
 def test_a_weight_beyond_float16_is_refused_by_name(factor: float) -> None:
     with pytest.raises(ExportError, match=r"'f' holds .*, beyond the 65,504 of float16"):
         half_precision(scaled(factor))
+    with pytest.raises(ExportError, match=r"'f' holds .*, beyond the 65,504 of float16"):
+        half_precision(with_constant_nodes(scaled(factor)))

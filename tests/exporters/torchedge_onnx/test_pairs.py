@@ -64,7 +64,7 @@ def test_one_pair_serves_several_readers_and_the_source_is_not_changed() -> None
     assert kinds == ["QuantizeLinear", "DequantizeLinear", "Relu", "MatMul"]
 
 
-@pytest.mark.parametrize("taken", ["x.grid.scale", "x.grid.real"])
+@pytest.mark.parametrize("taken", ["x.grid.scale", "x.grid.real", "x.grid.zero_point"])
 def test_names_that_the_graph_has_already_are_not_used_again(taken: str, tmp_path: Path) -> None:
     source = network()
     source.graph.initializer.append(numpy_helper.from_array(np.float32(0), taken))

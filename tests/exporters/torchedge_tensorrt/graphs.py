@@ -57,6 +57,20 @@ def save(
     return path
 
 
+def with_constant_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph, in which ``Constant`` nodes take the place of initialisers."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    held = [
+        helper.make_node("Constant", [], [tensor.name], name=f"{tensor.name}_node", value=tensor)
+        for tensor in model.graph.initializer
+    ]
+    del changed.graph.initializer[:]
+    del changed.graph.node[:]
+    changed.graph.node.extend([*held, *model.graph.node])
+    return changed
+
+
 class Chain:
     """Nodes and constants of a graph that is written down from input to output."""
 

@@ -172,12 +172,13 @@ def test_fp16_is_asked_for_without_int8(
 
 
 def test_each_kind_of_scales_has_its_model(build_engine: ModuleType) -> None:
-    def model(*words: str) -> str:
-        return str(build_engine.model_file(build_engine.arguments(list(words))))
+    def model(*words: str, version: tuple[int, ...] = (8, 2, 1)) -> str:
+        return str(build_engine.model_file(build_engine.arguments(list(words)), version))
 
     assert model() == "model_qdq.onnx"
     assert model("--calibration", "cache") == "model_fp32.onnx"
     assert model("--precision", "fp16") == "model_fp32.onnx"
+    assert model("--precision", "fp16", version=(11, 0, 0)) == build_engine.HALF_FILE
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,29 @@ def test_a_fake_trtexec_11_gets_the_float16_file_and_no_flag_for_it(
     assert "--fp16" not in command
 
 
+def test_memory_is_asked_for_by_the_file_that_a_fake_tensorrt_11_builds_fp16_from(
+    build: Build, build_engine: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(
+        build_engine,
+        "check_memory",
+        lambda folder, options, version: asked.append(build_engine.model_file(options, version)),
+    )
+    build("--precision", "fp16", module=fake_tensorrt("11.4.0.9"))
+    assert asked == ["model_fp16.onnx"]
+
+
+def test_fp16_without_its_file_is_refused_by_a_fake_tensorrt_11_and_not_for_want_of_memory(
+    build: Build, build_engine: ModuleType, copied_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = json.loads((copied_bundle / "manifest.json").read_text())
+    monkeypatch.setattr(build_engine, "read_manifest", lambda folder: manifest)
+    (copied_bundle / "model_fp16.onnx").unlink()
+    with pytest.raises(build_engine.BuildError, match=r"this bundle has no model_fp16\.onnx"):
+        build("--precision", "fp16", module=fake_tensorrt("11.4.0.9"))
+
+
 def test_without_the_float16_file_a_fake_tensorrt_11_builds_int8_alone_and_says_so(
     build: Build,
     build_engine: ModuleType,

@@ -1,4 +1,6 @@
 import gc
+import sys
+import weakref
 from enum import IntEnum
 from pathlib import Path
 from types import SimpleNamespace
@@ -133,6 +135,49 @@ def test_a_fake_gpu_without_memory_is_an_error_that_leaves_nothing_held() -> Non
     assert cuda.blocks == {}
 
 
+def test_an_allocation_that_a_fake_gpu_does_not_take_back_does_not_keep_the_others() -> None:
+    cuda = FakeCuda()
+    memory = CudaMemory(cuda)  # type: ignore[arg-type]
+    for name in ("a", "b"):
+        address = memory.upload(name, np.zeros(4, np.float32))
+    del cuda.blocks[address]  # the last one, which is freed first
+    memory.free()
+    assert cuda.blocks == {}
+
+
+def test_at_the_end_of_a_process_nothing_is_freed_on_a_gpu_that_may_be_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[weakref.finalize[..., object]] = []
+    finalize = weakref.finalize
+    monkeypatch.setattr(
+        weakref, "finalize", lambda *words: made.append(finalize(*words)) or made[-1]
+    )
+    kept = entropy_calibrator(fake_tensorrt("8.6.2.3"), [], batch_size=1, memory=FakeMemory())
+    assert [(found.alive, found.atexit) for found in made] == [(True, False)]
+    del kept
+
+
+@pytest.mark.parametrize("name", ["cuda.bindings.runtime", "cuda.cudart"])
+def test_a_fake_cuda_python_is_found_under_its_new_name_and_its_old(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for other in ("cuda.bindings.runtime", "cuda.cudart"):
+        monkeypatch.setitem(sys.modules, other, FakeCuda() if other == name else None)
+    memory = CudaMemory()
+    memory.upload("a", np.zeros(4, np.float32))
+    assert sys.modules[name].allocations == 1
+
+
+def test_without_even_a_fake_cuda_python_the_package_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("cuda.bindings.runtime", "cuda.cudart"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingDependencyError, match="the package cuda-python can reach"):
+        CudaMemory()
+
+
 def test_a_calibration_that_a_fake_tensorrt_gives_up_frees_its_memory_with_the_calibrator() -> None:
     memory = FakeMemory()
     batches = [(np.zeros((1, 1), np.float32),)] * 2
@@ -162,7 +207,12 @@ def test_pytorch_without_a_gpu_leaves_the_memory_to_a_fake_cuda_python(
 def test_memory_of_pytorch_is_held_until_the_next_batch_of_that_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fake = SimpleNamespace(is_available=lambda: True, synchronize=lambda: None)
+    emptied: list[bool] = []
+    fake = SimpleNamespace(
+        is_available=lambda: True,
+        synchronize=lambda: None,
+        empty_cache=lambda: emptied.append(not memory._held),
+    )
     monkeypatch.setattr(torch, "cuda", fake)
     monkeypatch.setattr(torch.Tensor, "cuda", torch.Tensor.clone)
     memory = TorchMemory()
@@ -170,6 +220,8 @@ def test_memory_of_pytorch_is_held_until_the_next_batch_of_that_name(
     gc.collect()
     held = (np.ctypeslib.ctypes.c_float * 3).from_address(address)
     assert list(held) == [0, 1, 2]
+    memory.free()
+    assert emptied == [True]  # after the tensors were let go, or there is nothing to give back
 
 
 def test_batches_that_do_not_fit_are_refused_with_a_fake_tensorrt() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.exporters.torchedge_tensorrt.graphs import Chain, save
+from tests.exporters.torchedge_tensorrt.graphs import Chain, save, with_constant_nodes
 from torchedge.cli import main
-from torchedge.errors import ExportError
+from torchedge.errors import ArtifactError, ExportError
 from torchedge_onnx.graph import constants, producers
 from torchedge_onnx.session import open_model
 from torchedge_tensorrt.calibration_cache import parse_cache
@@ -126,12 +126,12 @@ def test_the_result_breaks_no_rule_of_any_version(
         assert broken_rules(made[0].model, tensorrt) == ()
 
 
-def test_scales_are_the_calibrations_and_a_concatenations_operands_share_the_largest(
+def test_scales_are_the_calibrations_and_what_a_concatenation_joins_shares_the_largest(
     made: tuple[ExplicitModel, dict[str, float]],
 ) -> None:
     result, found = made
-    shared = max(found[name] for name in ("wide", "narrow", "pooled"))
-    expected = found | dict.fromkeys(("wide", "narrow", "pooled"), shared)
+    same = ("wide", "narrow", "both", "pooled")
+    expected = found | dict.fromkeys(same, max(found[name] for name in same))
     assert result.scales == expected
     assert found["narrow"] != found["wide"]
     in_file = trained_scales(result.model)
@@ -148,8 +148,8 @@ def test_weights_are_on_their_grid_channel_by_channel_and_biases_in_float(
         others = tuple(a for a in range(weight.ndim) if a != axis)
         expected = np.abs(weight).max(axis=others) / np.float32(127)
         np.testing.assert_array_equal(values[f"{name}.grid.scale"], expected)
-    made_by = producers(made[0].model)
-    assert not {"stem_b", "stem_b.grid.real"} & made_by.keys()
+    (stem,) = (node for node in made[0].model.graph.node if node.name == "stem")
+    assert stem.input[2] == "stem_b"
 
 
 def test_onnx_runtime_runs_it_and_answers_what_integers_give(
@@ -208,6 +208,43 @@ def test_a_zero_pad_is_folded_and_a_zero_channel_has_a_scale(tmp_path: Path) -> 
     assert broken_rules(result.model, TENSORRT) == ()
 
 
+def test_constants_in_nodes_are_weights_pads_and_axes_like_any_other(tmp_path: Path) -> None:
+    net = Network()
+    net.constants |= {"pads": np.array([0, 0, 1, 1] * 2, np.int64), "zero": np.float32(0)}
+    net.node("Pad", ["x", "pads", "zero"], "padded")
+    net.conv("padded", "conv", (4, 4, 1, 1))
+    net.node("ReduceMean", ["conv"], "y", axes=[2, 3])
+    shapes = {"x": SHAPE, "y": (1, 4, 1, 1)}
+    path = save(tmp_path / "m.onnx", net.nodes, net.constants, shapes, outputs=["y"])
+    expected, _ = explicit(path)
+    path.write_bytes(with_constant_nodes(onnx.load(path)).SerializeToString())
+    result, _ = explicit(path)
+    assert (result.layers, result.float_layers) == (1, {})
+    kinds = [n.op_type for n in result.model.graph.node if n.op_type != "Constant"]
+    assert sorted(kinds) == sorted(node.op_type for node in expected.model.graph.node)
+    answers = []
+    for model in (expected.model, result.model):
+        path.write_bytes(model.SerializeToString())
+        answers.append(open_model(path)(*batches()[0])[0])
+    np.testing.assert_array_equal(*answers)
+
+
+def test_everything_that_moves_the_values_of_a_concatenation_has_its_scale(tmp_path: Path) -> None:
+    net = Network()
+    net.conv("x", "a")
+    net.node("Sigmoid", ["a"], "b")
+    net.node("Concat", ["a", "b"], "both", axis=1)
+    net.node("Identity", ["both"], "same")
+    net.node("MaxPool", ["same"], "pooled", kernel_shape=[2, 2], strides=[2, 2])
+    net.conv("pooled", "y", (4, 8, 1, 1))
+    shapes = {"x": SHAPE, "y": (1, 4, 4, 4)}
+    path = save(tmp_path / "m.onnx", net.nodes, net.constants, shapes, outputs=["y"])
+    result, found = explicit(path)
+    joined = ("a", "b", "both", "same", "pooled")
+    assert len({found[name] for name in joined}) > 1
+    assert {result.scales[name] for name in joined} == {max(found[name] for name in joined)}
+
+
 def test_an_open_batch_is_no_hindrance_to_pads_and_means(tmp_path: Path) -> None:
     net = Network()
     net.constants |= {"pads": np.array([0, 0, 1, 1] * 2, np.int64), "zero": np.float32(0)}
@@ -247,7 +284,8 @@ def test_a_pad_before_a_convolution_that_pads_by_the_size_of_its_input_is_not_fo
     [
         ("opset", "has opset 12; scales for each channel came with 13"),
         ("nan", "weight 'w' holds NaN or infinity"),
-        ("none", "has no layer with a constant weight to quantise"),
+        ("none", "has no convolution, Gemm or MatMul to quantise"),
+        ("scale", "no layer that can be quantised; of 'm', its input has no scale"),
         ("operator", r"Q12 'y': Det is not in the table of TensorRT 8\.2\.1's parser"),
     ],
 )
@@ -265,8 +303,20 @@ def test_a_file_that_cannot_become_explicit_is_refused(
         model = onnx.load(path)
         model.opset_import[0].version = 12
         path.write_bytes(model.SerializeToString())
+    scales = {"x": 1.0, "m": 1.0, "y": 1.0}
+    if change == "scale":
+        del scales["x"]
     with pytest.raises(ExportError, match=message):
-        explicit_model(path, {"x": 1.0, "m": 1.0, "y": 1.0}, TENSORRT)
+        explicit_model(path, scales, TENSORRT)
+
+
+def test_a_file_with_quantisers_is_refused(
+    tmp_path: Path, made: tuple[ExplicitModel, dict[str, float]]
+) -> None:
+    path = tmp_path / "qdq.onnx"
+    path.write_bytes(made[0].model.SerializeToString())
+    with pytest.raises(ArtifactError, match="Give the float network"):
+        explicit_model(path, made[1], TENSORRT)
 
 
 def test_a_residual_stream_that_is_normalised_stays_in_float(tmp_path: Path) -> None:
@@ -301,7 +351,14 @@ def test_the_command_writes_a_clean_file_with_the_caches_scales(
     assert json.loads((out / "calibration.json").read_text())["tensors"] == len(cache)
 
 
-def test_the_command_leaves_nothing_where_the_file_cannot_become_explicit(tmp_path: Path) -> None:
+def test_the_command_refuses_a_file_that_cannot_become_explicit_before_it_calibrates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calibrated: list[Path] = []
+    monkeypatch.setattr(
+        "torchedge_tensorrt.host_calibration.calibrate_onnx",
+        lambda path, *_, **__: calibrated.append(path),
+    )
     net = Chain()
     net.constants["one"] = np.float32(1)
     net.node("Add", ["x", "one"], "y")
@@ -312,4 +369,6 @@ def test_the_command_leaves_nothing_where_the_file_cannot_become_explicit(tmp_pa
     np.save(data / "a.npy", batches()[0][0][0])
     words = [str(path), str(data), str(tmp_path / "out"), "--qdq"]
     assert main(["calibration", "create", *words]) == 1
+    assert "has no convolution, Gemm or MatMul to quantise" in capsys.readouterr().err
+    assert not calibrated
     assert sorted(p.name for p in tmp_path.iterdir()) == ["arrays", "m.onnx"]

@@ -43,7 +43,18 @@ def test_a_cache_of_another_model_is_refused(build_engine: ModuleType, copied_bu
 def test_too_little_memory_is_refused(build_engine: ModuleType, copied_bundle: Path) -> None:
     options = build_engine.arguments([])
     with pytest.raises(build_engine.BuildError, match="300 MiB of memory are free"):
-        build_engine.check_memory(str(copied_bundle), options, available_mib=300)
+        build_engine.check_memory(str(copied_bundle), options, (8, 2, 1), available_mib=300)
+
+
+def test_the_file_that_is_built_is_the_one_that_memory_is_for(
+    build_engine: ModuleType, copied_bundle: Path
+) -> None:
+    options = build_engine.arguments(["--precision", "fp16"])
+    (copied_bundle / build_engine.HALF_FILE).write_bytes(bytes(100 << 20))
+    free_mib = build_engine.FLOOR_MIB + 399
+    build_engine.check_memory(str(copied_bundle), options, (10, 3, 0), available_mib=free_mib)
+    with pytest.raises(build_engine.BuildError, match=f"build should have {free_mib + 1}"):
+        build_engine.check_memory(str(copied_bundle), options, (11, 0, 0), available_mib=free_mib)
 
 
 def test_an_open_shape_is_refused_for_the_accelerator(build_engine: ModuleType) -> None:
