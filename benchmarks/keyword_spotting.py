@@ -136,7 +136,7 @@ def compared(artifact: Artifact) -> list[Line]:
             met=differs == 0,
         ),
         Line(
-            what="LiteRT within 1 LSB of PyTorch's fake quantisation",
+            what="LiteRT within 1 LSB of PyTorch on integers",
             measured=f"{np.mean(steps < 1.01):.2%} of {steps.size:,} outputs",
             wanted=">= 99 %",
             met=bool(np.mean(steps < 1.01) >= 0.99),

@@ -6,8 +6,9 @@ All of them see the same 64 samples. Each row: bytes; time of one inference in L
 thread, in turn with the float file; a multiple of its time); distance from the float network in dB
 and top-1 agreement on other samples; accuracy where there are labels; and how many of the trained
 numbers are in the file. For onnx2tf that is counted in what it makes of the file with Q/DQ, which
-it is free to keep. The digits network is trained first and EfficientNet-Lite0 has trained weights;
-the others have random ones. Written to runs/tflite.json as well.
+it is free to keep. The digits network and the keyword spotter are trained first and
+EfficientNet-Lite0 has trained weights; the others have random ones. Written to runs/tflite.json as
+well.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from benchmarks.distilled.fitting import fit, labelled_loader
 from benchmarks.integers.files import Kept, kept_numbers, open_bytes
-from benchmarks.integers.networks import NETWORKS, with_own_statistics
+from benchmarks.integers.networks import NETWORKS, keywords, with_own_statistics
 from benchmarks.integers.rivals import ai_edge_int8, onnx2tf_int8
 from benchmarks.peers.measure import interleaved, sqnr_db, top1_agreement
 from benchmarks.peers.packages import attempted
@@ -98,22 +99,29 @@ class Subject:
 def subject(name: str) -> Subject:
     """Build a network, train the digits one, and let the others' batch norms see data."""
     torch.manual_seed(0)
-    network = NETWORKS[name]
-    data = network.data(_CALIBRATION + network.samples)
-    module, labels, evaluated = network.build().eval(), None, data[_CALIBRATION:]
-    calibration = data[:_CALIBRATION]
+    network, labels = NETWORKS[name], None
+    module = network.build().eval()
     if name == "digits":
         digits = Digits()
         fit(Classifier(module), labelled_loader(digits.train_images, digits.train_labels))
-        calibration = digits.train_images[:_CALIBRATION]
-        evaluated, labels = digits.test_images, digits.test_labels.numpy()
-    elif not network.trained:
-        module = with_own_statistics(module, calibration)
+        seen, evaluated, labels = digits.train_images, digits.test_images, digits.test_labels
+    elif name == "keyword_spotting":
+        words = keywords()
+        seen, evaluated, labels = words.train.features, words.test.features, words.test.labels
+    else:
+        seen = network.data(_CALIBRATION + network.samples)
+        evaluated = seen[_CALIBRATION:]
+        if not network.trained:
+            module = with_own_statistics(module, seen[:_CALIBRATION])
     module.eval()
     with torch.no_grad():
         answers = torch.cat([module(batch) for batch in evaluated.split(16)]).numpy()
     return Subject(
-        module=module, calibration=calibration, data=evaluated, answers=answers, labels=labels
+        module=module,
+        calibration=seen[:_CALIBRATION],
+        data=evaluated,
+        answers=answers,
+        labels=None if labels is None else labels.numpy(),
     )
 
 

@@ -45,7 +45,7 @@ class CompressedModel:
         metrics: Figures that training measured, by name, for example ``float_accuracy``.
         name: Name of the model in files and reports.
         class_names: What the scores of the first output stand for, in their order.
-        normalisation: What the first input went through; ``None`` where it takes raw numbers.
+        normalisation: What the first input went through; ``None`` where that is not known.
     """
 
     module: nn.Module
@@ -73,6 +73,7 @@ class CompressedModel:
             WeightError: A weight is NaN or infinite.
             CalibrationError: There are no samples, their shapes or the class names do not fit, or
                 a quantiser has no range.
+            UsageError: The normalisation does not fit the first input.
             SchemeError: Scheme and module contradict each other.
             ExportError: torch.export cannot capture the module, or it returns something else than
                 tensors.
@@ -80,6 +81,8 @@ class CompressedModel:
         """
         require_finite_weights(self.module)
         self._require_fitting_samples()
+        if self.normalisation is not None:
+            self.normalisation.require_fit(self.example_inputs[0].shape)
         model = self._frozen()
         with torch.no_grad():
             _tensors(model(*self.example_inputs))  # refused before anything is written

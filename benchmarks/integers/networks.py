@@ -14,7 +14,7 @@ from benchmarks.peers.networks import efficientnet_lite0, mobilenet_v2_random, r
 from torchedge.data import Digits, Keywords, SpokenKeywords, spoken_keywords
 from torchedge.models import Classifier, KeywordSpotter, MobileDigits, fit
 
-__all__ = ["NETWORKS", "Network", "with_own_statistics"]
+__all__ = ["NETWORKS", "Network", "keywords", "with_own_statistics"]
 
 
 @final
@@ -123,7 +123,7 @@ def _pictures(size: int) -> Callable[[int], Tensor]:
     return made
 
 
-def _keywords() -> Keywords:
+def keywords() -> Keywords:
     """A few thousand spoken words; test voices are never trained on."""
     few = SpokenKeywords(clips=4000, test_clips=512)
     return Keywords(spoken_keywords(few, Path("runs/clips")))
@@ -131,7 +131,7 @@ def _keywords() -> Keywords:
 
 def _keyword_spotter() -> nn.Module:
     model = KeywordSpotter()
-    fit(Classifier(model), _keywords(), 8)
+    fit(Classifier(model), keywords(), 8)
     return model
 
 
@@ -145,7 +145,7 @@ NETWORKS: dict[str, Network] = {
     "cnn_1d": Network(build=OneDimensional, data=_noise(40, 49)),
     "keyword_spotting": Network(
         build=_keyword_spotter,
-        data=lambda count: _keywords().test.features[:count],
+        data=lambda count: keywords().test.features[:count],
         samples=512,
         trained=True,
     ),

@@ -30,7 +30,7 @@ def onnx2tf_int8(model: Path, calibration: Array) -> bytes:
 
     Raises:
         MissingDependencyError: onnx2tf is not there.
-        ExportError: It failed; the text has its last line.
+        ExportError: It failed or took too long; the text has its last line.
     """
     converter = find_converter()
     child = Path(__file__).with_name("onnx2tf_child.py")
@@ -39,14 +39,17 @@ def onnx2tf_int8(model: Path, calibration: Array) -> bytes:
         np.save(folder / "calibration.npy", channels_last(calibration))
         out = folder / "out.tflite"
         arguments = [str(model.resolve()), str(folder / "calibration.npy"), str(out)]
-        done = subprocess.run(
-            [converter.python, str(child), *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_LIMIT_S,
-        )
+        try:
+            done = subprocess.run(
+                [converter.python, str(child), *arguments],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_LIMIT_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ExportError(f"onnx2tf -oiqt took more than {_LIMIT_S} s.") from error
         if not out.is_file():
             said = (done.stdout + done.stderr).strip().splitlines() or ["nothing"]
             raise ExportError(f"onnx2tf -oiqt made no file: {said[-1][:200]}")

@@ -26,24 +26,22 @@ def import_onnx(
             input's size and divided by 255. Every fourth batch is kept for checks.
         out: New folder.
         batch_size: Samples at once, where the model leaves it open.
-        mean: Subtracted from pictures, for each channel.
+        mean: Subtracted from pictures, for each channel; the artefact keeps it in units of a pixel.
         std: Then divides them.
         overwrite: Replace the folder if it exists.
     """
     from torchedge.errors import ArtifactError
-    from torchedge.export.normalisation import Normalisation
     from torchedge_onnx import foreign
-    from torchedge_onnx.sample_folder import folder_batches
+    from torchedge_onnx.sample_folder import folder_batches, folder_normalisation
 
     if not model.is_file():
         raise ArtifactError(f"'{model}' is no file; name an ONNX file.")
     batches = folder_batches(data, model, batch_size=batch_size, mean=mean, std=std)
-    changed = mean != (0.0, 0.0, 0.0) or std != (1.0, 1.0, 1.0)
     artifact = foreign.import_onnx(
         model,
         batches,
         out,
-        normalisation=Normalisation(mean=mean, deviation=std) if changed else None,
+        normalisation=folder_normalisation(data, model, mean=mean, std=std),
         overwrite=overwrite,
     )
     print(  # noqa: T201

@@ -44,19 +44,23 @@ def import_onnx(
         batches: One array for each input; their length is the batch size where the file leaves it
             open. See :func:`torchedge_onnx.sample_folder.folder_batches`.
         folder: New folder; it appears only when everything is written.
-        normalisation: What the data went through.
+        normalisation: What the first input went through; ``None`` where that is not known.
         overwrite: Replace the folder if it exists.
 
     Raises:
         ArtifactError: The file is damaged, or has Q/DQ, whose scheme is not known here.
-        UsageError: A size is open, or an input is not float32.
+        UsageError: A size is open, an input is not float32, or the normalisation does not fit.
         ExportError: It cannot be written at opset 18.
         CalibrationError: There are fewer than two batches, or they do not fit.
         OutputExistsError: The folder exists.
     """
     with staged_folder(folder, overwrite=overwrite) as staging:
         given = list(batches)
-        graph = _prepared(model, batch_size=len(given[0][0]) if given else 1)
+        graph = _prepared(model, batch_size=len(given[0][0]) if given and given[0] else 1)
+        inputs = _specs(graph.graph.input)
+        _require_fitting(given, inputs)
+        if normalisation is not None:
+            normalisation.require_fit(inputs[0].shape)
         data = graph.SerializeToString()
         for name in (MODEL_FILE, FLOAT_FILE):
             (staging / name).write_bytes(data)
@@ -65,7 +69,7 @@ def import_onnx(
         draft = Artifact(
             path=staging,
             format=Format("onnx"),
-            inputs=_specs(graph.graph.input),
+            inputs=inputs,
             outputs=_specs(graph.graph.output),
             made_by=("import_onnx",),
             name=model.stem,
@@ -169,18 +173,36 @@ def _folded(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 def _named(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """Inputs and outputs have the names of this package's files, and every node has one."""
-    from torchedge_onnx.graph import real_inputs
+    from torchedge_onnx.graph import constants, real_inputs
 
     new = {value.name: f"input_{i}" for i, value in enumerate(real_inputs(model))}
     new |= {value.name: f"output_{i}" for i, value in enumerate(model.graph.output)}
+    inner = {name for node in model.graph.node for name in node.output} | constants(model).keys()
+    new = {name: f"{name}.inner" for name in inner.intersection(new.values())} | new
     for node in model.graph.node:
         for names in (node.input, node.output):
             names[:] = [new.get(name, name) for name in names]
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+    graph = model.graph
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         value.name = new.get(value.name, value.name)
     for index, node in enumerate(model.graph.node):
         node.name = f"{index}_{node.name or node.op_type}"
     return model
+
+
+def _require_fitting(batches: list[tuple[Array, ...]], inputs: tuple[TensorSpec, ...]) -> None:
+    wanted = [(spec.shape, spec.dtype) for spec in inputs]
+    for index, batch in enumerate(batches):
+        found = [(array.shape, str(array.dtype)) for array in batch]
+        if found != wanted:
+            raise CalibrationError(
+                f"batch {index} holds {_shown(found)}, the network takes {_shown(wanted)}; give "
+                "every input as such an array."
+            )
+
+
+def _shown(arrays: list[tuple[tuple[int, ...], str]]) -> str:
+    return ", ".join(f"{kind} {list(shape)}" for shape, kind in arrays) or "nothing"
 
 
 def _samples(model: Path, batches: list[tuple[Array, ...]]) -> Samples:

@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from torchedge.bench.session import Array
-from torchedge.errors import CalibrationError
+from torchedge.errors import CalibrationError, UsageError
+from torchedge.export.normalisation import Normalisation
 
-__all__ = ["folder_batches"]
+__all__ = ["folder_batches", "folder_normalisation"]
 
+_WHITE = 255  # the largest value of a pixel
+_ARRAYS = frozenset({".npy"})
 _PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 
 
@@ -34,15 +37,54 @@ def folder_batches(
 
     Raises:
         CalibrationError: There are no such files, or one has another shape.
+        UsageError: There is a mean or deviation, and no picture.
     """
     shape = _input_shape(model, batch_size)
-    files = sorted(p for p in folder.glob("*") if p.suffix.lower() in {".npy", *_PICTURES})
+    files = _files(folder, _ARRAYS | _PICTURES)
     if len(files) < shape[0]:
         raise CalibrationError(
             f"'{folder}' holds {len(files)} .npy files and pictures, fewer than the batch of "
             f"{shape[0]}; give some 100 to 500."
         )
+    changed = any(mean) or any(value != 1 for value in std)
+    if changed and not _files(folder, _PICTURES):
+        raise UsageError(
+            f"'{folder}' holds arrays only, which are taken as they are; leave mean and std out, "
+            "or normalise them before you save them."
+        )
     return _batches(files, shape, np.asarray(mean, np.float32), np.asarray(std, np.float32))
+
+
+def folder_normalisation(
+    folder: Path,
+    model: Path,
+    *,
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0),
+    std: tuple[float, ...] = (1.0, 1.0, 1.0),
+) -> Normalisation | None:
+    """What :func:`folder_batches` does to pixels of 0 to 255; ``None`` where there are arrays.
+
+    Args:
+        folder: Likewise.
+        model: Its input gives the number of channels.
+        mean: Likewise.
+        std: Likewise.
+
+    Raises:
+        CalibrationError: The model has several inputs or open sizes.
+        UsageError: A deviation is not above zero.
+    """
+    channels = _input_shape(model, None)[1]
+    if _files(folder, _ARRAYS):
+        return None
+    return Normalisation(
+        mean=tuple(value * _WHITE for value in mean[:channels]),
+        deviation=tuple(value * _WHITE for value in std[:channels]),
+    )
+
+
+def _files(folder: Path, endings: frozenset[str]) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.suffix.lower() in endings)
 
 
 def _batches(
@@ -76,7 +118,7 @@ def _picture(path: Path, shape: tuple[int, ...], mean: Array, std: Array) -> Arr
     channels, height, width = shape
     with Image.open(path) as picture:
         scaled = picture.convert("L" if channels == 1 else "RGB").resize((width, height))
-    values = np.asarray(scaled, dtype=np.float32).reshape(height, width, channels) / 255
+    values = np.asarray(scaled, dtype=np.float32).reshape(height, width, channels) / _WHITE
     values = (values - mean[:channels]) / std[:channels]
     return np.asarray(np.ascontiguousarray(values.transpose(2, 0, 1)), dtype=np.float32)
 

@@ -1,6 +1,6 @@
 """A float ONNX graph gets quantisers, with ranges from torchedge's own calibration."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -9,19 +9,18 @@ from onnx import shape_inference
 
 from torchedge.bench.session import Array
 from torchedge.errors import CalibrationError
-from torchedge.quantization.calibration import Histogram, RangeRule, observe
+from torchedge.quantization.calibration import Histogram, observe
 from torchedge.quantization.functional import affine_params, quantize, weight_params
 from torchedge.quantization.range_rules import mse
 from torchedge.scheme import QuantScheme, QuantSpec
-from torchedge_onnx.graph import add_constant, constants, copied, producers, replace_input
+from torchedge_onnx.graph import add_constant, constants, copied, replace_input
 from torchedge_onnx.rewrites import with_float_weights
 from torchedge_onnx.session import open_observed
-from torchedge_tflite.places import Places, quantizer_places
+from torchedge_tflite.places import WEIGHTED, Places, quantizer_places
 from torchedge_tflite.trained import Grid
 
 __all__ = ["calibrated"]
 
-_WEIGHTED = frozenset({"Conv", "Gemm"})
 _INT32 = np.iinfo(np.int32)
 
 
@@ -29,39 +28,38 @@ def calibrated(
     model: onnx.ModelProto,
     batches: Iterable[tuple[Array, ...]],
     scheme: QuantScheme,
-    rule: RangeRule = mse,
 ) -> onnx.ModelProto:
     """The graph with integers in its weights and biases, and Q/DQ at its activations.
 
     As in :func:`torchedge.quantization.calibrate`, activations are observed in float, computed with
-    quantised weights, in constant memory.
+    quantised weights, in constant memory; ranges are those of least squared error.
 
     Args:
         model: A float graph.
         batches: Calibration inputs.
         scheme: The grids.
-        rule: Chooses a range from a histogram, as in :func:`torchedge.quantization.calibrate`.
 
     Raises:
         SchemeError: An operator has no integer form here.
         CalibrationError: There is no calibration data, or it holds NaN or infinity.
     """
     copy = copied(model)
-    places = quantizer_places(copy)
-    weighted = [node for node in copy.graph.node if node.op_type in _WEIGHTED]
-    weight_scales = {}
-    for node in weighted:
-        spec = scheme.weight if node.op_type == "Conv" else scheme.linear_weight or scheme.weight
-        weight_scales[node.output[0]] = _quantize_weight(copy, node, spec)
-    by_group = _grids(with_float_weights(copy), places, batches, scheme.activation, rule)
+    places, values = quantizer_places(copy), constants(copy)
+    weight_scales = _quantize_weights(copy, values, scheme)
+    by_group = _grids(with_float_weights(copy), places, batches, scheme.activation)
     grids = {name: by_group[group] for name, group in places.groups.items()}
-    for node in weighted:
-        read = grids[places.carriers[node.input[0]]]
-        _quantize_bias(copy, node, np.float32(read.scale) * weight_scales[node.output[0]])
-    for name, grid in grids.items():
-        _insert_quantizer(copy, name, grid)
+    read = {node.output[0]: grids[places.carriers[node.input[0]]] for node in _weighted(copy)}
+    bias_scales = {
+        result: np.float32(read[result].scale) * scales for result, scales in weight_scales.items()
+    }
+    _quantize_biases(copy, values, bias_scales)
+    _insert_quantizers(copy, grids)
     # onnx2tf 2.6.9 drops the transposition before a Flatten whose operand has no shape.
     return shape_inference.infer_shapes(copy)
+
+
+def _weighted(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    return [node for node in model.graph.node if node.op_type in WEIGHTED]
 
 
 def _grids(
@@ -69,7 +67,6 @@ def _grids(
     places: Places,
     batches: Iterable[tuple[Array, ...]],
     spec: QuantSpec,
-    rule: RangeRule,
 ) -> dict[str, Grid]:
     histograms: dict[str, Histogram] = {}
     measured = [name for name, group in places.groups.items() if group not in places.fixed]
@@ -83,7 +80,7 @@ def _grids(
             "the calibration set is empty; save the model with calibration=(inputs,), some 100 to "
             "500 of them."
         )
-    ranges = {group: rule(histogram, spec) for group, histogram in histograms.items()}
+    ranges = {group: mse(histogram, spec) for group, histogram in histograms.items()}
     found = {group: _grid(*ends, spec) for group, ends in ranges.items()}
     return found | {group: _whole_grid(*ends, spec) for group, ends in places.fixed.items()}
 
@@ -111,53 +108,90 @@ def _activations(
         yield found | dict(zip(computed, session(*batch), strict=True))
 
 
-def _quantize_weight(model: onnx.ModelProto, node: onnx.NodeProto, spec: QuantSpec) -> Array:
-    """Put int8 constants with a ``DequantizeLinear`` in place of a weight; their scales."""
-    weight = torch.from_numpy(constants(model)[node.input[1]].copy())
-    scale, zero_point = weight_params(weight, spec)
-    integers = quantize(weight, scale, zero_point, spec).numpy().astype(np.int8)
-    scales = scale.numpy().astype(np.float32)
-    node.input[1] = _constant_on_grid(model, node, f"{node.output[0]}.weight", integers, scales)
-    return scales
+def _quantize_weights(
+    model: onnx.ModelProto, values: Mapping[str, Array], scheme: QuantScheme
+) -> dict[str, Array]:
+    """Put int8 constants in the place of weights; their scales, by the results of their nodes."""
+    scales_of: dict[str, Array] = {}
+    made = {}
+    for node in _weighted(model):
+        result = node.output[0]
+        spec = scheme.weight if node.op_type == "Conv" else scheme.linear_weight or scheme.weight
+        weight = torch.from_numpy(values[node.input[1]].copy())
+        scale, zero_point = weight_params(weight, spec)
+        integers = quantize(weight, scale, zero_point, spec).numpy().astype(np.int8)
+        scales_of[result] = scale.numpy().astype(np.float32)
+        node.input[1] = f"{result}.weight"
+        made[result] = _constant_on_grid(model, node.input[1], integers, scales_of[result])
+    _insert_before(model, made)
+    return scales_of
 
 
-def _quantize_bias(model: onnx.ModelProto, node: onnx.NodeProto, scales: Array) -> None:
-    """Likewise int32 in place of a bias, if there is one."""
-    if len(node.input) < 3 or not node.input[2]:
-        return
-    real = constants(model)[node.input[2]].astype(np.float64)
-    whole = np.rint(real / scales).clip(_INT32.min, _INT32.max).astype(np.int32)
-    steps = np.asarray(scales, np.float32)
-    node.input[2] = _constant_on_grid(model, node, f"{node.output[0]}.bias", whole, steps)
+def _quantize_biases(
+    model: onnx.ModelProto, values: Mapping[str, Array], scales_of: Mapping[str, Array]
+) -> None:
+    """Likewise int32 in the place of biases, where there are any."""
+    made = {}
+    for node in _weighted(model):
+        if len(node.input) < 3 or not node.input[2]:
+            continue
+        result = node.output[0]
+        real, scales = values[node.input[2]].astype(np.float64), scales_of[result]
+        whole = np.rint(real / scales).clip(_INT32.min, _INT32.max).astype(np.int32)
+        node.input[2] = f"{result}.bias"
+        made[result] = _constant_on_grid(
+            model, node.input[2], whole, np.asarray(scales, np.float32)
+        )
+    _insert_before(model, made)
 
 
 def _constant_on_grid(
-    model: onnx.ModelProto, reader: onnx.NodeProto, name: str, integers: Array, scales: Array
-) -> str:
+    model: onnx.ModelProto, name: str, integers: Array, scales: Array
+) -> onnx.NodeProto:
+    """The ``DequantizeLinear`` that makes ``name`` of new constants."""
     zeros = np.zeros(scales.shape, integers.dtype)
     for part, array in (("integers", integers), ("scale", scales), ("zero_point", zeros)):
         add_constant(model, f"{name}.{part}", array)
     inputs = [f"{name}.{part}" for part in ("integers", "scale", "zero_point")]
-    made = onnx.helper.make_node("DequantizeLinear", inputs, [name], name=f"{name}.dq", axis=0)
-    model.graph.node.insert(list(model.graph.node).index(reader), made)
-    return name
+    return onnx.helper.make_node("DequantizeLinear", inputs, [name], name=f"{name}.dq", axis=0)
 
 
-def _insert_quantizer(model: onnx.ModelProto, name: str, grid: Grid) -> None:
-    """Let all readers of a tensor, and the graph's output of its name, have it on its grid."""
+def _insert_before(model: onnx.ModelProto, made: Mapping[str, onnx.NodeProto]) -> None:
+    """Put nodes before those that have these results."""
+    nodes = []
+    for node in model.graph.node:
+        nodes += [made[node.output[0]], node] if node.output[0] in made else [node]
+    _replace_nodes(model, nodes)
+
+
+def _insert_quantizers(model: onnx.ModelProto, grids: Mapping[str, Grid]) -> None:
+    """Let all readers of these tensors, and the graph's outputs of their names, have the grids."""
+    nodes = []
+    for name in [value.name for value in model.graph.input if value.name in grids]:
+        replace_input(model, name, f"{name}.on_grid")
+        nodes += _pair(model, name, name, f"{name}.on_grid", grids[name])
+    for node in model.graph.node:
+        nodes.append(node)
+        for index, name in enumerate(node.output):
+            if name in grids:
+                node.output[index] = f"{name}.real"
+                nodes += _pair(model, name, f"{name}.real", name, grids[name])
+    _replace_nodes(model, nodes)
+
+
+def _pair(
+    model: onnx.ModelProto, name: str, real: str, result: str, grid: Grid
+) -> list[onnx.NodeProto]:
     add_constant(model, f"{name}.scale", np.array(grid.scale, np.float32))
     add_constant(model, f"{name}.zero_point", np.array(grid.zero_point, np.int8))
-    numbers = [f"{name}.scale", f"{name}.zero_point"]
-    maker = producers(model).get(name)
-    if maker is None:
-        real, result, place = name, f"{name}.on_grid", 0
-        replace_input(model, name, result)
-    else:
-        real, result = f"{name}.real", name
-        maker.output[list(maker.output).index(name)] = real
-        place = list(model.graph.node).index(maker) + 1
-    whole = f"{name}.integers"
-    pair = (("QuantizeLinear", real, whole), ("DequantizeLinear", whole, result))
-    for offset, (kind, source, goal) in enumerate(pair):
-        made = onnx.helper.make_node(kind, [source, *numbers], [goal], name=f"{name}.{kind}")
-        model.graph.node.insert(place + offset, made)
+    numbers, whole = [f"{name}.scale", f"{name}.zero_point"], f"{name}.integers"
+    ends = (("QuantizeLinear", real, whole), ("DequantizeLinear", whole, result))
+    return [
+        onnx.helper.make_node(kind, [source, *numbers], [goal], name=f"{name}.{kind}")
+        for kind, source, goal in ends
+    ]
+
+
+def _replace_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

@@ -13,7 +13,7 @@ import onnx
 from torchedge.errors import SchemeError
 from torchedge_onnx.graph import constants
 
-__all__ = ["FIXED", "Places", "quantizer_places"]
+__all__ = ["WEIGHTED", "Places", "quantizer_places"]
 
 _KEEP = frozenset(
     {
@@ -24,8 +24,10 @@ _KEEP = frozenset(
 _SHARE = frozenset({"AveragePool", "Concat", "GlobalAveragePool", "Resize"})
 _CLIP = frozenset({"Clip", "Relu"})
 _MEASURE = frozenset({"Add", "Conv", "Gemm", "HardSwish", "Mul", "Sub"})
-FIXED = {"Sigmoid": (0.0, 1.0), "Softmax": (0.0, 1.0), "Tanh": (-1.0, 1.0)}
-_WEIGHTED = frozenset({"Conv", "Gemm"})
+_FIXED = {"Sigmoid": (0.0, 1.0), "Softmax": (0.0, 1.0), "Tanh": (-1.0, 1.0)}
+WEIGHTED = frozenset({"Conv", "Gemm"})
+# What computes a ReLU or clip behind it in one go.
+_FUSE = frozenset({"Add", "AveragePool", "GlobalAveragePool", "Mul", "Sub", *WEIGHTED})
 
 
 @final
@@ -81,11 +83,11 @@ def quantizer_places(model: onnx.ModelProto) -> Places:
 
 def _clipped(model: onnx.ModelProto, readers: Mapping[str, int]) -> Iterator[tuple[str, str]]:
     """Results that only a ReLU or clip reads, which TFLite computes in one go, and its result."""
-    made = {name for node in model.graph.node for name in node.output}
     outputs = {output.name for output in model.graph.output}
+    fusing = {n.output[0] for n in model.graph.node if n.op_type in _FUSE} - outputs
     for node in model.graph.node:
         before = node.input[0] if node.input else ""
-        if node.op_type in _CLIP and before in made - outputs and readers[before] == 1:
+        if node.op_type in _CLIP and before in fusing and readers[before] == 1:
             yield before, node.output[0]
 
 
@@ -93,8 +95,8 @@ def _common_range(
     node: onnx.NodeProto, operands: list[tuple[float, float] | None]
 ) -> tuple[float, float] | None:
     """The range of a result that does not depend on data."""
-    if node.op_type in FIXED:
-        return FIXED[node.op_type]
+    if node.op_type in _FIXED:
+        return _FIXED[node.op_type]
     if len(set(operands)) > 1:
         raise SchemeError(
             f"'{node.name}' ({node.op_type}) joins a sigmoid, softmax or tanh, whose scale TFLite "
@@ -104,13 +106,13 @@ def _common_range(
 
 
 def _require_known(node: onnx.NodeProto, read: list[str], inputs: int) -> None:
-    known = _KEEP | _SHARE | _CLIP | _MEASURE | FIXED.keys()
+    known = _KEEP | _SHARE | _CLIP | _MEASURE | _FIXED.keys()
     if node.op_type not in known:
         raise SchemeError(
             f"'{node.name}' is a {node.op_type}, which calibration of an ONNX graph does not place "
             "on integers; call prepare_qat on the PyTorch network, which knows more operations."
         )
-    if node.op_type in _MEASURE - _WEIGHTED and len(read) != inputs:
+    if node.op_type in _MEASURE - WEIGHTED and len(read) != inputs:
         raise SchemeError(
             f"'{node.name}' ({node.op_type}) reads a constant, which calibration of an ONNX graph "
             "does not place on integers; call prepare_qat on the PyTorch network."

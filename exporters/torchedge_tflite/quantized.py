@@ -90,9 +90,13 @@ def _output_grids(model: "onnx.ModelProto") -> "dict[str, Grid]":
     from torchedge_tflite.trained import read_trained
 
     activations, made_by = read_trained(model).activations, producers(model)
-    return {
-        output.name: activations[made_by[output.name].input[0]] for output in model.graph.output
-    }
+    grids = {}
+    for output in model.graph.output:
+        node = made_by[output.name]
+        while node.op_type != "DequantizeLinear":  # what only moves values keeps their grid
+            node = made_by[node.input[0]]
+        grids[output.name] = activations[node.input[0]]
+    return grids
 
 
 def float_network(source: Artifact, samples: Samples) -> SourceNetwork:

@@ -1,4 +1,4 @@
-"""Voices that eSpeak NG does not have: each lies between two that it has."""
+"""Voices that eSpeak NG does not have: each lies between two, or near one, that it has."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,8 @@ def crossed_voices(
     r"""Texts of new voice files, by new names.
 
     Formants, roughness and all else that both parents state lie at a random place between theirs,
-    and every formant is moved a little; what only one states is taken over by chance.
+    and every formant is moved a little; what only one states is taken over by chance. Parents are
+    drawn one by one, so they may be the same voice twice.
 
     Args:
         files: Texts of eSpeak NG's voice files, by name.

@@ -159,8 +159,8 @@ def delayed(features: Tensor, most_frames: int) -> Tensor:
         torch.Size([4, 40, 49])
     """
     count, _, frames = features.shape
-    moved = torch.randint(-most_frames, most_frames + 1, (count, 1, 1))
-    places = (torch.arange(frames) + moved).clamp(0, frames - 1)
+    moved = torch.randint(-most_frames, most_frames + 1, (count, 1, 1), device=features.device)
+    places = (torch.arange(frames, device=features.device) + moved).clamp(0, frames - 1)
     return features.gather(2, places.expand_as(features))
 
 
@@ -172,7 +172,7 @@ def masked(features: Tensor, most_frames: int) -> Tensor:
         tensor(True)
     """
     count, _, frames = features.shape
-    lengths = torch.randint(most_frames + 1, (count, 1, 1))
-    begins = (torch.rand(count, 1, 1) * (frames - lengths + 1)).long()
-    places = torch.arange(frames)
+    lengths = torch.randint(most_frames + 1, (count, 1, 1), device=features.device)
+    begins = (torch.rand(count, 1, 1, device=features.device) * (frames - lengths + 1)).long()
+    places = torch.arange(frames, device=features.device)
     return features.masked_fill((places >= begins) & (places < begins + lengths), 0.0)

@@ -12,19 +12,18 @@ _AUDIBLE = 0.01  # of the loudest sample
 _LEAST_POWER = 1e-12
 
 
-def trimmed(waveform: Tensor, audible: float = _AUDIBLE) -> Tensor:
-    """The part between the first and the last audible sample.
+def trimmed(waveform: Tensor) -> Tensor:
+    """The part between the first and the last audible sample: above 1 % of the loudest.
 
     Args:
         waveform: One sound, of shape ``(samples,)``.
-        audible: Share of the loudest sample's size.
 
     Example:
         >>> trimmed(torch.tensor([0.0, 0.001, 0.5, 0.0, -1.0, 0.005])).tolist()
         [0.5, 0.0, -1.0]
     """
     sizes = waveform.abs()
-    loud = (sizes > audible * sizes.max()).nonzero() if len(waveform) else sizes
+    loud = (sizes > _AUDIBLE * sizes.max()).nonzero() if len(waveform) else sizes
     return waveform[int(loud[0]) : int(loud[-1]) + 1] if len(loud) else waveform[:0]
 
 

@@ -28,9 +28,9 @@ from torchedge.data.mfcc import coefficients
 from torchedge.data.sound import SAMPLE_RATE, placed, trimmed, with_noise
 from torchedge.errors import DataError, MissingDependencyError
 
-__all__ = ["LEAST_VOICES", "SpokenKeywords", "split_voices", "spoken_keywords"]
+__all__ = ["SpokenKeywords", "split_voices", "spoken_keywords"]
 
-LEAST_VOICES = 20  # to train with; a network that knows fewer knows the voices, not the words
+_LEAST_VOICES = 20  # to train with; a network that knows fewer knows the voices, not the words
 _MADE_BY = "torchedge.data.spoken_keywords, 5"  # another number when other clips are made
 _AT_ONCE = 500
 _MOST_CROSSED = 200
@@ -54,7 +54,8 @@ class SpokenKeywords:
         test_clips: To test with.
         validation_voices: At least so many voices only validate.
         test_voices: At least so many voices only test; a voice and its tunings stay together.
-        crossed_voices: So many voices more to train with, each between two that only train.
+        crossed_voices: So many voices more to train with, each between two that only train, or of
+            one of them with other formants.
         snr_db: Least and largest ratio of word to noise in training, in decibels.
         test_snr_db: The ratio in validation and tests.
         words_per_minute: Least and largest speed.
@@ -62,7 +63,8 @@ class SpokenKeywords:
         played_hz: Least and largest rate, in steps of 1 kHz, at which words to train with are
             played; eSpeak NG speaks at 22,050 Hz. A throat sounds as much longer or shorter, and a
             few dozen voices like many (like speed perturbation, Ko et al. 2015).
-        gain: Least and largest loudness.
+        gain: Least and largest loudness; :class:`torchedge.data.Mfcc` takes it out again with the
+            mean of each coefficient, other front ends may not.
         seed: Of everything.
 
     Raises:
@@ -178,9 +180,9 @@ def _made(settings: SpokenKeywords) -> KeywordParts:
     # Drawn first, test voices stay the same however many validate.
     held_out = (settings.test_voices, settings.validation_voices)
     train, test, validation = split_voices(voices(), held_out, settings.seed)
-    if len(train) < LEAST_VOICES:
+    if len(train) < _LEAST_VOICES:
         raise DataError(
-            f"{len(train)} voices are left to train with, and {LEAST_VOICES} are the least; hold "
+            f"{len(train)} voices are left to train with, and {_LEAST_VOICES} are the least; hold "
             f"out fewer than {len(validation)} to validate and {len(test)} to test with."
         )
     draw = random.Random(f"{settings.seed} crossed voices")

@@ -37,6 +37,22 @@ class Normalisation:
                 "deviations above zero."
             )
 
+    def require_fit(self, shape: Sequence[int]) -> None:
+        """Refuse an input that has neither as many channels nor gets one number for all.
+
+        Raises:
+            UsageError: It is so.
+
+        Example:
+            >>> Normalisation(mean=(0.5,), deviation=(0.25,)).require_fit((1, 3, 8, 8))
+        """
+        channels = shape[1] if len(shape) > 1 else 1
+        if len(self.mean) not in {1, channels}:
+            raise UsageError(
+                f"a normalisation of {len(self.mean)} means for an input {list(shape)}; give one, "
+                f"or {channels}, one for each channel."
+            )
+
     @staticmethod
     def from_dict(plain: Mapping[str, Any]) -> "Normalisation":
         """Rebuild it from a manifest's plain values.

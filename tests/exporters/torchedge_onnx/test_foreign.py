@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from tests.conftest import ResidualNet, with_batchnorm_statistics
@@ -13,6 +14,7 @@ from torchedge.export import Normalisation, load_artifact
 from torchedge.export.samples import SAMPLES_FILE, load_samples
 from torchedge_onnx.foreign import import_onnx
 from torchedge_onnx.runner import OnnxRunner
+from torchedge_onnx.sample_folder import folder_normalisation
 from torchedge_onnx.step import FLOAT_FILE, MODEL_FILE
 
 
@@ -111,6 +113,49 @@ def test_what_the_data_went_through_is_kept(foreign, tmp_path):
     assert load_artifact(tmp_path / "out").normalisation == known
 
 
+def test_a_normalisation_of_more_channels_is_refused(foreign, tmp_path):
+    wrong = Normalisation(mean=(0.1, 0.2, 0.3), deviation=(1.0, 1.0, 1.0))
+    with pytest.raises(UsageError, match=r"3 means for an input \[2, 1, 16, 16\]"):
+        import_onnx(foreign(), data(), tmp_path / "out", normalisation=wrong)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ((np.zeros((2, 1, 16, 15), np.float32),), r"batch 1 holds float32 \[2, 1, 16, 15\]"),
+        ((np.zeros((1, 1, 16, 16), np.float32),), r"batch 1 holds float32 \[1, 1, 16, 16\]"),
+        ((np.zeros((2, 1, 16, 16)),), r"batch 1 holds float64 \[2, 1, 16, 16\]"),
+        ((), "batch 1 holds nothing"),
+    ],
+)
+def test_batches_that_do_not_fit_are_refused(foreign, tmp_path, wrong, named):
+    with pytest.raises(CalibrationError, match=named + r".*takes float32 \[2, 1, 16, 16\]"):
+        import_onnx(foreign(), [*data(1), wrong], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_inner_tensors_that_have_our_names_get_others(tmp_path):
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "input_0"], ["output_0"]),
+        onnx.helper.make_node("Sigmoid", ["output_0"], ["y"]),
+    ]
+    ports = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("x", [2, 1, 16, 16]), ("y", [2, 4, 1, 1]))
+    ]
+    weight = np.random.default_rng(0).normal(size=(4, 1, 16, 16)).astype(np.float32)
+    constants = [onnx.numpy_helper.from_array(weight, "input_0")]
+    graph = onnx.helper.make_graph(nodes, "ours", ports[:1], ports[1:], constants)
+    path = tmp_path / "ours.onnx"
+    opset = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    artifact = import_onnx(path, data(), tmp_path / "out")
+    samples = load_samples(artifact.file(SAMPLES_FILE))
+    summed = np.einsum("nchw,ochw->no", samples.inputs[0], weight)[..., None, None]
+    np.testing.assert_allclose(samples.expected[0], 1 / (1 + np.exp(-summed)), atol=1e-5)
+
+
 def test_a_file_with_quantisers_is_refused(save_model, tmp_path):
     from torchedge_onnx.step import TorchToOnnx
 
@@ -158,7 +203,47 @@ def test_the_command_reads_a_folder_and_says_what_comes_next(foreign, tmp_path, 
     words = [str(foreign(dynamic=True)), str(folder), str(tmp_path / "out")]
     assert main(["import-onnx", *words]) == 0
     assert "next: torchedge export" in capsys.readouterr().out
-    assert load_artifact(tmp_path / "out").inputs[0].shape == (1, 1, 16, 16)
+    artifact = load_artifact(tmp_path / "out")
+    assert artifact.inputs[0].shape == (1, 1, 16, 16)
+    assert artifact.normalisation is None
+
+
+def pictures(folder):
+    folder.mkdir()
+    for n in range(4):
+        Image.new("RGB", (20, 20), (40 * n, 51, 255)).save(folder / f"{n}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "mean", "deviation"),
+    [([], 0.0, 255.0), (["--mean", "0.5", "0", "0", "--std", "0.25", "1", "1"], 127.5, 63.75)],
+)
+def test_the_command_keeps_what_was_done_to_a_pixel(foreign, tmp_path, options, mean, deviation):
+    folder, out = pictures(tmp_path / "pictures"), tmp_path / "out"
+    assert main(["import-onnx", str(foreign(dynamic=True)), str(folder), str(out), *options]) == 0
+    artifact = load_artifact(out)
+    assert artifact.normalisation == Normalisation(mean=(mean,), deviation=(deviation,))
+    samples = load_samples(artifact.file(SAMPLES_FILE))
+    first = np.asarray(Image.open(folder / "0.png").convert("L"))[0, 0]
+    np.testing.assert_allclose(samples.inputs[0][0, 0], (first - mean) / deviation, rtol=1e-6)
+
+
+def test_nothing_is_known_of_arrays_even_beside_pictures(foreign, tmp_path):
+    folder = pictures(tmp_path / "pictures")
+    np.save(folder / "4.npy", np.zeros((1, 16, 16), np.float32))
+    assert folder_normalisation(folder, foreign()) is None
+
+
+def test_a_mean_for_arrays_is_refused(foreign, tmp_path, capsys):
+    folder, out = tmp_path / "arrays", tmp_path / "out"
+    folder.mkdir()
+    for n, (batch,) in enumerate(data(8, 1)):
+        np.save(folder / f"{n}.npy", batch[0])
+    words = [str(foreign(dynamic=True)), str(folder), str(out), "--mean", "0.5", "0.5", "0.5"]
+    assert main(["import-onnx", *words]) == 2
+    assert "holds arrays only" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_file_that_is_not_there_is_one_line(tmp_path, capsys):

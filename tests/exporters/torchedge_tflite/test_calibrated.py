@@ -18,6 +18,8 @@ from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
 from torchedge_onnx.step import TorchToOnnx
 from torchedge_tflite.answers import with_answers_of
 from torchedge_tflite.calibrated import calibrated
+from torchedge_tflite.runner import TFLiteRunner
+from torchedge_tflite.step import OnnxToTFLite
 from torchedge_tflite.trained import read_trained
 
 NETWORKS = [kind.__name__ for kind in INPUT_SHAPES]
@@ -135,3 +137,69 @@ def test_calibration_data_with_nan_is_refused(float_artifact):
     broken[3] = np.nan
     with pytest.raises(CalibrationError, match="NaN"):
         calibrated(graph, batches((broken,), 1), TFLITE)
+
+
+class JoinedThenClipped(nn.Module):
+    """A join with a ReLU behind it that TFLite computes on its own, or a pool that does both."""
+
+    def __init__(self, *, pool):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(1, 2, 1), nn.Conv2d(1, 2, 1)
+        self.end = nn.Conv2d(4, 2, 1)
+        self.pool = pool
+
+    def forward(self, x):
+        joined = torch.cat([self.left(x), torch.relu(self.right(x))], 1)
+        joined = nn.functional.avg_pool2d(joined, 2) if self.pool else joined
+        return self.end(torch.relu(joined))
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_a_join_whatever_follows_has_a_grid_that_its_operands_share(float_artifact, pool):
+    torch.manual_seed(0)
+    graph, samples = float_graph(moved(float_artifact, JoinedThenClipped(pool=pool)))
+    made = calibrated(graph, batches(samples.calibration, 1), TFLITE)
+    grids = read_trained(made).activations
+    made_by = {name: node for node in made.graph.node for name in node.output}
+    join = next(node for node in made.graph.node if node.op_type == "Concat")
+    shared = {grids[made_by[name].input[0]] for name in join.input}
+    result = next(n for n in made.graph.node if join.output[0] in n.input)
+    assert result.op_type == "QuantizeLinear"
+    assert shared == {grids[result.output[0]]}
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_a_join_or_a_pool_before_a_relu_becomes_a_file(converter, float_artifact, tmp_path, pool):
+    torch.manual_seed(0)
+    source = moved(float_artifact, JoinedThenClipped(pool=pool))
+    assert steps_from_reference(OnnxToTFLite().export(source, tmp_path)) <= 1.01
+
+
+@pytest.mark.parametrize("end", [nn.Flatten(), nn.Identity()])
+def test_an_output_that_was_only_moved_has_the_grid_of_what_was(
+    converter, float_artifact, tmp_path, end
+):
+    torch.manual_seed(0)
+    source = moved(float_artifact, nn.Sequential(nn.Conv2d(1, 4, 1), nn.MaxPool2d(2), end))
+    artifact = OnnxToTFLite().export(source, tmp_path)
+    assert artifact.outputs[0].scale > 0
+    assert steps_from_reference(artifact) <= 1.01
+
+
+def moved(float_artifact, module):
+    data = torch.rand(32, 1, 4, 4) - 0.5
+    return float_artifact(
+        "moved",
+        module=module.eval(),
+        example_inputs=(data[:1],),
+        samples=(data[16:],),
+        calibration=(data[:16],),
+    )
+
+
+def steps_from_reference(artifact):
+    """The largest distance of LiteRT from the calibrated network, in steps of the output."""
+    samples = load_samples(artifact.file(SAMPLES_FILE))
+    with TFLiteRunner().open(artifact) as session:
+        found = np.concatenate([session(*inputs)[0] for inputs in samples.batches(1)])
+    return np.abs(found - samples.expected[0]).max() / artifact.outputs[0].scale

@@ -92,6 +92,11 @@ def test_clips_are_moved_and_masked_while_training(keywords):
     assert (features == 0).any(1).sum(1).max() == keywords.most_masked
 
 
+def test_clips_are_moved_and_masked_on_the_device_where_they_are():
+    clips = torch.zeros(4, 40, 49, device="meta")
+    assert masked(delayed(clips, 3), 8).device.type == "meta"
+
+
 @pytest.mark.parametrize(("count", "labels"), [(0, 0), (3, 2)])
 def test_clips_without_labels_and_no_clips_are_refused(count, labels):
     with pytest.raises(DataError, match=f"{count} clips with {labels} labels"):
