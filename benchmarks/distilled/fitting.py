@@ -66,7 +66,12 @@ def mixed_loader(images: Tensor, labels: Tensor) -> DataLoader[tuple[Tensor, ...
     return DataLoader(TensorDataset(images, labels), BATCH, sampler=sampler, collate_fn=_moved)
 
 
-def fit(task: pl.LightningModule, loader: Iterable[object], epochs: int = EPOCHS) -> None:
+def fit(
+    task: pl.LightningModule,
+    loader: Iterable[object],
+    epochs: int = EPOCHS,
+    *callbacks: pl.Callback,
+) -> None:
     """Train on the CPU, silently."""
     pl.Trainer(
         max_epochs=epochs,
@@ -76,6 +81,7 @@ def fit(task: pl.LightningModule, loader: Iterable[object], epochs: int = EPOCHS
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        callbacks=list(callbacks),
     ).fit(task, loader)
 
 

@@ -16,7 +16,13 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from benchmarks.distilled.fitting import accuracy, in_processes, labelled_loader, mean_and_spread
+from benchmarks.distilled.fitting import (
+    accuracy,
+    fit,
+    in_processes,
+    labelled_loader,
+    mean_and_spread,
+)
 from torchedge.data import Digits
 from torchedge.distillation import Hinton
 from torchedge.distillation.lightning import DistillationModule
@@ -117,15 +123,7 @@ def _fit(
     if teacher is not None:
         terms = {"hinton": (0.9, Hinton(temperature=4.0))}
         task = DistillationModule(task, copy.deepcopy(teacher), terms, hard_weight=0.1)
-    pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=list(callbacks),
-    ).fit(task, labelled_loader(data.train_images, data.train_labels))
+    fit(task, labelled_loader(data.train_images, data.train_labels), epochs, *callbacks)
 
 
 def _outcome(network: nn.Module, data: Digits) -> Outcome:

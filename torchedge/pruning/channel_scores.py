@@ -58,11 +58,12 @@ def first_order_taylor(model: nn.Module, group: ChannelGroup) -> Tensor:
     """
     total = torch.zeros(group.channels)
     for part, weight in _weights(model, group):
-        if weight.grad is None:
+        gradient = model.get_parameter(part.path).grad
+        if gradient is None:
             raise PruningError(
                 f"'{part.path}' has no gradient to score by; call backward() on a loss first."
             )
-        total += _by_channel(group, part, taylor_scores(weight, weight.grad))
+        total += _by_channel(group, part, taylor_scores(weight, gradient))
     return total
 
 
@@ -101,12 +102,22 @@ def random_channels(model: nn.Module, group: ChannelGroup) -> Tensor:
     return torch.rand(group.channels)
 
 
-def _weights(model: nn.Module, group: ChannelGroup) -> Iterator[tuple[Slice, nn.Parameter]]:
+def _weights(model: nn.Module, group: ChannelGroup) -> Iterator[tuple[Slice, Tensor]]:
     parameters = dict(model.named_parameters())
     for part in group.slices:
         weight = parameters.get(part.path)
         if weight is not None and weight.ndim > 1:
-            yield part, weight
+            yield part, _computed_with(model, part, weight)
+
+
+def _computed_with(model: nn.Module, part: Slice, parameter: Tensor) -> Tensor:
+    """The weight as its layer reads it, so with its mask."""
+    owner, _, inside = part.path.partition(".parametrizations.")
+    name, _, rest = inside.partition(".")
+    if rest != "original":
+        return parameter
+    weight: Tensor = getattr(model.get_submodule(owner), name)
+    return weight.detach()
 
 
 def _layer(model: nn.Module, part: Slice) -> nn.Module | None:

@@ -71,7 +71,7 @@ def _convolution(tracker: Tracker, call: Call) -> None:
     tracker.put(call.result, result)
     places = call.args[0] if transposed else call.result
     macs = math.prod(kernel.shape) * math.prod(places.shape[2:]) * places.shape[0]
-    _note(tracker, macs, (outs, ins), kernel.parameter)
+    _note(tracker, macs, (outs, ins))
 
 
 def _layer(vector: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
@@ -109,11 +109,9 @@ def _grouped_transposed(
     return None if outs is None else outs.repeat(groups)
 
 
-def _note(
-    tracker: Tracker, macs: int, factors: tuple[Tensor | None, ...], weight: str = ""
-) -> None:
+def _note(tracker: Tracker, macs: int, factors: tuple[Tensor | None, ...]) -> None:
     known = tuple(factor.reshape(-1) for factor in factors if factor is not None)
-    tracker.works.append(Work(macs=macs, factors=known, weight=weight))
+    tracker.works.append(Work(macs=macs, factors=known))
 
 
 def _product(tracker: Tracker, x: Tensor, y: Tensor, result: Tensor) -> Labels:
@@ -129,9 +127,8 @@ def _product(tracker: Tracker, x: Tensor, y: Tensor, result: Tensor) -> Labels:
     rows = [layer for layer in first.layers if layer is not ins]
     columns = [layer for layer in second.layers if layer is not summed]
     layers = shared(tracker.units, [*_stacked(tracker, first, second, rows, columns)])
-    weight = second.parameter or first.parameter
     factors = (outs, summed) if second.parameter else (outs, summed, *rows)
-    _note(tracker, result.numel() * x.shape[-1], factors, weight)
+    _note(tracker, result.numel() * x.shape[-1], factors)
     return Labels(shape=tuple(result.shape), layers=layers)
 
 
@@ -172,7 +169,7 @@ def _product_and_sum(tracker: Tracker, call: Call) -> None:
 
 def _attention(tracker: Tracker, call: Call) -> None:
     """Heads of query, key and value go together; the width of a head sets the scale and stays."""
-    query, key, value = (_of_heads(tracker, tensor) for tensor in call.args[:3])
+    query, key, value = (_summed(tracker, tensor, -1) for tensor in call.args[:3])
     heads = [labels.along(1) for labels in (query, key, value)]
     for labels in (query, key):
         without(tracker.units, labels, (-1,), "the width of its heads sets attention's scale")
@@ -188,10 +185,6 @@ def _attention(tracker: Tracker, call: Call) -> None:
     tracker.put(result, Labels(shape=tuple(result.shape), layers=value.layers))
     macs = 2 * result.numel() * call.args[1].shape[2]
     _note(tracker, macs, (heads[0],))
-
-
-def _of_heads(tracker: Tracker, tensor: Tensor) -> Labels:
-    return _summed(tracker, tensor, -1)
 
 
 CONTRACTIONS: Mapping[str, Rule] = {

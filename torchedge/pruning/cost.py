@@ -39,10 +39,10 @@ class Costs:
         self._numbers = _numbers_of_labels(found, self._offsets, len(self.everything) - 1)
         self._units = found.tracker.units
         self._works = [
-            (work.macs, [self._places(f) for f in work.factors]) for work in found.tracker.works
+            (work.macs, [self.places(f) for f in work.factors]) for work in found.tracker.works
         ]
         self._sizes = self._parameter_sizes(model)
-        self._lives = _lives(found, self._places)
+        self._lives = _lives(found, self.places)
 
     def units(self, group: ChannelGroup) -> slice:
         """Where a group's channels are in a choice."""
@@ -68,9 +68,6 @@ class Costs:
 
     def places(self, labels: Tensor) -> _Places:
         """For each label the number of its channel."""
-        return self._places(labels)
-
-    def _places(self, labels: Tensor) -> _Places:
         roots = self._units.roots(labels.reshape(-1)).tolist()
         last = len(self.everything) - 1
         return np.array([self._numbers.get(root, last) for root in roots], dtype=np.int64)

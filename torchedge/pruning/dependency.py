@@ -43,11 +43,13 @@ class Dependencies:
         groups: All groups, those that cannot be pruned included.
         tracker: What the run showed.
         results: For each node the labels of what it returned.
+        network: What ran: a copy whose attention is written out in linear layers.
     """
 
     groups: tuple[ChannelGroup, ...]
     tracker: Tracker
     results: dict[fx.Node, NodeLabels]
+    network: nn.Module
 
 
 def channel_groups(
@@ -105,7 +107,7 @@ def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Depend
     _keep_grids(tracker)
     sizes = list(_counted(following, tracker))
     groups = _Grouping(tracker).groups(sizes)
-    return Dependencies(groups=groups, tracker=tracker, results=following.seen)
+    return Dependencies(groups=groups, tracker=tracker, results=following.seen, network=known)
 
 
 def _counted(following: "_Following", tracker: Tracker) -> Iterator[Counted]:
@@ -132,6 +134,7 @@ class _Following(fx.Interpreter):
         operands = self.map_nodes_to_values((n.args, n.kwargs), n)
         first = next(tensors_in(operands), None)
         operand = None if first is None else self.tracker.of(first)
+        numbers = {m: v for m in n.all_input_nodes if isinstance(v := self.env[m], int)}
         reason = self._opaque(n)
         if reason:
             self.tracker.close((operands, list(self._parameters(n))), reason)
@@ -140,7 +143,9 @@ class _Following(fx.Interpreter):
             self.tracker.close(result, reason)
         labels = tuple(self.tracker.of(tensor) for tensor in tensors_in(result))
         shares = first is not None and _in_memory_of(result, first)
-        self.seen[n] = NodeLabels(operand=operand, results=labels, shares_memory=shares)
+        self.seen[n] = NodeLabels(
+            operand=operand, results=labels, shares_memory=shares, numbers=numbers
+        )
         return result
 
     def _parameters(self, node: fx.Node) -> Iterable[Tensor]:

@@ -1,6 +1,6 @@
 """How long layers take with fewer channels, measured in the runtime that the network is for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, final
 
@@ -8,11 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from torchedge.errors import PruningError
 from torchedge.pruning.cost import Costs, Kept
 from torchedge.pruning.dependency import Dependencies
+from torchedge.pruning.labels import Labels
 from torchedge.pruning.ranking import Block
 
-__all__ = ["Latencies", "LayerShape", "LayerTimer"]
+__all__ = ["Latencies", "LayerShape", "LayerTimer", "block_places", "require_measured"]
 
 _MEASURED = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1.0)
 
@@ -112,8 +114,7 @@ class Latencies:
 
     def saved(self, kept: Kept, block: Block, costs: Costs) -> float:
         """How much faster the network is when a block goes as well."""
-        begin = costs.units(block.group).start
-        places = [begin + channel for channel in block.channels]
+        places = block_places(costs, block)
         after = kept.copy()
         after[places] = False
         touched = {index for place in places for index in self._by_place.get(place, ())}
@@ -121,23 +122,51 @@ class Latencies:
         return sum(layer.milliseconds(kept) - layer.milliseconds(after) for layer in layers)
 
 
+def block_places(costs: Costs, block: Block) -> list[int]:
+    """Where the channels of a block are in a choice."""
+    begin = costs.units(block.group).start
+    return [begin + channel for channel in block.channels]
+
+
 _Draft = tuple[LayerShape, npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 def _drafts(found: Dependencies, costs: Costs, model: nn.Module) -> list[_Draft]:
     drafts: list[_Draft] = []
-    for node, seen in found.results.items():
-        if node.op != "call_module" or seen.operand is None:
-            continue
-        layer = model.get_submodule(str(node.target))
-        shape = _shape(layer, seen.operand.shape)
+    for _, layer, operand, result in _called(found, model):
+        shape = _shape(layer, operand.shape)
         if shape is None:
             continue
         axis = -1 if isinstance(layer, nn.Linear) else 1
-        reads = _places(costs, seen.operand.along(axis), shape.inputs)
-        writes = _places(costs, seen.results[0].along(axis), shape.outputs)
+        reads = _places(costs, operand.along(axis), shape.inputs)
+        writes = _places(costs, result.along(axis), shape.outputs)
         drafts.append((shape, reads, writes))
     return drafts
+
+
+def _called(
+    found: Dependencies, model: nn.Module
+) -> Iterator[tuple[str, nn.Module, Labels, Labels]]:
+    """Name, layer, and the labels of what it reads and makes, call by call."""
+    for node, seen in found.results.items():
+        if node.op == "call_module" and seen.operand is not None:
+            name = str(node.target)
+            yield name, model.get_submodule(name), seen.operand, seen.results[0]
+
+
+def require_measured(found: Dependencies, model: nn.Module) -> None:
+    """Refuse a network whose time would be a sum without some of its convolutions.
+
+    Raises:
+        PruningError: A convolution is of a kind that no timer measures.
+    """
+    for name, layer, operand, _ in _called(found, model):
+        if isinstance(layer, nn.modules.conv._ConvNd) and _shape(layer, operand.shape) is None:
+            raise PruningError(
+                f"the time of '{name}' is not measured: a {type(layer).__name__} with "
+                f"padding={layer.padding!r}, where only Conv1d and Conv2d with as much at both "
+                "ends are; give macs, parameters or memory instead."
+            )
 
 
 def _places(costs: Costs, labels: Tensor | None, count: int) -> npt.NDArray[np.int64]:
@@ -150,19 +179,31 @@ def _shape(layer: nn.Module, size: tuple[int, ...]) -> LayerShape | None:
     if isinstance(layer, nn.Linear):
         rows = int(np.prod(size[:-1]))
         return LayerShape(inputs=layer.in_features, outputs=layer.out_features, batch=rows)
-    if not isinstance(layer, nn.Conv1d | nn.Conv2d) or isinstance(layer.padding, str):
+    padding = _padding(layer) if isinstance(layer, nn.Conv1d | nn.Conv2d) else None
+    if padding is None:
         return None
+    assert isinstance(layer, nn.Conv1d | nn.Conv2d)
     return LayerShape(
         inputs=layer.in_channels,
         outputs=layer.out_channels,
         groups=layer.groups,
         kernel=layer.kernel_size,
         stride=layer.stride,
-        padding=layer.padding,
+        padding=padding,
         dilation=layer.dilation,
         size=size[2:],
         batch=size[0],
     )
+
+
+def _padding(layer: nn.Conv1d | nn.Conv2d) -> tuple[int, ...] | None:
+    """What is added at both ends; ``None`` where one end gets more."""
+    if not isinstance(layer.padding, str):
+        return layer.padding
+    if layer.padding == "valid":
+        return (0,) * len(layer.kernel_size)
+    sums = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    return None if any(both % 2 for both in sums) else tuple(both // 2 for both in sums)
 
 
 def _grid(shape: LayerShape, multiple: int) -> tuple[list[int], list[int], list[list[LayerShape]]]:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torchedge.errors import PruningError
 from torchedge.pruning.checks import require_sparsity
 from torchedge.pruning.functional import iterative_sparsity
-from torchedge.pruning.masks import mask_weights, set_masks
+from torchedge.pruning.masks import mask_weights, masks_of, set_masks
 from torchedge.pruning.patterns import Pattern, Unstructured, next_masks, weight_masks
-from torchedge.pruning.tickets import Ticket, load_weights, require_weights_of
+from torchedge.pruning.tickets import kept_share, load_weights, require_weights_of
 
 __all__ = ["lottery_tickets"]
 
@@ -81,7 +81,7 @@ def _rounds(
     pattern: Pattern | None,
     seed: int,
 ) -> Iterator[nn.Module]:
-    kept_at_first = Ticket.of(masked, rewind_to).kept_share
+    kept_at_first = kept_share(masks_of(masked))
     for number in range(rounds + 1):
         network = copy.deepcopy(masked)
         load_weights(network, rewind_to)

@@ -66,7 +66,8 @@ def require_same_names(given: Sequence[str], here: Sequence[str], what: str) -> 
     Raises:
         PruningError: A name is not there; the text holds some of either.
     """
-    strange = [name for name in given if name not in set(here)]
+    known = set(here)
+    strange = [name for name in given if name not in known]
     if strange:
         raise PruningError(
             f"{what} for another network: {len(strange):,} of {len(given):,} names are not here "

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from torchedge.errors import PruningError
 from torchedge.pruning.mask_checks import require_mask_for, require_same_names
-from torchedge.pruning.selection import weighted_layers
+from torchedge.pruning.selection import shared_weights, weighted_layers
 
 __all__ = [
     "WeightMask",
@@ -84,7 +84,7 @@ def mask_weights(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
 
     Raises:
         PruningError: A name or shape is not this network's, a mask would empty its layer, or the
-            weight is parametrised by something else.
+            weight is parametrised by something else or shared by several layers.
 
     Example:
         >>> net = nn.Linear(2, 1, bias=False)
@@ -92,11 +92,11 @@ def mask_weights(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
         >>> bool(masked.weight[0, 1] == 0), bool(net.weight[0, 1] == 0)
         (True, False)
     """
-    layers = weighted_layers(model)
-    _require_fitting(layers, masks)
+    _require_fitting(model, masks)
     masked = copy.deepcopy(model)
+    layers = weighted_layers(masked)
     for name, mask in masks.items():
-        layer = weighted_layers(masked)[name]
+        layer = layers[name]
         present = mask_on(layer)
         if present is not None:
             present.set(mask)
@@ -109,18 +109,22 @@ def mask_weights(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     return masked
 
 
-def _require_fitting(layers: Mapping[str, nn.Module], masks: Mapping[str, Tensor]) -> None:
+def _require_fitting(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     if not masks:
         raise PruningError("there are no masks to put on; weight_masks(model, 0.9) makes some.")
+    layers, shared = weighted_layers(model), shared_weights(model)
     require_same_names(list(masks), list(layers), "the masks are")
     for name, mask in masks.items():
         layer = layers[name]
+        if name in shared:
+            raise PruningError(
+                f"'{name}' is shared by several layers, which a mask would part; leave it out."
+            )
         if parametrize.is_parametrized(layer, "weight") and mask_on(layer) is None:
             raise PruningError(
                 f"'{name}' is parametrised already, by what a mask cannot be laid over; remove "
                 "that first (torch.nn.utils.parametrize.remove_parametrizations)."
             )
-        assert isinstance(layer.weight, Tensor)
         require_mask_for(name, mask, layer.weight)
 
 
@@ -180,10 +184,10 @@ def masks_of_zeros(model: nn.Module) -> dict[str, Tensor]:
     """Masks that keep the zeros of a network which was pruned already, for training it on.
 
     Only of convolutions' and linear layers' weights that hold a zero; without such masks training
-    fills them in.
+    fills them in. A weight that several layers share gets none, since the mask would part it.
 
     Raises:
-        PruningError: No weight is zero.
+        PruningError: No such weight is zero.
 
     Example:
         >>> net = nn.Linear(2, 1)
@@ -191,8 +195,9 @@ def masks_of_zeros(model: nn.Module) -> dict[str, Tensor]:
         >>> masks_of_zeros(net)
         {'weight': tensor([[ True, False]])}
     """
+    shared = shared_weights(model)
     masks = {name: layer.weight.detach() != 0 for name, layer in weighted_layers(model).items()}
-    found = {name: mask for name, mask in masks.items() if not mask.all()}
+    found = {n: mask for n, mask in masks.items() if not mask.all() and n not in shared}
     if not found:
         raise PruningError(
             f"no weight of the {type(model).__name__} is zero, so there is nothing to keep; "

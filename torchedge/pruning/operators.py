@@ -1,6 +1,5 @@
 """What each operator does to the labels of channels."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,10 @@ from torchedge.pruning.units import FIXED
 
 __all__ = ["rule_of"]
 
-_SAME = "clone detach alias contiguous _to_copy lift_fresh lift_fresh_copy dropout native_dropout"
+_SAME = (
+    "clone detach alias contiguous _to_copy lift_fresh lift_fresh_copy dropout native_dropout "
+    "_softmax _log_softmax softmax log_softmax cumsum"
+)
 _MOVING = (
     "view _unsafe_view reshape permute transpose t squeeze unsqueeze expand split "
     "split_with_sizes chunk repeat flip narrow pixel_unshuffle"
@@ -38,7 +40,6 @@ _ENTRY_BY_ENTRY = (
     "sigmoid tanh add sub mul div pow sqrt rsqrt exp log clamp clamp_min clamp_max where "
     "masked_fill _prelu_kernel rrelu log_sigmoid_forward native_dropout bernoulli"
 )
-_ALONG_AN_AXIS = "_softmax _log_softmax softmax log_softmax cumsum"
 
 
 def rule_of(call: Call) -> Rule | None:
@@ -175,10 +176,6 @@ def _dropped(layer: Tensor, axes: set[int]) -> Tensor:
     return layer.reshape([size for axis, size in enumerate(layer.shape) if axis not in axes])
 
 
-def _along_an_axis(tracker: Tracker, call: Call) -> None:
-    tracker.put(call.result, tracker.of(call.args[0]))
-
-
 def _embedding(tracker: Tracker, call: Call) -> None:
     labels = tracker.of(call.args[0])
     without(tracker.units, labels, (0,), "its rows are looked up by number")
@@ -206,7 +203,7 @@ def _pixel_shuffle(tracker: Tracker, call: Call) -> None:
 
 def _channel_shuffle(tracker: Tracker, call: Call) -> None:
     along = tracker.of(call.args[0]).along(1)
-    if along is not None and math.prod(along.shape) == along.numel():
+    if along is not None:
         blocks = along.reshape(call.args[1], -1)
         tracker.units.join_along(blocks, 0)
     _moving(tracker, call)
@@ -230,7 +227,6 @@ _RULES: Mapping[str, Rule] = {
     **dict.fromkeys(_SPATIAL.split(), _spatial),
     **dict.fromkeys(_REDUCING.split(), _reducing),
     **dict.fromkeys(_ENTRY_BY_ENTRY.split(), _entry_by_entry),
-    **dict.fromkeys(_ALONG_AN_AXIS.split(), _along_an_axis),
     "as_strided_": _restriding,
     "constant_pad_nd": _padding,
     "slice": _slicing,

@@ -9,6 +9,7 @@ from torch import nn
 
 from torchedge.bench.session import Array
 from torchedge.errors import PruningError
+from torchedge.figures import BLUE, RED, new_figure
 from torchedge.pruning.mask_checks import require_same_names
 from torchedge.pruning.selection import weighted_layers
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TicketCurve", "tickets_figure", "weights_figure"]
 
-_BLUE, _GREY = "#4878a8", "0.72"
-_COLOURS = ("#4878a8", "#d1495b", "#e0a030", "#6a9f58")
+_GREY = "0.72"
+_COLOURS = (BLUE, RED, "#e0a030", "#6a9f58")
 _BARS = 60
 _COLUMNS = 3
 _PANELS = 12
@@ -61,7 +62,7 @@ def tickets_figure(curves: Mapping[str, TicketCurve]) -> "Figure":
         >>> [line.get_label() for line in tickets_figure({"ticket": curve}).axes[0].lines]
         ['ticket']
     """
-    figure = _figure(7.5, 4.5)
+    figure = new_figure(7.5, 4.5)
     axes = figure.add_subplot()
     for place, (label, curve) in enumerate(curves.items()):
         _draw(axes, label, curve, _COLOURS[place % len(_COLOURS)])
@@ -103,10 +104,10 @@ def weights_figure(before: nn.Module, after: nn.Module) -> "Figure":
     """
     old, new = (_weights(model) for model in (before, after))
     require_same_names(list(new), list(old), "the two networks differ: the second is")
-    names = sorted(new, key=lambda name: -int((new[name] == 0).sum()))[:_PANELS]
-    names = [name for name in new if name in set(names)]
+    sparsest = set(sorted(new, key=lambda name: -int((new[name] == 0).sum()))[:_PANELS])
+    names = [name for name in new if name in sparsest]
     lines = -(-len(names) // _COLUMNS)
-    figure = _figure(11, 0.5 + 2.3 * lines)
+    figure = new_figure(11, 0.5 + 2.3 * lines)
     for place, name in enumerate(names, 1):
         axes = figure.add_subplot(lines, min(_COLUMNS, len(names)), place)
         _panel(axes, name.removesuffix(".weight"), old[name], new[name])
@@ -121,7 +122,7 @@ def _weights(model: nn.Module) -> dict[str, Array]:
 
 def _panel(axes: "Axes", name: str, before: Array, after: Array) -> None:
     edges = np.histogram_bin_edges(np.concatenate([before, after]), _BARS)
-    for values, colour in ((before, _GREY), (after, _BLUE)):
+    for values, colour in ((before, _GREY), (after, BLUE)):
         counts = np.histogram(values[values != 0], edges)[0]
         axes.stairs(counts, edges, fill=True, color=colour, alpha=0.85)
     axes.set_yscale("log")
@@ -132,12 +133,3 @@ def _panel(axes: "Axes", name: str, before: Array, after: Array) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     zeros = int((after == 0).sum())
     axes.set_title(f"{name}\n{zeros:,} of {after.size:,} are zero", fontsize=8, loc="left")
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

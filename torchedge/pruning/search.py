@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias, final
 
 from torchedge.errors import PruningError
 from torchedge.pruning.cost import Costs, Kept
-from torchedge.pruning.latency import Latencies
+from torchedge.pruning.latency import Latencies, block_places
 from torchedge.pruning.ranking import Block
 
 __all__ = ["Cost", "Search"]
@@ -33,7 +34,7 @@ class Search:
     name: str
     share: float
 
-    @property
+    @cached_property
     def limit(self) -> float:
         """The cost that is allowed; a sum in another order is no reason to take one more."""
         return self.share * self.cost(self.costs.everything) * (1 + 1e-9)
@@ -67,7 +68,8 @@ class Search:
 
     def _filled(self, taken: Sequence[Block]) -> list[Block]:
         """Give back what there is room for, the most important first."""
-        left = [[b for b in queue if any(b is t for t in taken)] for queue in self.queues]
+        gone = set(map(id, taken))
+        left = [[b for b in queue if id(b) in gone] for queue in self.queues]
         waiting = [queue for queue in left if queue]
         while waiting:
             queue = max(waiting, key=lambda q: q[-1].score)
@@ -93,7 +95,7 @@ class Search:
             best = max(open_queues, key=lambda i: self._worth(kept, i, places[i], latencies))
             taken.append(self.queues[best][places[best]])
             places[best] += 1
-            kept = self._without(taken)
+            kept[block_places(self.costs, taken[-1])] = False
         return self._without(self._filled(taken))
 
     def _worth(self, kept: Kept, queue: int, place: int, latencies: Latencies) -> float:
@@ -104,8 +106,7 @@ class Search:
     def _without(self, blocks: Sequence[Block]) -> Kept:
         kept = self.costs.everything.copy()
         for block in blocks:
-            begin = self.costs.units(block.group).start
-            kept[[begin + channel for channel in block.channels]] = False
+            kept[block_places(self.costs, block)] = False
         return kept
 
     def _require_possible(self, blocks: Sequence[Block]) -> None:

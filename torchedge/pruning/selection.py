@@ -1,7 +1,7 @@
 """Which weights are pruned, and of every other parameter why it is not."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, final
 
@@ -11,9 +11,19 @@ from torchedge.errors import PruningError
 from torchedge.pruning.mask_checks import require_same_names
 from torchedge.quantization.layers import TRANSPOSED, WeightedLayer
 
-__all__ = ["LeaveOut", "Selection", "plain_name", "select_weights", "weighted_layers"]
+__all__ = [
+    "LeaveOut",
+    "Selection",
+    "plain_name",
+    "select_weights",
+    "shared_weights",
+    "weighted_layers",
+]
 
 LeaveOut: TypeAlias = Sequence[str | type[nn.Module]]
+_PARAMETRISED = ".parametrizations."
+_PARAMETRISED_ALREADY = "parametrised already"
+_SHARED = "shared by several layers"
 _WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, *TRANSPOSED)
 _NORMS = (
     nn.modules.batchnorm._BatchNorm,
@@ -62,11 +72,14 @@ def select_weights(
     names = [entry for entry in leave_out if isinstance(entry, str)]
     require_same_names(names, [n for n, _ in model.named_modules()], "layers to leave out are")
     reasons = {
-        name: _reason(name, module, leave_out) for name, module in _parameters_with_modules(model)
+        plain_name(name): _reason(name, model.get_submodule(_taken_apart(name)[0]), leave_out)
+        for name, _ in model.named_parameters()
     }
-    shared = _shared(model)
-    reasons |= {name: shared[name] for name, why in reasons.items() if not why and name in shared}
-    layers = [name for name in reasons if name in weighted_layers(model)]
+    shared = shared_weights(model)
+    reasons |= {name: _SHARED for name, why in reasons.items() if not why and name in shared}
+    weighted = weighted_layers(model)
+    reasons |= {n: _PARAMETRISED_ALREADY for n in weighted if f"{n}.original0" in reasons}
+    layers = [name for name in weighted if name in reasons]
     if layers and not last_layer and not reasons[layers[-1]]:
         reasons[layers[-1]] = "the last layer"
     chosen = tuple(name for name, why in reasons.items() if not why)
@@ -99,23 +112,35 @@ def plain_name(name: str) -> str:
         >>> plain_name("features.0.parametrizations.weight.original")
         'features.0.weight'
     """
-    return name.replace("parametrizations.", "").removesuffix(".original")
+    owner, inside = _taken_apart(name)
+    tensor, _, part = inside.partition(".")
+    plain = tensor if part == "original" else inside
+    return f"{owner}.{plain}" if owner else plain
 
 
-def _parameters_with_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name, _ in model.named_parameters():
-        owner = plain_name(name).rpartition(".")[0]
-        yield plain_name(name), model.get_submodule(owner)
+def _taken_apart(name: str) -> tuple[str, str]:
+    """The module that computes with a parameter, and the parameter's name in it."""
+    owner, found, inside = f".{name}".partition(_PARAMETRISED)
+    if not found:
+        owner, _, inside = f".{name}".rpartition(".")
+    return owner.removeprefix("."), inside
 
 
 def _reason(name: str, module: nn.Module, leave_out: LeaveOut) -> str:
     """Why a parameter is not pruned; empty if it is."""
+    parametrised, name = _PARAMETRISED in f".{name}", plain_name(name)
+    if parametrised and not hasattr(module, name.rpartition(".")[2]):
+        return _PARAMETRISED_ALREADY
     if isinstance(module, _NORMS):
         return "a norm"
     if name.rpartition(".")[2] == "bias":
         return "a bias"
     if not isinstance(module, _WEIGHTED) or name.rpartition(".")[2] != "weight":
         return f"of a {type(module).__name__}"
+    return _asked_for(name, module, leave_out)
+
+
+def _asked_for(name: str, module: nn.Module, leave_out: LeaveOut) -> str:
     for entry in leave_out:
         if isinstance(entry, str):
             if name.startswith(f"{entry}."):
@@ -125,16 +150,19 @@ def _reason(name: str, module: nn.Module, leave_out: LeaveOut) -> str:
     return ""
 
 
-def _shared(model: nn.Module) -> dict[str, str]:
-    """Weights that a second module uses, which would not see the mask."""
-    every = [
-        (plain_name(name), parameter)
-        for name, parameter in model.named_parameters(remove_duplicate=False)
-    ]
-    owners = {name: model.get_submodule(name.rpartition(".")[0]) for name, _ in every}
-    uses = Counter((id(p), id(owners[name])) for name, p in every)
-    count = Counter(parameter for parameter, _ in uses)
-    return {name: "shared by several layers" for name, p in every if count[id(p)] > 1}
+def shared_weights(model: nn.Module) -> set[str]:
+    """Names of the weights that a second module uses, which would not see the mask.
+
+    Example:
+        >>> net = nn.Sequential(nn.Embedding(6, 4), nn.Linear(4, 6))
+        >>> net[1].weight = net[0].weight
+        >>> sorted(shared_weights(net))
+        ['0.weight', '1.weight']
+    """
+    every = list(model.named_parameters(remove_duplicate=False))
+    owners = {name: model.get_submodule(_taken_apart(name)[0]) for name, _ in every}
+    count = Counter(parameter for parameter, _ in {(id(p), id(owners[n])) for n, p in every})
+    return {plain_name(name) for name, p in every if count[id(p)] > 1}
 
 
 def _summed_up(reasons: Iterable[str]) -> str:

@@ -1,19 +1,27 @@
-"""Numbers in a network's code that count channels: finding them, and writing them anew."""
+"""Numbers in a network's code that count channels."""
 
 import operator
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
+from torchedge.pruning.arguments import (
+    AXIS,
+    PARTS,
+    START,
+    argument,
+    axis_of_sections,
+    groups_argument,
+    size_arguments,
+)
 from torchedge.pruning.labels import Labels, axes_of, compact
 from torchedge.pruning.units import Units
 
-__all__ = ["Counted", "NodeLabels", "counted_sizes", "set_sizes", "units_along"]
+__all__ = ["Counted", "NodeLabels", "counted_sizes", "units_along"]
 
 _SECTIONS = {"chunk", "split", "tensor_split", "split_with_sizes"}
 _HOLD_GROUPS = {f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3)}
@@ -39,11 +47,13 @@ class NodeLabels:
         operand: Labels of its first operand.
         results: Labels of each result.
         shares_memory: Whether the result lies in the operand's memory.
+        numbers: What the code computed that it took, such as half of a size.
     """
 
     operand: Labels | None
     results: tuple[Labels, ...]
     shares_memory: bool = False
+    numbers: Mapping[fx.Node, int] = field(default_factory=dict)
 
 
 _Finder: TypeAlias = Callable[[fx.Node, NodeLabels, Units], Iterator[Counted]]
@@ -74,14 +84,10 @@ def units_along(labels: Labels, axis: int, units: Units) -> Tensor | None:
     return None
 
 
-def _size_arguments(node: fx.Node) -> tuple[Any, ...]:
-    rest = node.args[1:] or tuple(node.kwargs.values())
-    first = rest[0]
-    return tuple(first) if isinstance(first, tuple | list) else rest
-
-
 def _shape_sizes(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
-    sizes = _size_arguments(node)
+    sizes = size_arguments(node)
+    if any(isinstance(size, fx.Node) and size not in seen.numbers for size in sizes):
+        return  # the whole shape of another tensor, which shrinks by itself
     result = seen.results[0]
     offset = len(result.shape) - len(sizes)
     for place, size in enumerate(sizes):
@@ -97,7 +103,7 @@ def _unflattened_sizes(node: fx.Node, seen: NodeLabels, units: Units) -> Iterato
     assert seen.operand is not None
     if node.op == "call_module":
         return  # closed where it is found
-    axis, sizes = node.args[1], node.args[2]
+    axis, sizes = argument(node, *AXIS), argument(node, *PARTS)
     assert isinstance(axis, int)
     assert isinstance(sizes, tuple | list)
     begin = axis % len(seen.operand.shape)
@@ -108,7 +114,7 @@ def _unflattened_sizes(node: fx.Node, seen: NodeLabels, units: Units) -> Iterato
 
 
 def _sections(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
-    axis = _axis_of_sections(node)
+    axis = axis_of_sections(node)
     assert seen.operand is not None
     axis %= len(seen.operand.shape)
     if units_along(seen.operand, axis, units) is None:
@@ -130,12 +136,6 @@ def _rest(result: Labels, axis: int, units: Units) -> Tensor:
     return torch.zeros(result.shape[axis], dtype=torch.long)
 
 
-def _axis_of_sections(node: fx.Node) -> int:
-    axis = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
-    assert isinstance(axis, int)
-    return axis
-
-
 def _slice_bounds(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
     if seen.operand is None:
         return
@@ -146,10 +146,19 @@ def _slice_bounds(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Cou
         for end in ("start", "stop"):
             bound = getattr(part, end)
             if bound is not None:
-                value = min(bound if bound >= 0 else bound + len(labels), len(labels))
+                value = _place_of(bound, seen, labels, units)
                 yield Counted(
                     node=node.name, place=f"{end} {number}", value=value, labels=labels[:value]
                 )
+
+
+def _place_of(bound: object, seen: NodeLabels, labels: Tensor, units: Units) -> int:
+    """Where a bound is, from the front; of one that only a tensor holds nothing is known."""
+    place = seen.numbers.get(bound, bound) if isinstance(bound, fx.Node) else bound
+    if not isinstance(place, int):
+        units.close(labels, "it is cut at a place that a tensor holds")
+        return 0
+    return min(max(place if place >= 0 else place + len(labels), 0), len(labels))
 
 
 def _slices(index: object, rank: int) -> Iterator[tuple[int, int, slice]]:
@@ -166,20 +175,21 @@ def _slices(index: object, rank: int) -> Iterator[tuple[int, int, slice]]:
 
 
 def _narrowed(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
-    _, axis, start, length = node.args
+    axis = argument(node, *AXIS)
     assert isinstance(axis, int)
-    assert isinstance(start, int)
-    assert isinstance(length, int)
     assert seen.operand is not None
-    labels = units_along(seen.operand, axis % len(seen.operand.shape), units)
-    if labels is not None:
-        inside = labels[start : start + length]
-        yield Counted(node=node.name, place="argument 2", value=start, labels=labels[:start])
-        yield Counted(node=node.name, place="argument 3", value=length, labels=inside)
+    axis %= len(seen.operand.shape)
+    labels = units_along(seen.operand, axis, units)
+    if labels is None:
+        return
+    start = _place_of(argument(node, *START), seen, labels, units)
+    inside = labels[start : start + seen.results[0].shape[axis]]
+    yield Counted(node=node.name, place="first", value=start, labels=labels[:start])
+    yield Counted(node=node.name, place="length", value=len(inside), labels=inside)
 
 
 def _normalized_shape(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
-    shape = _size_arguments(node)
+    shape = size_arguments(node)
     result = seen.results[0]
     for place in range(len(shape)):
         labels = units_along(result, len(result.shape) - len(shape) + place, units)
@@ -189,100 +199,13 @@ def _normalized_shape(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator
 
 def _groups(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
     """A depthwise convolution, or a norm of each channel, loses whole groups."""
-    name, place = _groups_argument(node)
-    groups = node.args[place] if len(node.args) > place else node.kwargs.get(name, 1)
+    groups = argument(node, *groups_argument(node), default=1)
     assert seen.operand is not None
     labels = units_along(seen.operand, 1, units)
     if labels is not None and groups == len(labels):
         yield Counted(node=node.name, place="groups", value=len(labels), labels=labels)
 
 
-def _groups_argument(node: fx.Node) -> tuple[str, int]:
-    """Name and place of the number of groups in a call."""
-    return ("num_groups", 1) if node.target is F.group_norm else ("groups", 6)
-
-
-def set_sizes(graph: fx.Graph, removed: Mapping[tuple[str, str], tuple[int, int]]) -> None:
-    """Write numbers anew, in place.
-
-    Args:
-        graph: Traced as it was when the numbers were found.
-        removed: For a node's name and place, the number that it was and by how much it shrinks.
-    """
-    by_node: dict[str, dict[str, int]] = defaultdict(dict)
-    for (name, place), (value, less) in removed.items():
-        by_node[name][place] = value - less
-    for node in list(graph.nodes):
-        if node.name in by_node:
-            _set_node(node, by_node[node.name])
-
-
-def _set_node(node: fx.Node, values: Mapping[str, int]) -> None:
-    kinds = {place.partition(" ")[0] for place in values}
-    if "section" in kinds:
-        _set_sections(node, [values[f"section {i}"] for i in range(len(values))])
-        return
-    for place, value in values.items():
-        kind, _, number = place.partition(" ")
-        _SETTERS[kind](node, kind, int(number or 0), value)
-
-
-def _set_sections(node: fx.Node, sizes: Sequence[int]) -> None:
-    axis = _axis_of_sections(node)
-    node.op, node.target = "call_function", torch.split
-    node.args, node.kwargs = (node.args[0], list(sizes), axis), {}
-
-
-def _replaced(values: Sequence[Any], place: int, value: object) -> tuple[Any, ...]:
-    return (*values[:place], value, *values[place + 1 :])
-
-
-def _set_size(node: fx.Node, kind: str, place: int, value: int) -> None:
-    sizes = _replaced(_size_arguments(node), place, value)
-    if not node.args[1:]:
-        name = next(iter(node.kwargs))
-        node.kwargs = {**node.kwargs, name: sizes}
-    elif isinstance(node.args[1], tuple | list):
-        node.args = (node.args[0], sizes, *node.args[2:])
-    else:
-        node.args = (node.args[0], *sizes)
-
-
-def _set_part(node: fx.Node, kind: str, place: int, value: int) -> None:
-    sizes = node.args[2]
-    assert isinstance(sizes, tuple | list)
-    node.args = (*node.args[:2], _replaced(sizes, place, value), *node.args[3:])
-
-
-def _set_bound(node: fx.Node, kind: str, number: int, value: int) -> None:
-    parts = list(node.args[1]) if isinstance(node.args[1], tuple) else [node.args[1]]
-    part = parts[number]
-    assert isinstance(part, slice)
-    start, stop = (value, part.stop) if kind == "start" else (part.start, value)
-    parts[number] = slice(start, stop, part.step)
-    node.args = (node.args[0], tuple(parts))
-
-
-def _set_argument(node: fx.Node, kind: str, place: int, value: int) -> None:
-    node.args = _replaced(node.args, place, value)
-
-
-def _set_groups(node: fx.Node, kind: str, number: int, value: int) -> None:
-    name, place = _groups_argument(node)
-    if len(node.args) > place:
-        node.args = _replaced(node.args, place, value)
-    else:
-        node.kwargs = {**node.kwargs, name: value}
-
-
-_SETTERS: Mapping[str, Callable[[fx.Node, str, int, int], None]] = {
-    "size": _set_size,
-    "part": _set_part,
-    "start": _set_bound,
-    "stop": _set_bound,
-    "argument": _set_argument,
-    "groups": _set_groups,
-}
 _FINDERS: Mapping[str, _Finder] = {
     **dict.fromkeys(("view", "reshape", "expand"), _shape_sizes),
     **dict.fromkeys(_SECTIONS, _sections),

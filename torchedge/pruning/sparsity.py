@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor, nn
 
+from torchedge.pruning.masks import mask_on
 from torchedge.pruning.patterns import Pattern, Unstructured, select_for
 from torchedge.pruning.selection import LeaveOut, plain_name, weighted_layers
 from torchedge.quantization.layers import TRANSPOSED
@@ -159,13 +160,13 @@ def _rows(model: nn.Module, reasons: dict[str, str]) -> Iterator[WeightSparsity]
     for name, layer in weighted_layers(model).items():
         weight = layer.weight.detach()
         zeros = int((weight == 0).sum())
-        reason = reasons.get(name, "" if zeros else "nothing removed")
+        pruned = zeros and (name not in reasons or mask_on(layer) is not None)
         yield WeightSparsity(
             name=name,
             shape=tuple(weight.shape),
             zeros=zeros,
             two_of_four=_is_two_of_four(weight.transpose(0, 1) if _transposed(layer) else weight),
-            left_out="" if zeros else reason,
+            left_out="" if pruned else reasons.get(name, "nothing removed"),
         )
 
 

@@ -10,9 +10,9 @@ from torchedge.errors import PruningError
 from torchedge.pruning.channel_scores import GroupScores, l2_norms
 from torchedge.pruning.checks import require_share, require_sparsity
 from torchedge.pruning.cost import Costs
-from torchedge.pruning.dependency import channel_groups, dependencies, opened
+from torchedge.pruning.dependency import dependencies
 from torchedge.pruning.groups import ChannelGroup
-from torchedge.pruning.latency import Latencies, LayerTimer
+from torchedge.pruning.latency import Latencies, LayerTimer, require_measured
 from torchedge.pruning.ranking import Block, Limits, blocks_of, named_groups, prunable_groups
 from torchedge.pruning.search import Cost, Search
 from torchedge.pruning.transform import remove_channels
@@ -72,8 +72,8 @@ def choose_share(
     """
     for share in ratio.values() if isinstance(ratio, Mapping) else (ratio,):
         require_sparsity(share)
-    groups = channel_groups(model, example_inputs)
-    seen = opened(model)
+    found = dependencies(model, example_inputs)
+    groups, seen = found.groups, found.network
     if isinstance(ratio, Mapping):
         wanted = _by_group(groups, ratio)
     else:
@@ -152,7 +152,8 @@ def prune_to(  # noqa: PLR0913 - one of four targets
 
     Raises:
         PruningError: Not exactly one target is given, it is outside (0, 1], or it cannot be met
-            within the limits; the text says how near it came.
+            within the limits; the text says how near it came. For a latency: a convolution is of
+            a kind that no timer measures.
         TraceError: torch.fx cannot follow the model.
 
     Example:
@@ -193,10 +194,13 @@ def choose_channels(
     """The choice that :func:`prune_to` makes, for ``remove_channels``.
 
     Raises:
-        PruningError: The target cannot be met within the limits.
+        PruningError: The target cannot be met within the limits, or is a latency and a convolution
+            is of a kind that no timer measures.
     """
-    seen = opened(model)
-    found = dependencies(seen, example_inputs)
+    found = dependencies(model, example_inputs)
+    seen = found.network
+    if target[0] == "latency":
+        require_measured(found, seen)
     costs = Costs(found, seen)
     queues = [
         blocks

@@ -20,6 +20,7 @@ from torchedge.pruning.selection import plain_name, weighted_layers
 
 __all__ = [
     "Ticket",
+    "kept_share",
     "load_weights",
     "plain_weights",
     "randomly_masked",
@@ -66,8 +67,7 @@ class Ticket:
     @property
     def kept_share(self) -> float:
         """The share of the masked weights that stays; of what has no mask everything does."""
-        kept = sum(int(mask.sum()) for mask in self.masks.values())
-        return kept / sum(mask.numel() for mask in self.masks.values())
+        return kept_share(self.masks)
 
     def network(self, model: nn.Module) -> nn.Module:
         """A masked copy of ``model`` with the weights of the ticket, ready to train.
@@ -87,10 +87,11 @@ class Ticket:
             OutputExistsError: The folder exists and ``overwrite`` is off.
             StorageError: The disk refuses the files.
         """
-        tensors = {_MASK + name: mask.contiguous() for name, mask in self.masks.items()}
-        tensors |= {_WEIGHT + name: value.contiguous() for name, value in self.weights.items()}
+        tensors = {_MASK + name: mask for name, mask in self.masks.items()}
+        tensors |= {_WEIGHT + name: value for name, value in self.weights.items()}
+        own = {name: value.contiguous().clone() for name, value in tensors.items()}  # none is tied
         with staged_folder(folder, overwrite=overwrite) as staging:
-            save_file(tensors, staging / _FILE)
+            save_file(own, staging / _FILE)
             draft = Artifact(
                 path=staging,
                 format=_FORMAT,
@@ -118,6 +119,17 @@ class Ticket:
         return Ticket(
             masks=_beginning_with(_MASK, tensors), weights=_beginning_with(_WEIGHT, tensors)
         )
+
+
+def kept_share(masks: Mapping[str, Tensor]) -> float:
+    """The share of the masked weights that stays.
+
+    Example:
+        >>> kept_share({"weight": torch.tensor([True, False])})
+        0.5
+    """
+    kept = sum(int(mask.sum()) for mask in masks.values())
+    return kept / sum(mask.numel() for mask in masks.values())
 
 
 def reinitialised(ticket: Ticket, fresh: nn.Module) -> Ticket:

@@ -40,12 +40,10 @@ class Work:
     Args:
         macs: Of the whole network.
         factors: Labels along each axis that counts.
-        weight: Name of the weight, empty for a product of two activations.
     """
 
     macs: int
     factors: tuple[Tensor, ...]
-    weight: str
 
 
 @final

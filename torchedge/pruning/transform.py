@@ -12,7 +12,7 @@ from torchedge.errors import PruningError
 from torchedge.pruning.attributes import is_attribute, set_attributes, set_counted
 from torchedge.pruning.dependency import opened
 from torchedge.pruning.groups import ChannelGroup
-from torchedge.pruning.sizes import set_sizes
+from torchedge.pruning.rewriting import set_sizes
 from torchedge.quantization.graph import trace
 
 __all__ = ["remove_channels"]
@@ -53,14 +53,14 @@ def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]
     constants = _shrunk_constants(keep)
     set_counted(pruned, {key: v for key, v in constants.items() if is_attribute(key[1])})
     constants = {key: v for key, v in constants.items() if not is_attribute(key[1])}
-    graph_module = trace(pruned) if constants or _has_more(pruned) else None
-    if graph_module is not None:
+    graph_module = trace(pruned)
+    rewritten = bool(constants) or _has_more(pruned, graph_module)
+    if rewritten:
         set_sizes(graph_module.graph, constants)
         pruned = fx.GraphModule(graph_module, graph_module.graph, class_name=type(model).__name__)
-        pruned.recompile()
     _slice_tensors(pruned, places)
     pruned.zero_grad()  # what scored the channels is no gradient of the new network
-    return pruned.train(model.training) if graph_module is not None else pruned
+    return pruned.train(model.training) if rewritten else pruned
 
 
 def _require_possible(group: ChannelGroup, channels: Sequence[int]) -> None:
@@ -125,9 +125,8 @@ def _shrunk_constants(
     return found
 
 
-def _has_more(model: nn.Module) -> bool:
+def _has_more(model: nn.Module, graph_module: fx.GraphModule) -> bool:
     """Whether modules with weights are not reached in evaluation, as auxiliary heads are not."""
-    graph_module = trace(model)
     used = fx.GraphModule(graph_module, graph_module.graph)
     return len(dict(used.named_parameters())) < len(dict(model.named_parameters()))
 

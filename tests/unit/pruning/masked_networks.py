@@ -33,3 +33,11 @@ def state(model):
 
 def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
+
+
+def tied(*, seed=0):
+    """Words in and words out by the same numbers."""
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Embedding(6, 4), nn.Linear(4, 4), nn.Linear(4, 6))
+    net[2].weight = net[0].weight
+    return net

@@ -89,10 +89,46 @@ def functional():
     )  # fmt: skip
 
 
+def _halved(half):
+    def forward(net, x):
+        return net.head(half(torch.relu(net.stem(x))))
+
+    return Written(forward, stem=conv(3, 16), head=head(8))
+
+
+def sliced_by_its_shape():
+    return _halved(lambda y: y[:, : y.shape[1] // 2] * y[:, y.shape[1] // 2 :])
+
+
+def narrowed_by_keywords():
+    return _halved(lambda y: y.narrow(dim=1, start=0, length=8))
+
+
+def narrowed_from_the_end():
+    return _halved(lambda y: y.narrow(1, -8, 8))
+
+
+def narrowed_by_its_shape():
+    return _halved(lambda y: torch.narrow(y, 1, y.shape[1] // 2, length=8))
+
+
+def unflattened_by_keywords():
+    return _halved(lambda y: y.unflatten(1, sizes=(2, 8))[:, 1])
+
+
+def viewed_as_another():
+    def forward(net, x):
+        y = net.first(x.flatten(1))
+        return net.last(torch.relu(y).view(y.shape))
+
+    return Written(forward, first=nn.Linear(192, 8), last=nn.Linear(8, 3))
+
+
 MORE_NETWORKS = {
     make.__name__: make
     for make in (
         packed_attention, picked_attention, shuffled_by_hand, picked_rows, multiplied_by_einsum,
-        functional,
+        functional, sliced_by_its_shape, narrowed_by_keywords, narrowed_from_the_end,
+        narrowed_by_its_shape, unflattened_by_keywords, viewed_as_another,
     )
 }  # fmt: skip

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from torchedge.errors import PruningError
-from torchedge.pruning import channel_groups
+from torchedge.pruning import bake_masks, channel_groups, mask_weights
 from torchedge.pruning.channel_scores import (
     batchnorm_scales,
     first_order_taylor,
@@ -71,3 +71,12 @@ def test_a_channel_that_is_read_at_many_places_counts_them_all():
         net[2].weight.copy_(torch.arange(8.0))
     found = l1_norms(net, channel_groups(net, (torch.zeros(1, 1, 2, 2),))[0])
     assert found.tolist() == [1 + 0 + 1 + 2 + 3, 1 + 4 + 5 + 6 + 7]
+
+
+@pytest.mark.parametrize("scores", [l1_norms, l2_norms, geometric_median, first_order_taylor])
+def test_a_network_with_masks_is_scored_as_after_they_were_baked(net, scores):
+    masked = mask_weights(net, {"0.weight": torch.tensor([[True, False], [True, True]])})
+    baked = bake_masks(masked)
+    for model in (masked, baked):
+        model(torch.ones(1, 2)).sum().backward()
+    assert scores(masked, group(masked)).tolist() == scores(baked, group(baked)).tolist()

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from tests.unit.pruning.networks import Written, conv, head
+from torchedge.errors import PruningError
 from torchedge.pruning import Limits, prune_to
 from torchedge.pruning.cost import Costs
 from torchedge.pruning.dependency import dependencies
@@ -101,3 +102,33 @@ def test_a_latency_target_is_met():
     whole = latencies(model, by_vector)
     share = measured.milliseconds(costs.everything) / whole[0].milliseconds(whole[1].everything)
     assert 0.3 <= share <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("word", "number"), [("valid", 0), ("same", 2)], ids=lambda value: str(value)
+)
+def test_a_padding_in_words_is_measured_as_its_numbers(word, number):
+    def shapes_of(padding):
+        layers = nn.Conv2d(3, 32, 3, padding=padding, dilation=2), nn.ReLU(), head(32)
+        measured, _ = latencies(nn.Sequential(*layers).eval(), by_vector)
+        return [layer.shape for layer in measured.layers]
+
+    assert shapes_of(word) == shapes_of(number)
+
+
+@pytest.mark.parametrize(
+    ("layer", "image"),
+    [
+        (nn.Conv3d(3, 32, 3), torch.zeros(1, 3, 8, 8, 8)),
+        (nn.ConvTranspose2d(3, 32, 3), IMAGE),
+        (nn.Conv2d(3, 32, 4, padding="same"), IMAGE),
+    ],
+    ids=["3d", "transposed", "more on one side"],
+)
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_a_convolution_that_no_timer_measures_is_refused_by_its_name(layer, image):
+    net = nn.Sequential(layer, nn.ReLU(), nn.Flatten(2), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+    net = nn.Sequential(net, nn.Linear(32, 3)).eval()
+    with pytest.raises(PruningError, match=r"the time of '0\.0'"):
+        prune_to(net, (image,), latency=0.5, timer=by_vector)
+    assert prune_to(net, (image,), macs=0.6, timer=by_vector)[1].in_features < 32

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.unit.pruning.masked_networks import convolutional, linear, same, state
+from tests.unit.pruning.masked_networks import convolutional, linear, same, state, tied
 from torchedge.errors import ArtifactError, OutputExistsError, PruningError
 from torchedge.pruning import (
     NOfM,
@@ -246,3 +246,12 @@ def test_tickets_for_another_network_are_refused():
     refused("for another network", lambda: ticket.network(convolutional()))
     refused("for another network", lambda: reinitialised(ticket, convolutional()))
     refused("has no masks", lambda: Ticket.of(bake_masks(ticket.network(net)), net.state_dict()))
+
+
+def test_a_ticket_of_a_network_that_shares_a_weight_is_saved(tmp_path):
+    net = tied()
+    ticket = Ticket(
+        masks={"1.weight": torch.ones(4, 4, dtype=torch.bool)}, weights=net.state_dict()
+    )
+    ticket.save(tmp_path / "ticket")
+    assert same(dict(Ticket.open(tmp_path / "ticket").weights), dict(net.state_dict()))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from tests.unit.pruning.masked_networks import convolutional, linear, same, state
+from tests.unit.pruning.masked_networks import convolutional, linear, same, state, tied
 from torchedge.errors import PruningError
 from torchedge.pruning import Unstructured, bake_masks, mask_weights, masks_of, weight_masks
 from torchedge.pruning.masks import masks_of_zeros, set_masks
@@ -110,3 +110,11 @@ def test_diverged_weights_are_refused_by_name():
 
 def test_a_network_without_zeros_has_none_to_keep():
     refused("no weight of the Sequential is zero", masks_of_zeros, linear())
+
+
+def test_a_mask_for_a_weight_that_is_shared_is_refused():
+    refused(
+        r"'2\.weight' is shared by several layers, which a mask would part",
+        lambda net: mask_weights(net, {"2.weight": torch.ones(6, 4)}),
+        tied(),
+    )

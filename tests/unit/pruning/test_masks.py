@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 
-from tests.unit.pruning.masked_networks import convolutional, linear, same, state
+from tests.unit.pruning.masked_networks import convolutional, linear, same, state, tied
 from torchedge.pruning import NOfM, Unstructured, bake_masks, mask_weights, masks_of, weight_masks
-from torchedge.pruning.masks import WeightMask, masked_weights, set_masks
+from torchedge.pruning.masks import WeightMask, masked_weights, masks_of_zeros, set_masks
 from torchedge.pruning.patterns import next_masks
 
 X = torch.rand(8, 1, 6, 6, generator=torch.Generator().manual_seed(1))
@@ -228,3 +228,14 @@ def test_a_network_with_masks_compiles_and_follows_a_new_mask():
     compiled(X)
     set_masks(net, next_masks(net, 0.9, pattern=Unstructured()))
     assert torch.equal(compiled(X), net(X))
+
+
+def test_zeros_of_a_weight_that_is_shared_get_no_mask_which_would_part_it():
+    net = tied()
+    with torch.no_grad():
+        net[1].weight[0] = 0
+        net[2].weight[0] = 0
+    masks = masks_of_zeros(net)
+    assert list(masks) == ["1.weight"]
+    masked = mask_weights(net, masks)
+    assert masked[2].weight is masked[0].weight

@@ -3,13 +3,15 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from tests.unit.pruning.masked_networks import convolutional
 from torchedge.backends import ONNX_RUNTIME
 from torchedge.errors import PruningError
 from torchedge.pruning import NOfM, mask_weights, weight_masks
 from torchedge.pruning.patterns import select_for
-from torchedge.pruning.selection import select_weights
+from torchedge.pruning.selection import plain_name, select_weights
+from torchedge.pruning.sparsity import sparsity_report
 from torchedge.quantization import prepare_qat
 
 
@@ -109,3 +111,25 @@ def test_a_pattern_that_fits_no_layer_is_refused():
     net = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5))
     with pytest.raises(PruningError, match=r"NOfM\(n=2, m=4\) fits no layer: '0\.weight' has"):
         weight_masks(net, 0.5, pattern=NOfM(2, 4))
+
+
+def test_a_weight_that_is_parametrised_already_is_left_out_and_said_so():
+    net = nn.Sequential(weight_norm(nn.Linear(4, 4)), nn.Linear(4, 4), nn.Linear(4, 2))
+    chosen = select_weights(net)
+    assert chosen.weights == ("1.weight",)
+    assert chosen.left_out["0.weight"] == "parametrised already"
+    assert list(weight_masks(net, 0.5)) == ["1.weight"]
+    rows = {row.name: row.left_out for row in sparsity_report(net).rows}
+    assert rows["0.weight"] == "parametrised already"
+
+
+def test_a_last_layer_that_is_parametrised_is_still_the_last():
+    net = nn.Sequential(nn.Linear(4, 4), weight_norm(nn.Linear(4, 2)))
+    assert select_weights(net).weights == ("0.weight",)
+
+
+@pytest.mark.parametrize(
+    "name", ["original", "0.original", "0.weight.original", "parametrizations_of.original"]
+)
+def test_a_parameter_of_the_users_own_keeps_its_name(name):
+    assert plain_name(name) == name

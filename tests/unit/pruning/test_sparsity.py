@@ -62,3 +62,19 @@ def test_two_of_four_is_recognised_along_the_inputs():
 def test_a_name_that_is_not_there_is_refused():
     with pytest.raises(PruningError, match="layers to leave out are for another network"):
         sparsity_report(convolutional(), leave_out=["stem"])
+
+
+def test_a_layer_that_was_left_out_keeps_its_reason_though_a_weight_happens_to_be_zero():
+    net = convolutional()
+    with torch.no_grad():
+        net[8].weight[0, 0] = 0
+    report = sparsity_report(mask_weights(net, weight_masks(net, 0.5)))
+    assert rows(report)["8.weight"].left_out == "the last layer"
+    assert rows(report)["8.weight"].zeros == 1
+    assert report.pruned_sparsity == 372 / 744
+
+
+def test_a_layer_with_a_mask_was_pruned_whatever_the_report_was_asked():
+    net = convolutional()
+    masked = mask_weights(net, weight_masks(net, 0.5, last_layer=True))
+    assert rows(sparsity_report(masked))["8.weight"].left_out == ""

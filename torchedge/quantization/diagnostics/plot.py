@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from torchedge.bench.session import Array
+from torchedge.figures import BLUE, RED, new_figure
 from torchedge.quantization.calibration import Histogram
 from torchedge.quantization.diagnostics.render import decibels, share_text
 
@@ -24,7 +25,7 @@ _BARS = 96
 _COLUMNS = 3
 _PANELS = 12
 _ROWS_ON_A_PAGE = 160
-_BLUE, _RED, _BLACK = "#4878a8", "#d1495b", "#222222"
+_BLACK = "#222222"
 _LEAST_DB, _MOST_DB = -20.0, 80.0  # beyond: no signal left, and less than float's own rounding
 _LONGEST_LABEL = 42
 
@@ -49,23 +50,14 @@ def save_pictures(analysis: "Analysis", folder: Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in figures)
 
 
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def sqnr_figure(rows: "Sequence[TensorAnalysis]") -> "Figure":
     """Accumulated and local SQNR from the input (top) to the output (bottom)."""
-    figure = _figure(9, 1.6 + 0.19 * len(rows))
+    figure = new_figure(9, 1.6 + 0.19 * len(rows))
     axes = figure.add_subplot()
     places = np.arange(len(rows))
     curves = (
-        ("alone", _BLUE, [row.local_sqnr_db for row in rows]),
-        ("accumulated", _RED, [row.accumulated_sqnr_db for row in rows]),
+        ("alone", BLUE, [row.local_sqnr_db for row in rows]),
+        ("accumulated", RED, [row.accumulated_sqnr_db for row in rows]),
     )
     for label, colour, values in curves:
         drawn = np.clip(values, _LEAST_DB, _MOST_DB)
@@ -83,7 +75,7 @@ def sqnr_figure(rows: "Sequence[TensorAnalysis]") -> "Figure":
 def histogram_figure(rows: "Sequence[TensorAnalysis]") -> "Figure":
     """Histograms on a logarithmic scale, with the chosen range and what it cuts off."""
     lines = -(-len(rows) // _COLUMNS)
-    figure = _figure(11, 0.5 + 2.3 * lines)
+    figure = new_figure(11, 0.5 + 2.3 * lines)
     for place, row in enumerate(rows, 1):
         _panel(figure.add_subplot(lines, _COLUMNS, place), row)
     figure.supylabel("values, logarithmic", fontsize=9)
@@ -94,7 +86,7 @@ def _panel(axes: "Axes", row: "TensorAnalysis") -> None:
     edges, counts = bars(row.histogram)
     low, high = row.chosen_range or row.observed_range
     outside = (row.clipped_share > 0) & ((edges[1:] <= low) | (edges[:-1] >= high))
-    for colour, part in ((_BLUE, ~outside), (_RED, outside)):
+    for colour, part in ((BLUE, ~outside), (RED, outside)):
         axes.stairs(np.where(part, counts, 0), edges, fill=True, color=colour)
     for end in row.chosen_range or ():
         axes.axvline(end, color=_BLACK, linewidth=1.2, linestyle="--")
