@@ -17,9 +17,9 @@ from torchedge.pruning.labels import axes_of, compact
 from torchedge.pruning.operators import rule_of
 from torchedge.pruning.sizes import Counted, NodeLabels, counted_sizes
 from torchedge.pruning.tracking import Axis, Tracker, Tracking, tensors_in
-from torchedge.quantization.graph import evaluating, trace
-from torchedge.quantization.masks import copied_with_masks
-from torchedge.quantization.normalize import open_attention
+from torchedge.graph.trace import evaluating, trace
+from torchedge.graph.masks import copied_with_masks
+from torchedge.graph.rewrites import open_attention
 
 __all__ = ["Dependencies", "channel_groups", "dependencies", "opened"]
 
@@ -97,7 +97,7 @@ def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Depend
         TraceError: torch.fx cannot follow the model.
     """
     known = opened(model)
-    graph_module = trace(known)
+    graph_module = trace(known, example_inputs)
     tracker = Tracker()
     tracker.register(known)
     following = _Following(graph_module, tracker)
@@ -106,7 +106,7 @@ def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Depend
     tracker.close(result, "it is an output of the network")
     _keep_grids(tracker)
     sizes = list(_counted(following, tracker))
-    groups = _Grouping(tracker).groups(sizes)
+    groups = _Grouping(tracker, example_inputs).groups(sizes)
     return Dependencies(groups=groups, tracker=tracker, results=following.seen, network=known)
 
 
@@ -195,8 +195,9 @@ def _keep_grids(tracker: Tracker) -> None:
 class _Grouping:
     """Units that one layer makes become one group."""
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker, example_inputs: tuple[Tensor, ...]) -> None:
         self.tracker = tracker
+        self.example_inputs = example_inputs
         self.roots = [(axis, tracker.units.roots(axis.labels).tolist()) for axis in tracker.axes]
         self.group_of: dict[int, int] = {}
         self.units_of: dict[int, dict[int, int]] = {}
@@ -292,6 +293,7 @@ class _Grouping:
             reason=reason,
             slices=tuple(slices),
             constants=tuple(constants),
+            example_inputs=self.example_inputs,
         )
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, final
 
+from torch import Tensor
+
 __all__ = ["ChannelGroup", "Side", "SizeConstant", "Slice"]
 
 Side: TypeAlias = Literal["out", "in"]
@@ -61,6 +63,7 @@ class ChannelGroup:
         reason: Why none can be removed; ``None`` for a group that can be pruned.
         slices: Where the channels are, parameter by parameter.
         constants: Numbers in the network's code that change with the group.
+        example_inputs: What the network ran on when the group was found.
     """
 
     name: str
@@ -69,6 +72,7 @@ class ChannelGroup:
     reason: str | None = None
     slices: tuple[Slice, ...] = field(default=(), compare=False, repr=False)
     constants: tuple[SizeConstant, ...] = field(default=(), compare=False, repr=False)
+    example_inputs: tuple[Tensor, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def prunable(self) -> bool:

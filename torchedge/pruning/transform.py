@@ -13,7 +13,7 @@ from torchedge.pruning.attributes import is_attribute, set_attributes, set_count
 from torchedge.pruning.dependency import opened
 from torchedge.pruning.groups import ChannelGroup
 from torchedge.pruning.rewriting import set_sizes
-from torchedge.quantization.graph import trace
+from torchedge.graph.trace import trace
 
 __all__ = ["remove_channels"]
 
@@ -53,7 +53,7 @@ def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]
     constants = _shrunk_constants(keep)
     set_counted(pruned, {key: v for key, v in constants.items() if is_attribute(key[1])})
     constants = {key: v for key, v in constants.items() if not is_attribute(key[1])}
-    graph_module = trace(pruned)
+    graph_module = trace(pruned, _example_inputs(keep))
     rewritten = bool(constants) or _has_more(pruned, graph_module)
     if rewritten:
         set_sizes(graph_module.graph, constants)
@@ -61,6 +61,10 @@ def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]
     _slice_tensors(pruned, places)
     pruned.zero_grad()  # what scored the channels is no gradient of the new network
     return pruned.train(model.training) if rewritten else pruned
+
+
+def _example_inputs(keep: Mapping[ChannelGroup, Sequence[int]]) -> tuple[Tensor, ...]:
+    return next((group.example_inputs for group in keep), ())
 
 
 def _require_possible(group: ChannelGroup, channels: Sequence[int]) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 
 from torchedge.errors import SchemeError
 from torchedge.quantization.functional import fake_quantize
-from torchedge.quantization.graph import input_scale_source
+from torchedge.quantization.scale_source import input_scale_source
 from torchedge.quantization.merge import plain_copy
 from torchedge.quantization.modules import (
     FakeQuantize,

@@ -1,6 +1,6 @@
 """Quantisation with state: activations that remember their range, layers with integer weights."""
 
-from typing import TypeAlias, final
+from typing import ClassVar, TypeAlias, final
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,7 @@ class FakeQuantize(nn.Module):
         tensor([1.2700, 0.0100])
     """
 
+    traced_whole: ClassVar[bool] = True
     low: Tensor
     high: Tensor
     learned_scale: nn.Parameter | None
@@ -181,6 +182,7 @@ class QuantizedLayer(nn.Module):
         batchnorm: The batch norm that follows the layer, if any.
     """
 
+    traced_whole: ClassVar[bool] = True
     weight_scale: Tensor | None
 
     def __init__(

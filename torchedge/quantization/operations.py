@@ -5,9 +5,10 @@ from typing import Literal, TypeAlias
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
+from torchedge.graph.trace import DROPS_PATHS
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 
-__all__ = ["DROPS_PATHS", "FLOAT_LAYERS", "SELECTING", "Kind", "kind_of", "operands"]
+__all__ = ["FLOAT_LAYERS", "SELECTING", "Kind", "kind_of", "operands"]
 
 Kind: TypeAlias = Literal[
     "input",
@@ -98,7 +99,6 @@ _MODULE_KINDS: tuple[tuple[tuple[type[nn.Module], ...], Kind], ...] = (
 )
 _ZERO_PADS = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-DROPS_PATHS = frozenset({"StochasticDepth", "DropPath"})  # by name: several packages have one
 _NAMES_OF_KIND: dict[Kind, str] = {
     "activation": "relu relu_ relu6",
     "nonlinear": (

@@ -6,7 +6,7 @@ from typing import final
 from torch import fx, nn
 
 from torchedge.errors import SchemeError
-from torchedge.quantization.graph import input_scale_source
+from torchedge.quantization.scale_source import input_scale_source
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.operations import Kind, kind_of
 

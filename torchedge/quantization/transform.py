@@ -8,20 +8,15 @@ from torch import Tensor, fx, nn
 
 from torchedge.errors import SchemeError
 from torchedge.quantization.freeze import FrozenFakeQuantize
-from torchedge.quantization.graph import (
-    axes_of_results,
-    evaluating,
-    require_finite_weights,
-    trace,
-)
-from torchedge.quantization.masks import copied_with_masks
+from torchedge.graph.trace import axes_of_results, evaluating, trace
+from torchedge.graph.masks import copied_with_masks
 from torchedge.quantization.modules import TRANSPOSED, FakeQuantize, QuantizedLayer
-from torchedge.quantization.normalize import (
+from torchedge.graph.rewrites import (
     layers_for_functions,
     open_attention,
     pads_for_padding_modes,
-    require_known_layers,
 )
+from torchedge.quantization.requirements import require_finite_weights, require_known_layers
 from torchedge.quantization.operations import kind_of
 from torchedge.quantization.placement import FIXED_RANGES, quantized_reads, scale_groups
 from torchedge.scheme import QuantScheme, QuantSpec
@@ -60,7 +55,7 @@ def prepare_qat(
     if any(isinstance(module, quantized) for module in model.modules()):
         raise SchemeError("the model has fake quantisation already; prepare the float model.")
     require_finite_weights(model)
-    graph_module = _normalized_graph(model)
+    graph_module = _normalized_graph(model, example_inputs)
     _quantize_layers(graph_module, scheme, _foldable_batchnorms(graph_module, example_inputs))
     _insert_quantizers(graph_module, scheme, _real_inputs(graph_module, example_inputs))
     graph_module.delete_all_unused_submodules()
@@ -70,10 +65,10 @@ def prepare_qat(
     return graph_module
 
 
-def _normalized_graph(model: nn.Module) -> fx.GraphModule:
+def _normalized_graph(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     copied = copied_with_masks(model)
     open_attention(copied)
-    graph_module = trace(copied)
+    graph_module = trace(copied, example_inputs)
     layers_for_functions(graph_module)
     pads_for_padding_modes(graph_module)
     require_known_layers(graph_module)

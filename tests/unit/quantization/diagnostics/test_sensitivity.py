@@ -16,7 +16,7 @@ from torchedge.quantization import (
     prepare_qat,
 )
 from torchedge.quantization.diagnostics import sensitivity, sqnr, with_bits
-from torchedge.quantization.graph import input_scale_source
+from torchedge.quantization.scale_source import input_scale_source
 from torchedge.quantization.learned import learn_step_sizes
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from torchedge.errors import TraceError
-from torchedge.quantization.graph import trace
+from torchedge.graph.trace import trace
 
 
 class Branching(nn.Module):
@@ -24,19 +24,19 @@ class Holder(nn.Module):
 
 def test_a_model_that_branches_on_data_is_refused_with_module_line_and_way_out():
     with pytest.raises(TraceError) as refused:
-        trace(Holder())
+        trace(Holder(), (torch.ones(1, 1, 2, 2),))
     text = str(refused.value)
     assert "Branching 'body.1'" in text
-    assert "test_graph.py:11 (if x.sum() > 0:" in text
+    assert "test_trace.py:11 (if x.sum() > 0:" in text
     assert "torch.where" in text
 
 
 def test_the_graph_shares_its_parameters_with_the_model():
     model = nn.Sequential(nn.Linear(2, 2))
-    assert trace(model).get_parameter("0.weight") is model[0].weight
+    assert trace(model, (torch.zeros(1, 2),)).get_parameter("0.weight") is model[0].weight
 
 
 def test_the_graph_computes_what_the_model_computes():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
     x = torch.randn(1, 1, 5, 5)
-    assert torch.equal(trace(model)(x), model(x))
+    assert torch.equal(trace(model, (x,))(x), model(x))

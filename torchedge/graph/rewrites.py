@@ -10,15 +10,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from torchedge.errors import SchemeError
-from torchedge.quantization.attention import SelfAttention
-from torchedge.quantization.operations import FLOAT_LAYERS, kind_of
+from torchedge.graph.attention import SelfAttention
 
 __all__ = [
     "layers_for_functions",
     "open_attention",
     "pads_for_padding_modes",
-    "require_known_layers",
 ]
 
 _CONVOLUTIONS: dict[Callable[..., Any], type[nn.Module]] = {
@@ -38,7 +35,6 @@ _DROPOUTS: dict[Callable[..., Any], type[nn.Module]] = {
     F.dropout3d: nn.Dropout3d,
 }
 _PADDING = (nn.Conv1d, nn.Conv2d, nn.Conv3d)  # transposed ones only know zeros
-_FLOAT_CONTAINERS = (nn.Embedding, nn.EmbeddingBag, nn.PReLU)
 
 
 def open_attention(model: nn.Module) -> None:
@@ -164,22 +160,3 @@ def _numbered(path: str) -> Iterator[str]:
     while True:
         yield f"{path}_{number}"
         number += 1
-
-
-def require_known_layers(graph_module: fx.GraphModule) -> None:
-    """Refuse layers with weights that are neither quantised nor float on purpose.
-
-    Raises:
-        SchemeError: Such a layer is called; the text names it.
-    """
-    for node in graph_module.graph.nodes:
-        if node.op != "call_module" or kind_of(node, graph_module) != "float":
-            continue
-        module = graph_module.get_submodule(str(node.target))
-        known = isinstance(module, FLOAT_LAYERS + _FLOAT_CONTAINERS)
-        if not known and next(module.parameters(), None) is not None:
-            raise SchemeError(
-                f"'{node.target}' is a {type(module).__name__} with weights, which has no integer "
-                "form here and would stay in float unseen; write it with convolutions and linear "
-                "layers, or take it out of the model that is prepared."
-            )

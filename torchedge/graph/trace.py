@@ -1,4 +1,4 @@
-"""A model as a torch.fx graph: tracing it, and finding the grid that a tensor is on."""
+"""A model as a torch.fx graph."""
 
 import traceback
 from collections.abc import Callable, Iterator
@@ -10,18 +10,16 @@ import torch
 from torch import fx, nn
 from typing_extensions import override
 
-from torchedge.errors import TraceError, WeightError
-from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
-from torchedge.quantization.operations import DROPS_PATHS, kind_of, operands
+from torchedge.errors import TraceError
 
 __all__ = [
+    "DROPS_PATHS",
     "axes_of_results",
     "evaluating",
-    "input_scale_source",
-    "require_finite_weights",
     "trace",
 ]
 
+DROPS_PATHS = frozenset({"StochasticDepth", "DropPath"})  # by name: several packages have one
 _LIBRARIES = tuple(str(Path(module.__file__ or "").parent) for module in (torch, fx))
 
 
@@ -46,13 +44,19 @@ class _Tracer(fx.Tracer):
         return result
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        ours = isinstance(m, QuantizedLayer | FakeQuantize)
+        ours = getattr(type(m), "traced_whole", False)
         ours = ours or type(m).__name__ in DROPS_PATHS  # its forward depends on its mode
         return ours or super().is_leaf_module(m, module_qualified_name)
 
 
-def trace(model: nn.Module) -> fx.GraphModule:
+def trace(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> fx.GraphModule:
     """The model as a graph that shares its parameters, traced as it computes in evaluation.
+
+    A class with ``traced_whole = True`` is one node of the graph.
+
+    Args:
+        model: A network that torch.fx can follow.
+        example_inputs: One valid set of inputs.
 
     Raises:
         TraceError: The Python code depends on the data, or does what torch.fx cannot follow; the
@@ -119,39 +123,3 @@ def _trace_message(error: Exception, inside: list[str], model: nn.Module) -> str
         f"{str(error).splitlines()[0]}. Write that line without Python control flow on tensor "
         "values or shapes (torch.where, a fixed number of steps), or quantise the parts around it."
     )
-
-
-def require_finite_weights(model: nn.Module) -> None:
-    """Refuse weights that no integer can stand for.
-
-    Raises:
-        WeightError: A parameter or buffer holds NaN or infinity.
-    """
-    for name, tensor in (*model.named_parameters(), *_finite_buffers(model)):
-        bad = int((~torch.isfinite(tensor)).sum()) if tensor.is_floating_point() else 0
-        if bad:
-            raise WeightError(
-                f"'{name}' holds {bad:,} NaN or infinite values of {tensor.numel():,}; "
-                "train again with a smaller learning rate, or load an earlier checkpoint."
-            )
-
-
-def _finite_buffers(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    for path, module in model.named_modules():
-        if not isinstance(module, FakeQuantize):  # its empty range is infinite on purpose
-            yield from module.named_buffers(path, recurse=False)
-
-
-def input_scale_source(node: fx.Node, graph_module: fx.GraphModule) -> FakeQuantize | None:
-    """The quantiser whose scale the first input of ``node`` carries, if it is quantised."""
-    sources = operands(node)
-    while sources:
-        source = sources[0]
-        if source.op == "call_module":
-            module = graph_module.get_submodule(str(source.target))
-            if isinstance(module, FakeQuantize):
-                return None if module.kept_in_float else module
-        if kind_of(source, graph_module) != "same_values":
-            return None
-        sources = operands(source)
-    return None
