@@ -19,9 +19,9 @@ from torchedge.export.pipeline import staged_folder
 from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
 from torchedge.program import load_program, save_program
 from torchedge.quantization.freeze import FrozenFakeQuantize, freeze
-from torchedge.quantization.requirements import require_finite_weights
 from torchedge.quantization.integers import IntegerProgram
 from torchedge.quantization.modules import FakeQuantize
+from torchedge.quantization.requirements import require_finite_weights
 from torchedge.scheme import QuantScheme
 
 __all__ = ["PROGRAM_FILE", "CompressedModel", "TorchRunner", "integer_program"]

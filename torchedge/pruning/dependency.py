@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, fx, nn
 from typing_extensions import override
 
+from torchedge.graph.masks import copied_with_masks
+from torchedge.graph.rewrites import open_attention
+from torchedge.graph.trace import evaluating, trace
 from torchedge.pruning.attributes import counted_attributes
 from torchedge.pruning.groups import ChannelGroup, SizeConstant, Slice
 from torchedge.pruning.labels import axes_of, compact
 from torchedge.pruning.operators import rule_of
 from torchedge.pruning.sizes import Counted, NodeLabels, counted_sizes
 from torchedge.pruning.tracking import Axis, Tracker, Tracking, tensors_in
-from torchedge.graph.trace import evaluating, trace
-from torchedge.graph.masks import copied_with_masks
-from torchedge.graph.rewrites import open_attention
 
 __all__ = ["Dependencies", "channel_groups", "dependencies", "opened"]
 

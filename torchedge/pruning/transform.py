@@ -9,11 +9,11 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from torchedge.errors import PruningError
+from torchedge.graph.trace import trace
 from torchedge.pruning.attributes import is_attribute, set_attributes, set_counted
 from torchedge.pruning.dependency import opened
 from torchedge.pruning.groups import ChannelGroup
 from torchedge.pruning.rewriting import set_sizes
-from torchedge.graph.trace import trace
 
 __all__ = ["remove_channels"]
 

@@ -9,7 +9,6 @@ from torch import Tensor, fx, nn
 
 from torchedge.errors import SchemeError
 from torchedge.quantization.functional import fake_quantize
-from torchedge.quantization.scale_source import input_scale_source
 from torchedge.quantization.merge import plain_copy
 from torchedge.quantization.modules import (
     FakeQuantize,
@@ -18,6 +17,7 @@ from torchedge.quantization.modules import (
     apply_layer,
 )
 from torchedge.quantization.operator import fake_quantize_operator
+from torchedge.quantization.scale_source import input_scale_source
 from torchedge.scheme import BiasKind, QuantSpec
 
 __all__ = ["FrozenFakeQuantize", "FrozenLayer", "freeze"]

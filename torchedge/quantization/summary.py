@@ -6,9 +6,9 @@ from typing import final
 from torch import fx, nn
 
 from torchedge.errors import SchemeError
-from torchedge.quantization.scale_source import input_scale_source
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.operations import Kind, kind_of
+from torchedge.quantization.scale_source import input_scale_source
 
 __all__ = ["OperationSummary", "describe"]
 

@@ -7,18 +7,18 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.errors import SchemeError
-from torchedge.quantization.freeze import FrozenFakeQuantize
-from torchedge.graph.trace import axes_of_results, evaluating, trace
 from torchedge.graph.masks import copied_with_masks
-from torchedge.quantization.modules import TRANSPOSED, FakeQuantize, QuantizedLayer
 from torchedge.graph.rewrites import (
     layers_for_functions,
     open_attention,
     pads_for_padding_modes,
 )
-from torchedge.quantization.requirements import require_finite_weights, require_known_layers
+from torchedge.graph.trace import axes_of_results, evaluating, trace
+from torchedge.quantization.freeze import FrozenFakeQuantize
+from torchedge.quantization.modules import TRANSPOSED, FakeQuantize, QuantizedLayer
 from torchedge.quantization.operations import kind_of
 from torchedge.quantization.placement import FIXED_RANGES, quantized_reads, scale_groups
+from torchedge.quantization.requirements import require_finite_weights, require_known_layers
 from torchedge.scheme import QuantScheme, QuantSpec
 
 __all__ = ["prepare_qat"]

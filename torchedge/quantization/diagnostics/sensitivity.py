@@ -18,9 +18,9 @@ from torchedge.quantization.diagnostics.walk import (
     switch,
     tensors_in,
 )
-from torchedge.quantization.scale_source import input_scale_source
 from torchedge.quantization.layers import TRANSPOSED
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
+from torchedge.quantization.scale_source import input_scale_source
 from torchedge.quantization.widths import FLOAT_BITS, set_weight_bits
 
 __all__ = ["LayerSensitivity", "Loss", "sensitivity"]

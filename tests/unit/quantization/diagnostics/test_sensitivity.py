@@ -16,8 +16,8 @@ from torchedge.quantization import (
     prepare_qat,
 )
 from torchedge.quantization.diagnostics import sensitivity, sqnr, with_bits
-from torchedge.quantization.scale_source import input_scale_source
 from torchedge.quantization.learned import learn_step_sizes
+from torchedge.quantization.scale_source import input_scale_source
 
 
 def all_off(model):
