@@ -9,7 +9,7 @@ from torchedge.graph.trace import DROPS_PATHS
 from torchedge.graph.values import is_unchanged, result_of
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 
-__all__ = ["FLOAT_LAYERS", "SELECTING", "Kind", "kind_of", "operands"]
+__all__ = ["FLOAT_LAYERS", "SELECTING", "Kind", "kind_of", "operands", "vanishes"]
 
 Kind: TypeAlias = Literal[
     "input",
@@ -82,6 +82,7 @@ _MODULE_KINDS: tuple[tuple[tuple[type[nn.Module], ...], Kind], ...] = (
         (
             *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.Flatten, nn.Unflatten, nn.Identity),
             *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
+            nn.FeatureAlphaDropout,
         ),
         "same_values",
     ),
@@ -129,6 +130,16 @@ _NAMES_OF_KIND: dict[Kind, str] = {
     "normalisation": "layer_norm group_norm instance_norm batch_norm rms_norm normalize",
     "shape": "size dim getattr floordiv numel",
 }
+_VANISHING = frozenset(
+    {
+        *("dropout", "dropout1d", "dropout2d", "dropout3d", "stochastic_depth"),
+        *("contiguous", "clone", "detach"),
+    }
+)
+_VANISHING_MODULES = (
+    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
+    *(nn.AlphaDropout, nn.FeatureAlphaDropout),
+)
 _CONVERSIONS = frozenset({"to", "type", "type_as", "float", "half", "double", "bfloat16"})
 _FUNCTION_KINDS: dict[str, Kind] = {
     name: kind for kind, names in _NAMES_OF_KIND.items() for name in names.split()
@@ -159,6 +170,23 @@ def kind_of(node: fx.Node, graph_module: fx.GraphModule) -> Kind:
     return "float"
 
 
+def vanishes(node: fx.Node, graph_module: fx.GraphModule) -> bool:
+    """Whether nothing of a node is left in an exported graph: dropouts, dropped paths, copies.
+
+    Example:
+        >>> graph_module = fx.symbolic_trace(nn.Sequential(nn.Dropout(), nn.Flatten()))
+        >>> [vanishes(node, graph_module) for node in graph_module.graph.nodes]
+        [False, True, False, False]
+    """
+    if kind_of(node, graph_module) != "same_values":
+        return False
+    if node.op != "call_module":
+        return _name_of(node) in _VANISHING | _CONVERSIONS
+    module = graph_module.get_submodule(str(node.target))
+    dropped = isinstance(module, _VANISHING_MODULES) or type(module).__name__ in DROPS_PATHS
+    return dropped or is_unchanged(node)
+
+
 def operands(node: fx.Node) -> list[fx.Node]:
     """The tensors that a node reads, each once; those of a concatenation are inside a list."""
     first = node.args[0] if node.args else next(iter(node.kwargs.values()), None)
@@ -184,8 +212,7 @@ def _clipped_kind(kind: Kind, low: object, high: object) -> Kind:
 
 
 def _function_kind(node: fx.Node, graph_module: fx.GraphModule) -> Kind:
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    name = name.strip("_") if name.startswith("__") else name
+    name = _name_of(node)
     kind = _FUNCTION_KINDS.get(name, "float")
     if name in _CONVERSIONS:
         return "same_values" if _keeps_type(node) else "float"
@@ -204,6 +231,11 @@ def _function_kind(node: fx.Node, graph_module: fx.GraphModule) -> Kind:
     if kind == "resize" and _argument(node, 3, "mode") in {None, "nearest"}:
         return "select"
     return kind
+
+
+def _name_of(node: fx.Node) -> str:
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return name.strip("_") if name.startswith("__") else name
 
 
 def _keeps_type(node: fx.Node) -> bool:
