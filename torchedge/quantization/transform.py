@@ -17,6 +17,7 @@ from torchedge.graph.trace import axes_of_results, evaluating, trace
 from torchedge.quantization.freeze import FrozenFakeQuantize
 from torchedge.quantization.modules import TRANSPOSED, FakeQuantize, QuantizedLayer
 from torchedge.quantization.operations import kind_of
+from torchedge.quantization.origin import with_origin
 from torchedge.quantization.placement import FIXED_RANGES, quantized_reads, scale_groups
 from torchedge.quantization.requirements import require_finite_weights, require_known_layers
 from torchedge.scheme import QuantScheme, QuantSpec
@@ -62,7 +63,7 @@ def prepare_qat(
     graph_module.graph.lint()
     graph_module.recompile()
     _run_once(graph_module, example_inputs)
-    return graph_module
+    return with_origin(graph_module, scheme, model)
 
 
 def _normalized_graph(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModule:

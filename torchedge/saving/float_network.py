@@ -1,0 +1,156 @@
+"""Whose float answers a saved model is held against, and when that is not known."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from torchedge.bench.gate import GATE, Gate
+from torchedge.bench.parity import Parity, compare_answers
+from torchedge.bench.session import Array
+from torchedge.errors import ExportError, UsageError, VerificationError
+from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
+from torchedge.quantization.origin import Origin, origin_of
+from torchedge.saving.reference import answers_in_batches
+
+__all__ = ["FloatAnswers", "Question", "float_answers"]
+
+# With its quantisers off, a model whose weights were never touched differs in rounding only.
+_SAME_FUNCTION = Gate(agreement=0.99, sqnr_db=50.0)
+_LOOKED_AT = 64
+_WAY_OUT = "give the trained one as CompressedModel(float_module=…)"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a network is asked, and what the model that is saved answers.
+
+    Args:
+        samples: One tensor for each input.
+        batch_size: That the model is exported with.
+        answers: Of the model that is saved, by name of the output.
+    """
+
+    samples: tuple[Tensor, ...]
+    batch_size: int
+    answers: Mapping[str, Array]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FloatAnswers:
+    """What the float network answered, or why that is not known.
+
+    Args:
+        arrays: One for each output; empty where it is not known.
+        missing: Why it is not.
+    """
+
+    arrays: tuple[Array, ...] = ()
+    missing: str = ""
+
+
+def float_answers(
+    model: nn.Module, float_module: nn.Module | None, question: Question
+) -> FloatAnswers:
+    """The answers of the float network that the user gave, or of the one that was prepared.
+
+    ``prepare_qat`` remembers its network, and that may have been a fresh one: whoever trains with
+    integers from the start, or loads a checkpoint into a prepared model, has no float network. So
+    one that was not given is taken only where it is known to be meant: it was quantised without
+    training, the model still computes it with its quantisers off, or the model agrees with it as
+    every export must.
+
+    Args:
+        model: The one that is saved, before it was frozen.
+        float_module: What the user gave.
+        question: Samples, and the saved model's answers to them.
+
+    Raises:
+        UsageError: The float network that was given returns something else than the model.
+    """
+    if float_module is not None:
+        return FloatAnswers(arrays=_asked(float_module, question, "float_module"))
+    origin = origin_of(model)
+    if origin is None or origin.float_network is None:
+        return FloatAnswers(missing=f"not given; {_WAY_OUT}")
+    try:
+        arrays = _asked(origin.float_network, question, "the network given to prepare_qat")
+        parity = compare_answers(tuple(question.answers.values()), arrays)
+    except (UsageError, VerificationError) as error:
+        return FloatAnswers(missing=f"not given, and {error}")
+    if _is_meant(origin, model, question, arrays, parity):
+        return FloatAnswers(arrays=arrays)
+    return FloatAnswers(missing=_unknown_text(parity))
+
+
+def _is_meant(
+    origin: Origin, model: nn.Module, question: Question, arrays: tuple[Array, ...], parity: Parity
+) -> bool:
+    if origin.is_trained or not GATE.shortfall(parity):
+        return True
+    count = min(_LOOKED_AT, len(question.samples[0])) // question.batch_size or 1
+    kept = count * question.batch_size
+    samples = tuple(tensor[:kept] for tensor in question.samples)
+    found = answers_in_batches(_without_quantisers(model), samples, question.batch_size)
+    wanted = tuple(array[:kept] for array in arrays)
+    return not _SAME_FUNCTION.shortfall(compare_answers(tuple(found.values()), wanted))
+
+
+def _without_quantisers(model: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(model).eval()
+    for module in copied.modules():
+        if isinstance(module, FakeQuantize | QuantizedLayer):
+            module.enabled = False
+    return copied
+
+
+def _unknown_text(parity: Parity) -> str:
+    return (
+        "not given. Weights were trained or loaded after prepare_qat, and the model is far from "
+        f"the network that was given to it ({GATE.shortfall(parity)}); if that one was trained "
+        f"already, {_WAY_OUT}"
+    )
+
+
+def _asked(network: nn.Module, question: Question, what: str) -> tuple[Array, ...]:
+    """Its answers, of the same names and shapes as the saved model's."""
+    samples = tuple(tensor.to(_device(network)) for tensor in question.samples)
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        found = answers_in_batches(network, samples, question.batch_size)
+    except (RuntimeError, TypeError, ValueError, ExportError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"{what} cannot be run on the samples ({said}); {_WAY_OUT}.") from error
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    _require_same_outputs(what, found, question.answers)
+    return tuple(found.values())
+
+
+def _require_same_outputs(
+    what: str, found: Mapping[str, Array], wanted: Mapping[str, Array]
+) -> None:
+    shapes = [
+        {name: array.shape[1:] for name, array in answers.items()} for answers in (found, wanted)
+    ]
+    if shapes[0] != shapes[1] or list(found) != list(wanted):
+        raise UsageError(
+            f"{what} returns {_shown(found)}, the model {_shown(wanted)}; give the float network "
+            "that the model was made from, with the same outputs."
+        )
+
+
+def _shown(answers: Mapping[str, Array]) -> str:
+    return ", ".join(f"{name} {list(array.shape[1:])}" for name, array in answers.items())
+
+
+def _device(network: nn.Module) -> torch.device:
+    first = next(network.parameters(), None)
+    return torch.device("cpu") if first is None else first.device
