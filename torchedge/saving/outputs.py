@@ -11,7 +11,7 @@ from torchedge.errors import ExportError
 
 __all__ = ["named_tensors", "require_batch_first", "with_tuple_of_tensors"]
 
-_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_NAME = re.compile(r"(?!input_\d+$)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")  # input_0 is an input
 _WAY_OUT = (
     "return a tensor, or a tuple, list, dict, namedtuple or dataclass of tensors; wrap the network "
     "in a module that does"
@@ -26,7 +26,8 @@ def named_tensors(result: object) -> dict[str, Tensor]:
     joined by dots.
 
     Raises:
-        ExportError: It holds something else than tensors, no tensor at all, or two of one name.
+        ExportError: It holds something else than tensors, no tensor at all, or a name that files
+            cannot have.
 
     Example:
         >>> import torch
@@ -47,10 +48,10 @@ def named_tensors(result: object) -> dict[str, Tensor]:
                 f"{_WAY_OUT}."
             )
         if name in found or not _NAME.fullmatch(name):
-            fault = "returns two outputs" if name in found else "returns an output"
+            fault = "two outputs" if name in found else "an output"
             raise ExportError(
-                f"the model {fault} of the name '{name}', and files need names of their own, of "
-                f"letters, digits, '_' and '-'; {_WAY_OUT}."
+                f"the model returns {fault} of the name '{name}'; every output needs a name of its "
+                "own, of letters, digits, '_' and '-', and none like input_0. Return it by another."
             )
         found[name] = value
     if not found:
