@@ -141,7 +141,7 @@ class CompressedModel:
     def _require_sound_data(self) -> None:
         require_finite_weights(self.module)
         require_fitting("samples", self.samples, self.example_inputs)
-        if self.calibration:
+        if not isinstance(self.calibration, tuple | list) or self.calibration:
             require_fitting("calibration", self.calibration, self.example_inputs)
         if self.normalisation is not None:
             self.normalisation.require_fit(self.example_inputs[0].shape)
