@@ -1,14 +1,15 @@
 """Whose float answers a saved model is held against, and when that is not known."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torchedge.bench.gate import GATE, Gate
+from torchedge.bench.gate import GATE, likeness_text
 from torchedge.bench.parity import Parity, compare_answers
 from torchedge.bench.session import Array
 from torchedge.errors import ExportError, UsageError, VerificationError
@@ -19,7 +20,8 @@ from torchedge.saving.reference import answers_in_batches
 __all__ = ["FloatAnswers", "Question", "float_answers"]
 
 # With its quantisers off, a model whose weights were never touched differs in rounding only.
-_SAME_FUNCTION = Gate(agreement=0.99, sqnr_db=50.0)
+_SAME_DB = 50.0
+_AKIN_DB = 3.0  # networks without a common past differ by more than they are alike: below 0 dB
 _LOOKED_AT = 64
 _WAY_OUT = "give the trained one as CompressedModel(float_module=…)"
 
@@ -62,8 +64,8 @@ def float_answers(
     ``prepare_qat`` remembers its network, and that may have been a fresh one: whoever trains with
     integers from the start, or loads a checkpoint into a prepared model, has no float network. So
     one that was not given is taken only where it is known to be meant: it was quantised without
-    training, the model still computes it with its quantisers off, or the model agrees with it as
-    every export must.
+    training, the model still computes it with its quantisers off, or the model passes the gate
+    against it and tells samples apart as it does.
 
     Args:
         model: The one that is saved, before it was frozen.
@@ -91,14 +93,31 @@ def float_answers(
 def _is_meant(
     origin: Origin, model: nn.Module, question: Question, arrays: tuple[Array, ...], parity: Parity
 ) -> bool:
-    if origin.is_trained or not GATE.shortfall(parity):
+    if origin.is_trained or _is_akin(tuple(question.answers.values()), arrays, parity):
         return True
     count = min(_LOOKED_AT, len(question.samples[0])) // question.batch_size or 1
     kept = count * question.batch_size
     samples = tuple(tensor[:kept] for tensor in question.samples)
     found = answers_in_batches(_without_quantisers(model), samples, question.batch_size)
-    wanted = tuple(array[:kept] for array in arrays)
-    return not _SAME_FUNCTION.shortfall(compare_answers(tuple(found.values()), wanted))
+    return _least_db(tuple(found.values()), [array[:kept] for array in arrays]) >= _SAME_DB
+
+
+def _is_akin(found: tuple[Array, ...], wanted: tuple[Array, ...], parity: Parity) -> bool:
+    """Whether the model is plainly a trained form of a network.
+
+    Agreement is not enough: two networks that always say the same agree. So what each says about a
+    sample beyond its mean answer has to be alike as well.
+    """
+    if GATE.shortfall(parity) or len(wanted[0]) < 2:
+        return False
+    return _least_db(*([x - x.mean(0) for x in arrays] for arrays in (found, wanted))) >= _AKIN_DB
+
+
+def _least_db(found: Sequence[Array], wanted: Sequence[Array]) -> float:
+    """SQNR of the worst output; whole numbers count as reals."""
+    real = ([array.astype(np.float64) for array in arrays] for arrays in (found, wanted))
+    ratios = [output.sqnr_db for output in compare_answers(*real).outputs]
+    return min(ratio for ratio in ratios if ratio is not None)
 
 
 def _without_quantisers(model: nn.Module) -> nn.Module:
@@ -111,9 +130,8 @@ def _without_quantisers(model: nn.Module) -> nn.Module:
 
 def _unknown_text(parity: Parity) -> str:
     return (
-        "not given. Weights were trained or loaded after prepare_qat, and the model is far from "
-        f"the network that was given to it ({GATE.shortfall(parity)}); if that one was trained "
-        f"already, {_WAY_OUT}"
+        "not given. Weights were trained or loaded after prepare_qat, and nothing shows that the "
+        f"network that was given to it was trained ({likeness_text(parity)}); if it was, {_WAY_OUT}"
     )
 
 

@@ -61,7 +61,7 @@ def test_a_model_that_does_not_say_is_known_by_its_quantisers_and_weights(net, i
     del module.torchedge_origin
     require_carried(module, ONNX_RUNTIME)
     with pytest.raises(SchemeError, match=r"'quantizers\.\w+' is uint8, asymmetric, and the"):
-        require_carried(module, TENSORRT)
+        require_carried(module, CHANGES["activation bits"](ONNX_RUNTIME))
     with pytest.raises(SchemeError, match=r"the weight of 'stem\.0' is .* with scale_bits None"):
         require_carried(module, CHANGES["short scales"](ONNX_RUNTIME))
 
