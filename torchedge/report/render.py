@@ -199,7 +199,7 @@ def to_table(report: "Report") -> "Table":
     from rich.table import Table
 
     title = f"{report.artifact.name} for {report.target.name}{_samples_text(report)}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in _COLUMNS:
         numeric = column in {"accuracy", "bytes"}
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
