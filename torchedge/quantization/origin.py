@@ -5,7 +5,7 @@ from typing import Any, final
 from torch import nn
 from typing_extensions import override
 
-from torchedge.graph.masks import copied_with_masks
+from torchedge.graph.copies import copied
 from torchedge.scheme import QuantScheme
 
 __all__ = ["Origin", "hand_on_float_network", "origin_of", "with_float_network", "with_origin"]
@@ -115,6 +115,6 @@ def origin_of(model: nn.Module) -> Origin | None:
 def _copied(network: nn.Module) -> nn.Module | None:
     """In evaluation mode, for good; ``None`` for a network that cannot be copied."""
     try:
-        return copied_with_masks(network).eval().requires_grad_(False)
-    except Exception:  # a tensor with a history, a lock, an open file: there is no common base
+        return copied(network).eval().requires_grad_(False)
+    except Exception:  # a lock, an open file: there is no common base
         return None

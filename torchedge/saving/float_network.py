@@ -1,6 +1,5 @@
 """Whose float answers a saved model is held against, and when that is not known."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -13,7 +12,7 @@ from torchedge.bench.gate import GATE, likeness_text
 from torchedge.bench.parity import Parity, compare_answers
 from torchedge.bench.session import Array
 from torchedge.errors import ExportError, UsageError, VerificationError
-from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
+from torchedge.quantization.modules import without_quantization
 from torchedge.quantization.origin import Origin, origin_of
 from torchedge.saving.reference import answers_in_batches
 
@@ -98,7 +97,7 @@ def _is_meant(
     count = min(_LOOKED_AT, len(question.samples[0])) // question.batch_size or 1
     kept = count * question.batch_size
     samples = tuple(tensor[:kept] for tensor in question.samples)
-    found = answers_in_batches(_without_quantisers(model), samples, question.batch_size)
+    found = answers_in_batches(without_quantization(model).eval(), samples, question.batch_size)
     return _least_db(tuple(found.values()), [array[:kept] for array in arrays]) >= _SAME_DB
 
 
@@ -118,14 +117,6 @@ def _least_db(found: Sequence[Array], wanted: Sequence[Array]) -> float:
     real = ([array.astype(np.float64) for array in arrays] for arrays in (found, wanted))
     ratios = [output.sqnr_db for output in compare_answers(*real).outputs]
     return min(ratio for ratio in ratios if ratio is not None)
-
-
-def _without_quantisers(model: nn.Module) -> nn.Module:
-    copied = copy.deepcopy(model).eval()
-    for module in copied.modules():
-        if isinstance(module, FakeQuantize | QuantizedLayer):
-            module.enabled = False
-    return copied
 
 
 def _unknown_text(parity: Parity) -> str:
