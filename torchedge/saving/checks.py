@@ -40,6 +40,8 @@ def require_fitting(what: str, tensors: tuple[Tensor, ...], examples: tuple[Tens
         raise CalibrationError(
             f"{what}: the number of samples is no multiple of the batch size {batch_size}."
         )
+    for index, example in enumerate(examples):
+        _require_finite(f"example_inputs[{index}]", example)
     for index, (tensor, example) in enumerate(zip(tensors, examples, strict=True)):
         if tensor.shape[1:] != example.shape[1:]:
             raise CalibrationError(

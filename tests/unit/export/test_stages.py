@@ -109,6 +109,11 @@ def test_the_gate_is_moved_or_passed_when_asked(words, gate, save_model, tmp_pat
     export.export(source, TARGET, tmp_path / "python", gate=gate)
 
 
+def test_a_limit_that_is_no_share_is_refused_before_any_work(capsys):
+    assert main(["export", "nowhere", "--target", "onnx-cpu", "--min-agreement", "90"]) == 2
+    assert "a least agreement of 90 is no share" in capsys.readouterr().err
+
+
 def test_three_of_32_wrong_pass(save_model, tmp_path):
     export.export(far(save_model(), 3 / 32), TARGET, tmp_path / "out")
 

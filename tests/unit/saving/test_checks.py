@@ -65,6 +65,14 @@ def test_data_that_is_not_finite_is_refused_with_its_place(refused, images, what
     refused(CalibrationError, message, **{what: (images,)})
 
 
+def test_example_inputs_that_are_not_finite_are_refused(refused, images):
+    refused(
+        CalibrationError,
+        r"example_inputs\[0\] holds NaN or infinite values in 1 of 1 samples",
+        example_inputs=(images[:1] * float("nan"),),
+    )
+
+
 @pytest.mark.parametrize("what", ["samples", "calibration", "example_inputs"])
 def test_a_tensor_in_place_of_a_tuple_is_refused(refused, images, what):
     refused(CalibrationError, rf"{what} is Tensor; give a tuple", **{what: images})
