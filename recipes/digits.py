@@ -88,6 +88,7 @@ def main(  # noqa: PLR0913 - options of a command line
 
     artifact = CompressedModel(
         module=model,
+        float_module=float_model,
         example_inputs=example_inputs,
         samples=(data.test_images,),
         labels=data.test_labels,

@@ -86,6 +86,7 @@ def main(  # noqa: PLR0913 - options of a command line
 
     artifact = CompressedModel(
         module=model,
+        float_module=float_model,
         example_inputs=example_inputs,
         samples=(words.test.features,),
         labels=words.test.labels,

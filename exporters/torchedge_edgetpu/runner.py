@@ -35,7 +35,7 @@ class EdgeTPURunner:
             MissingDependencyError: ai-edge-litert is not installed.
         """
         from torchedge_edgetpu.operators import mapped_operators
-        from torchedge_tflite.census import operator_macs
+        from torchedge_tflite.census import operator_counts, operator_macs
         from torchedge_tflite.flatbuffer import read_model
 
         flat = read_model(artifact.file(MODEL_FILE))
@@ -50,4 +50,8 @@ class EdgeTPURunner:
             for index, entry in enumerate(mapped_operators(flat))
             if operator_macs(entry.operator, flat) or entry.reason
         )
-        return Census(layers=layers, evidence="the Edge TPU compiler's documentation: not run")
+        return Census(
+            layers=layers,
+            evidence="the Edge TPU compiler's documentation: not run",
+            operators=operator_counts(flat),
+        )

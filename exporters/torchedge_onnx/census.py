@@ -2,11 +2,12 @@
 
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 
-from torchedge.bench.census import Census, LayerCount
+from torchedge.bench.census import Census, LayerCount, counted
 from torchedge.errors import ArtifactError, VerificationError
 from torchedge_onnx.graph import (
     WEIGHTED_OPERATIONS,
@@ -17,7 +18,7 @@ from torchedge_onnx.graph import (
 )
 from torchedge_onnx.session import open_model, session_options
 
-__all__ = ["read_model", "runtime_census"]
+__all__ = ["CONVERSIONS", "read_model", "runtime_census"]
 
 _WEIGHT_INPUT = {
     "ConvInteger": 1,
@@ -27,6 +28,9 @@ _WEIGHT_INPUT = {
     "QLinearConv": 3,
     "QLinearMatMul": 3,
 }
+CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_FLOAT, _INTEGER = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8
+_FLOATS = frozenset({_FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE})
 _TO_UNSIGNED = "_s8_2_u8"  # what ONNX Runtime appends to weights that it makes unsigned
 
 
@@ -48,7 +52,7 @@ def read_model(path: Path) -> onnx.ModelProto:
 
 
 def runtime_census(path: Path) -> Census:
-    """Count the integer multiply-accumulates in ONNX Runtime's own optimised graph.
+    """Count integer multiply-accumulates, and all operators, in ONNX Runtime's optimised graph.
 
     Each weighted node of the file is looked for there by its weight, whatever it was fused into.
 
@@ -81,7 +85,30 @@ def runtime_census(path: Path) -> Census:
         )
     if unaccounted := sorted(operations.elements()):
         raise VerificationError(f"ONNX Runtime runs {unaccounted}, which '{path}' does not hold.")
-    return Census(layers=tuple(layers), evidence="ONNX Runtime's optimised graph on this CPU")
+    return Census(
+        layers=tuple(layers),
+        evidence="ONNX Runtime's optimised graph on this CPU",
+        operators=counted(_operators(optimised), CONVERSIONS),
+    )
+
+
+def _operators(model: onnx.ModelProto) -> Iterator[tuple[str, bool]]:
+    """Every operator, and whether it works on floats; what only moves data, on what it reads."""
+    graph = model.graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    types |= {value.name: value.type.tensor_type.elem_type for value in values}
+    for node in graph.node:
+        read = next((types[name] for name in node.input if name in types), _FLOAT)
+        written = _INTEGER if _writes_integers(node.op_type) else read
+        written = _FLOAT if node.op_type == "DequantizeLinear" else written
+        for name in node.output:
+            types.setdefault(name, written)
+        yield node.op_type, types[node.output[0]] in _FLOATS
+
+
+def _writes_integers(operation: str) -> bool:
+    return operation.startswith("QLinear") or operation in {"QuantizeLinear", "QGemm"}
 
 
 def _optimised_graph(path: Path) -> onnx.ModelProto:

@@ -173,18 +173,11 @@ def _folded(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 def _named(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """Inputs and outputs have the names of this package's files, and every node has one."""
-    from torchedge_onnx.graph import constants, real_inputs
+    from torchedge_onnx.graph import real_inputs, rename_values
 
     new = {value.name: f"input_{i}" for i, value in enumerate(real_inputs(model))}
     new |= {value.name: f"output_{i}" for i, value in enumerate(model.graph.output)}
-    inner = {name for node in model.graph.node for name in node.output} | constants(model).keys()
-    new = {name: f"{name}.inner" for name in inner.intersection(new.values())} | new
-    for node in model.graph.node:
-        for names in (node.input, node.output):
-            names[:] = [new.get(name, name) for name in names]
-    graph = model.graph
-    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        value.name = new.get(value.name, value.name)
+    rename_values(model, new)
     for index, node in enumerate(model.graph.node):
         node.name = f"{index}_{node.name or node.op_type}"
     return model

@@ -1,5 +1,6 @@
 """Small questions about an ONNX graph."""
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = [
     "producers",
     "real_inputs",
     "remove_unused",
+    "rename_values",
     "replace_input",
     "replace_node",
     "tensor_ranks",
@@ -96,6 +98,25 @@ def replace_input(model: onnx.ModelProto, old: str, new: str) -> None:
         for index, name in enumerate(node.input):
             if name == old:
                 node.input[index] = new
+
+
+def rename_values(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+    """Give values of a graph other names, in place.
+
+    Args:
+        model: Without graphs inside its nodes.
+        names: The new name by the old one. A value inside that has a new name already makes way:
+            ``relu`` becomes ``relu.inner``.
+    """
+    graph = model.graph
+    inner = {name for node in graph.node for name in node.output}
+    inner |= constants(model).keys()
+    new = {name: f"{name}.inner" for name in inner.intersection(names.values())} | dict(names)
+    for node in graph.node:
+        for listed in (node.input, node.output):
+            listed[:] = [new.get(name, name) for name in listed]
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = new.get(value.name, value.name)
 
 
 def add_constant(model: onnx.ModelProto, name: str, array: Constant) -> None:

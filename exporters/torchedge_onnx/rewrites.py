@@ -143,7 +143,7 @@ def without_quantizers(model: onnx.ModelProto) -> onnx.ModelProto:
         if quantizer is not None and quantizer.op_type == "QuantizeLinear":
             source = quantizer.input[0]
             if node.output[0] in outputs:
-                _rename_output_of(copy, source, node.output[0])
+                _write_output(copy, source, node.output[0])
             else:
                 replace_input(copy, node.output[0], source)
         elif node.input[0] in values:
@@ -171,11 +171,19 @@ def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _rename_output_of(model: onnx.ModelProto, old: str, new: str) -> None:
-    """Let the node that writes ``old`` write the graph output ``new`` in place of its last node."""
-    replace_input(model, old, new)
+def _write_output(model: onnx.ModelProto, old: str, new: str) -> None:
+    """Make ``old`` the graph output ``new`` in place of what its last node writes.
+
+    The node that writes ``old`` takes the new name; where that is an input of the network or an
+    output under a name of its own, it is copied.
+    """
     made_by = producers(model)
     made_by[new].output[0] = f"{new}_dropped"
+    if old not in made_by or old in {output.name for output in model.graph.output}:
+        replace_input(model, new, old)
+        model.graph.node.append(helper.make_node("Identity", [old], [new], name=f"{new}_copied"))
+        return
+    replace_input(model, old, new)
     names = made_by[old].output
     names[list(names).index(old)] = new
 

@@ -21,6 +21,7 @@ MODEL_FILE = "model.onnx"
 FLOAT_FILE = "model_fp32.onnx"
 FLOAT_DETAILS = {"onnx_label": "float32, ONNX Runtime"}  # what a report calls it
 _EXPORTER_OPSET = 18
+_OUTPUT = "torchedge.output."  # until the graph is there, so that no value inside has that name
 _INT32_MIN = -(2**31)
 
 
@@ -114,13 +115,14 @@ def _translated(program: "ExportedProgram", source: Artifact) -> "onnx.ModelProt
     import torch
 
     from torchedge.quantization.operator import fake_quantize_operator
+    from torchedge_onnx.graph import rename_values
 
     assert fake_quantize_operator is not None
     try:
         exported = torch.onnx.export(
             program,
             input_names=[spec.name for spec in source.inputs],
-            output_names=[spec.name for spec in source.outputs],
+            output_names=[f"{_OUTPUT}{index}" for index in range(len(source.outputs))],
             custom_translation_table={torch.ops.torchedge.fake_quantize.default: _translation()},
             opset_version=_EXPORTER_OPSET,
             dynamo=True,
@@ -132,7 +134,10 @@ def _translated(program: "ExportedProgram", source: Artifact) -> "onnx.ModelProt
             f"torch.onnx cannot translate '{source.path}': {str(error).splitlines()[0]}"
         ) from error
     assert exported is not None
-    return exported.model_proto
+    names = {f"{_OUTPUT}{i}": spec.name for i, spec in enumerate(source.outputs)}
+    model = exported.model_proto  # written anew at every reading
+    rename_values(model, names)
+    return model
 
 
 def _translation() -> Any:  # noqa: ANN401

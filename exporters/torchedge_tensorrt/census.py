@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from torchedge.bench.census import Census, LayerCount
-from torchedge_onnx.census import read_model
+from torchedge.bench.census import Census, LayerCount, counted
+from torchedge_onnx.census import CONVERSIONS, read_model
 from torchedge_onnx.graph import (
     WEIGHTED_OPERATIONS,
     Constant,
@@ -23,7 +23,8 @@ def eligible_census(path: Path) -> Census:
     """Count the layers whose inputs are both quantised as TensorRT requires.
 
     The activation needs one scale for the tensor, activation and weight need zero points that are
-    int8 and 0. Nothing is run, and the result says so.
+    int8 and 0. Nothing is run, and the result says so. Operators are those of the file: TensorRT
+    fuses many of them, and decides itself what else is in INT8.
 
     Raises:
         ArtifactError: The file cannot be read.
@@ -46,7 +47,11 @@ def eligible_census(path: Path) -> Census:
                 reason=reason,
             )
         )
-    return Census(layers=tuple(layers), evidence="TensorRT's rules: eligible, not run")
+    return Census(
+        layers=tuple(layers),
+        evidence="TensorRT's rules: eligible, not run",
+        operators=counted(((node.op_type, None) for node in model.graph.node), CONVERSIONS),
+    )
 
 
 def _fault(

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from torchedge.bench.census import Census, LayerCount
+from torchedge.bench.census import Census, LayerCount, OperatorCount, counted
 from torchedge_tflite.flatbuffer import FlatModel, Operator, read_model
 
-__all__ = ["file_census", "forbidden_operators", "operator_macs"]
+__all__ = ["file_census", "forbidden_operators", "operator_counts", "operator_macs"]
 
 _INTEGERS = {"int8", "uint8", "int16", "int32", "bool"}
 # Shapes at run time, which small runtimes lack, and passages between integers and floats.
 _FORBIDDEN = frozenset({"SHAPE", "STRIDED_SLICE", "PACK", "QUANTIZE", "DEQUANTIZE"})
+_CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _WEIGHT_PLACE = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
 
 
@@ -30,7 +31,22 @@ def file_census(path: Path) -> Census:
         for index, operator in enumerate(flat.operators)
         if operator_macs(operator, flat) or not _is_integer(operator, flat)
     )
-    return Census(layers=layers, evidence=f"the operators of the .tflite file; {_also(flat)}")
+    return Census(
+        layers=layers,
+        evidence=f"the operators of the .tflite file; {_also(flat)}",
+        operators=operator_counts(flat),
+    )
+
+
+def operator_counts(flat: FlatModel) -> tuple[OperatorCount, ...]:
+    """How many operators of each type a file holds, and how many of them work on floats.
+
+    Example:
+        >>> operator_counts(FlatModel(tensors=(), operators=(), inputs=(), outputs=()))
+        ()
+    """
+    found = ((operator.name, not _is_integer(operator, flat)) for operator in flat.operators)
+    return counted(found, _CONVERSIONS)
 
 
 def _also(flat: FlatModel) -> str:

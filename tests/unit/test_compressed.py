@@ -5,7 +5,6 @@ import torch
 from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.errors import (
     CalibrationError,
-    ExportError,
     OutputExistsError,
     SchemeError,
     WeightError,
@@ -90,7 +89,7 @@ class Answers(torch.nn.Module):
         self.kind = kind
 
     def forward(self, x):
-        return {"dict": {"y": x}, "tuple": (x, 2 * x), "list": [x, 2 * x]}[self.kind]
+        return {"tuple": (x, 2 * x), "list": [x, 2 * x]}[self.kind]
 
 
 @pytest.mark.parametrize("kind", ["tuple", "list"])
@@ -99,9 +98,3 @@ def test_a_model_with_several_outputs_is_saved_with_all_of_them(images, tmp_path
     artifact = model.save(tmp_path / "m")
     with TorchRunner().open(artifact) as session:
         assert [len(artifact.outputs), len(session(images[:1].numpy()))] == [2, 2]
-
-
-def test_a_model_that_returns_a_dict_is_refused_with_the_way_out(images, tmp_path):
-    model = CompressedModel(module=Answers("dict"), example_inputs=(images[:1],), samples=(images,))
-    with pytest.raises(ExportError, match="returns dict; wrap it"):
-        model.save(tmp_path / "m")

@@ -1,5 +1,6 @@
 """Whether an artefact computes what the PyTorch model computes, sample by sample."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -9,7 +10,9 @@ import numpy as np
 from torchedge.bench.session import Array, Session
 from torchedge.errors import VerificationError
 
-__all__ = ["OutputParity", "Parity", "compare", "top1_accuracy"]
+__all__ = ["OutputParity", "Parity", "compare", "compare_answers", "top1_accuracy"]
+
+_WHOLE = "biu"  # kinds of dtype: bool, int, unsigned
 
 
 @final
@@ -22,12 +25,17 @@ class OutputParity:
         relative_to_range: That, as a share of the reference's range over all samples.
         identical_share: Share of values that are equal (within 1 % of a step where there is one).
         max_lsb: Largest difference in steps of the output's scale; ``None`` for a float output.
+        sqnr_db: Power of the reference by power of the difference, in decibels; infinite where
+            there is none, ``None`` for an output of whole numbers, such as classes.
+        name: Of the output; empty where it is not known.
     """
 
     max_abs_error: float
     relative_to_range: float
     identical_share: float
     max_lsb: float | None
+    sqnr_db: float | None = None
+    name: str = ""
 
 
 @final
@@ -57,6 +65,7 @@ def compare(
     samples: Iterable[tuple[Array, ...]],
     *,
     scales: Sequence[float | None] = (),
+    names: Sequence[str] = (),
 ) -> Parity:
     """Run both on every sample and measure how they differ.
 
@@ -65,6 +74,7 @@ def compare(
         reference: What it should compute.
         samples: Sets of inputs.
         scales: Step of each output's integer grid, ``None`` for a float output.
+        names: Of the outputs.
 
     Raises:
         VerificationError: There is no sample, the shapes differ, or an output is NaN.
@@ -83,9 +93,36 @@ def compare(
     wanted = [
         np.concatenate([np.atleast_1d(p[1][i]) for p in pairs]) for i in range(len(pairs[0][1]))
     ]
+    return compare_answers(found, wanted, scales=scales, names=names)
+
+
+def compare_answers(
+    found: Sequence[Array],
+    wanted: Sequence[Array],
+    *,
+    scales: Sequence[float | None] = (),
+    names: Sequence[str] = (),
+) -> Parity:
+    """Measure how answers to the same samples differ.
+
+    Args:
+        found: One array for each output.
+        wanted: What they should be.
+        scales: Step of each output's integer grid, ``None`` for a float output.
+        names: Of the outputs.
+
+    Raises:
+        VerificationError: The shapes differ, or an output is NaN.
+
+    Example:
+        >>> compare_answers([np.array([[3.0, 4.0]])], [np.array([[3.3, 4.4]])]).outputs[0].sqnr_db
+        20.827...
+    """
     _require_comparable(found, wanted)
     steps = [*scales, *[None] * len(wanted)][: len(wanted)]
-    outputs = tuple(_output_parity(*o) for o in zip(found, wanted, steps, strict=True))
+    called = [*names, *[""] * len(wanted)][: len(wanted)]
+    columns = zip(found, wanted, steps, called, strict=True)
+    outputs = tuple(_output_parity(*column) for column in columns)
     return Parity(
         max_abs_error=max(output.max_abs_error for output in outputs),
         cosine_similarity=_cosine(found, wanted),
@@ -95,7 +132,7 @@ def compare(
     )
 
 
-def _require_comparable(found: list[Array], wanted: list[Array]) -> None:
+def _require_comparable(found: Sequence[Array], wanted: Sequence[Array]) -> None:
     shapes = [a.shape for a in found], [a.shape for a in wanted]
     if shapes[0] != shapes[1]:
         raise VerificationError(f"the outputs have shapes {shapes[0]}, the reference {shapes[1]}.")
@@ -104,7 +141,7 @@ def _require_comparable(found: list[Array], wanted: list[Array]) -> None:
         raise VerificationError(f"{unusable:,} output values are NaN or infinite.")
 
 
-def _output_parity(found: Array, wanted: Array, scale: float | None) -> OutputParity:
+def _output_parity(found: Array, wanted: Array, scale: float | None, name: str) -> OutputParity:
     error = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
     spread = float(np.ptp(wanted.astype(np.float64))) or 1.0
     tolerance = 0.01 * scale if scale is not None else 0.0
@@ -113,10 +150,19 @@ def _output_parity(found: Array, wanted: Array, scale: float | None) -> OutputPa
         relative_to_range=float(error.max()) / spread,
         identical_share=float(np.mean(error <= tolerance)),
         max_lsb=None if scale is None else float(error.max()) / scale,
+        sqnr_db=None if wanted.dtype.kind in _WHOLE else _sqnr_db(wanted, error),
+        name=name,
     )
 
 
-def _cosine(found: list[Array], wanted: list[Array]) -> float:
+def _sqnr_db(wanted: Array, error: Array) -> float:
+    signal, noise = (float(np.square(x.astype(np.float64)).sum()) for x in (wanted, error))
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal else -math.inf
+
+
+def _cosine(found: Sequence[Array], wanted: Sequence[Array]) -> float:
     a = np.concatenate([x.ravel().astype(np.float64) for x in found])
     b = np.concatenate([x.ravel().astype(np.float64) for x in wanted])
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))

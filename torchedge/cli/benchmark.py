@@ -23,11 +23,12 @@ def benchmark(
     warmup: int = 20,
     as_json: Annotated[bool, cyclopts.Parameter(name=["--json"], negative=())] = False,
 ) -> None:
-    """Time an artefact on this computer with its own runtime, or count its integer arithmetic.
+    """Time an artefact on this computer with its own runtime, or count what it computes with.
 
     Args:
         artifact: Folder of one artefact, for example runs/digits-onnx-cpu/onnx.
-        census: Count instead of timing: which share of the MACs is integer.
+        census: Count instead of timing: which share of the MACs is integer, and how many operators
+            of each type there are, in float, moving data, or converting.
         runs: Inferences that are timed.
         warmup: Inferences before that.
         as_json: Print JSON instead of text.
@@ -66,6 +67,7 @@ def _census_plain(census: "Census") -> dict[str, Any]:
         "macs": census.macs,
         "evidence": census.evidence,
         "layers": [dataclasses.asdict(layer) for layer in census.layers],
+        "operators": [dataclasses.asdict(entry) for entry in census.operators],
     }
 
 
@@ -93,18 +95,7 @@ def _print(found: dict[str, Any]) -> None:
     console = Console()
     title = f"{found['name']} ({found['format']})"
     if "layers" in found:
-        table = Table("layer", "operation", "MACs", "integer", "why not", title=title)
-        for layer in found["layers"]:
-            integer = "yes" if layer["integer"] else "no"
-            table.add_row(
-                layer["name"], layer["operation"], f"{layer['macs']:,}", integer, layer["reason"]
-            )
-        console.print(table)
-        console.print(
-            f"{found['integer_share']:.2%} of {found['macs']:,} MACs are integer "
-            f"({found['evidence']}).",
-            soft_wrap=True,
-        )
+        _print_census(found, title)
         return
     table = Table(
         "p50 ms", "p90 ms", "p99 ms", "runs", "warm-up", title=f"{title}, {found['runtime']}"
@@ -112,3 +103,28 @@ def _print(found: dict[str, Any]) -> None:
     times = [f"{found[name]:.3f}" for name in ("p50_ms", "p90_ms", "p99_ms")]
     table.add_row(*times, str(found["runs"]), str(found["warmup"]))
     console.print(table)
+
+
+def _print_census(found: dict[str, Any], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("layer", "operation", "MACs", "integer", "why not", title=title)
+    for layer in found["layers"]:
+        integer = "yes" if layer["integer"] else "no"
+        table.add_row(
+            layer["name"], layer["operation"], f"{layer['macs']:,}", integer, layer["reason"]
+        )
+    counts = Table("operator", "count", "in float", "", title="every operator of the graph")
+    for entry in found["operators"]:
+        what = "only converts" if entry["converts"] else ""
+        counts.add_row(entry["operation"], f"{entry['count']:,}", f"{entry['in_float']:,}", what)
+    console = Console()
+    console.print(table)
+    if found["operators"]:
+        console.print(counts)
+    console.print(
+        f"{found['integer_share']:.2%} of {found['macs']:,} MACs are integer "
+        f"({found['evidence']}).",
+        soft_wrap=True,
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from torchedge.bench.gate import Gate
     from torchedge.export.artifact import Artifact
     from torchedge.export.target import Target
     from torchedge.report.report import Report
@@ -18,7 +19,7 @@ __all__ = ["export"]
 _Recipe = Literal["digits", "keyword-spotting"]
 
 
-def export(
+def export(  # noqa: PLR0913 - options of a command line
     source: Path | None = None,
     /,
     *,
@@ -28,6 +29,9 @@ def export(
     precision: str | None = None,
     out: Path | None = None,
     overwrite: bool = False,
+    min_agreement: float = 0.9,
+    min_sqnr: float = 20.0,
+    force: bool = False,
 ) -> None:
     """Export a trained model to a target, open every artefact again, and report.
 
@@ -40,13 +44,19 @@ def export(
             Pis and Android; default the best of the device.
         out: New folder for artefacts and report; default runs/MODEL-TARGET.
         overwrite: Replace the folder if it exists.
+        min_agreement: Least share of samples, 0 to 1, on which the largest score is the float
+            network's; below it the export ends with exit code 1.
+        min_sqnr: The same for outputs that are no rows of scores: least SQNR in decibels.
+        force: Export all the same what is further from the float network; the report says so.
     """
+    from torchedge.bench.gate import Gate
     from torchedge.errors import UsageError
     from torchedge.export.artifact import load_artifact
     from torchedge.export.pipeline import remaining_steps, require_scheme
     from torchedge.export.plugins import target as target_named
     from torchedge.export.target import configured
 
+    gate = Gate(agreement=min_agreement, sqnr_db=min_sqnr, forced=force)
     place = configured(target_named(target), jetpack=jetpack, precision=precision)
     if source is not None and recipe is not None:
         raise UsageError(f"'{source}' is trained already; leave out --recipe {recipe}.")
@@ -54,13 +64,13 @@ def export(
         recipe = recipe or "digits"
         _refuse_existing(out or _default_folder(recipe, target), overwrite)
         with _trained_model(recipe, target) as trained:
-            _export(load_artifact(trained), target, place, out, overwrite)
+            _export(load_artifact(trained), target, place, out, overwrite, gate)
         return
     artifact = load_artifact(source)
     remaining_steps(artifact, place)
     require_scheme(artifact, place)
     _refuse_existing(out or _default_folder(artifact.name, target), overwrite)
-    _export(artifact, target, place, out, overwrite)
+    _export(artifact, target, place, out, overwrite, gate)
 
 
 def _default_folder(model: str, target: str) -> Path:
@@ -75,20 +85,27 @@ def _refuse_existing(folder: Path, overwrite: bool) -> None:
 
 
 def _export(
-    artifact: "Artifact", target_name: str, place: "Target", out: Path | None, overwrite: bool
+    artifact: "Artifact",
+    target_name: str,
+    place: "Target",
+    out: Path | None,
+    overwrite: bool,
+    gate: "Gate",
 ) -> None:
     from torchedge.export.artifact import copy_artifact
     from torchedge.export.pipeline import export_chain, staged_folder
+    from torchedge.export.stages import require_like_float
     from torchedge.report.verify import verify
 
     folder = out or _default_folder(artifact.name, target_name)
+    require_like_float(artifact, gate)
     with staged_folder(folder, overwrite=overwrite) as staging:
         if artifact.format == "torch":
             artifact = copy_artifact(artifact, staging / artifact.format)
         _progress(f"exporting '{artifact.name}' for {place.device.name}")
         artifacts = export_chain(artifact, place, staging)
         _progress("opening every artefact again")
-        report = verify(artifact, artifacts, place)
+        report = verify(artifact, artifacts, place, gate)
         (staging / "report.md").write_text(report.to_markdown())
         (staging / "report.json").write_text(report.to_json())
     _print(report, folder)

@@ -1,5 +1,6 @@
 """From a trained artefact to the device's format, one folder with a manifest at every step."""
 
+from torchedge.bench.gate import Gate
 from torchedge.export.artifact import Artifact, Format, TensorSpec, load_artifact, write_artifact
 from torchedge.export.normalisation import Normalisation
 from torchedge.export.pipeline import export, export_chain, remaining_steps
@@ -12,6 +13,7 @@ __all__ = [
     "Budget",
     "ExportStep",
     "Format",
+    "Gate",
     "Normalisation",
     "Target",
     "TensorSpec",

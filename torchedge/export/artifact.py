@@ -164,7 +164,7 @@ def _to_plain(artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def load_artifact(folder: Path) -> Artifact:
+def load_artifact(folder: Path | str) -> Artifact:
     """Read a manifest and check every file against it before anything else is done with them.
 
     Args:
@@ -174,6 +174,7 @@ def load_artifact(folder: Path) -> Artifact:
         ArtifactError: The folder or manifest is missing or unreadable, a file is missing, has
             another size or hash, or lies outside the folder.
     """
+    folder = Path(folder)
     plain = _read_manifest(folder)
     try:
         artifact = _from_plain(folder, plain)

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from torchedge.bench.gate import GATE, Gate
 from torchedge.errors import OutputExistsError, SchemeError, StorageError
 from torchedge.export.artifact import Artifact
+from torchedge.export.stages import require_like_float, verified_stages
 from torchedge.export.step import ExportStep
 from torchedge.export.target import Target
 from torchedge.scheme import QuantScheme
@@ -109,7 +111,7 @@ def staged_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
         OutputExistsError: The folder exists and ``overwrite`` is off.
         StorageError: The disk refuses the files.
     """
-    folder = folder.absolute()
+    folder = Path(folder).absolute()
     require_free(folder, overwrite=overwrite)
     staging = folder.parent / f".{folder.name}.partial-{os.getpid()}"
     with _storage_errors(folder):
@@ -197,21 +199,40 @@ def export_chain(source: Artifact, target: Target, folder: Path) -> tuple[Artifa
     return tuple(artifacts)
 
 
-def export(source: Artifact, target: Target, folder: Path, *, overwrite: bool = False) -> Artifact:
-    """Take an artefact all the way to a target.
+def export(
+    source: Artifact,
+    target: Target,
+    folder: Path | str,
+    *,
+    overwrite: bool = False,
+    gate: Gate = GATE,
+) -> Artifact:
+    """Take an artefact all the way to a target, and open every form of it again.
+
+    What is refused, and when, is as with ``torchedge export``, which also writes a report.
 
     Args:
         source: What a recipe saved, or any artefact on the target's way.
         target: Where it will run.
-        folder: New folder; it appears only when every step has succeeded.
+        folder: New folder; it appears only when every step has succeeded and every form that can
+            be run here computes what it should.
         overwrite: Replace the folder if it exists.
+        gate: How far from the user's float network it may be.
 
     Returns:
         The target's own artefact, inside ``folder``.
 
     Raises:
-        TorchedgeError: As the steps, :func:`staged_folder` and the budget raise it.
+        TorchedgeError: As the steps, :func:`staged_folder`, the budget and
+            :func:`~torchedge.export.stages.verified_stages` raise it.
     """
+    folder = Path(folder)
+    remaining_steps(source, target)
+    require_scheme(source, target)
+    require_free(folder, overwrite=overwrite)
+    require_like_float(source, gate)
     with staged_folder(folder, overwrite=overwrite) as staging:
-        last = export_chain(source, target, staging)[-1]
+        artifacts = export_chain(source, target, staging)
+        verified_stages(source, artifacts, gate)
+    last = artifacts[-1]
     return replace(last, path=folder.absolute() / last.path.name)

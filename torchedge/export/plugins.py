@@ -9,7 +9,15 @@ from torchedge.errors import UnknownNameError
 from torchedge.export.artifact import Format
 from torchedge.export.target import Target
 
-__all__ = ["RUNNERS_GROUP", "TARGETS_GROUP", "runner", "target", "target_names", "targets"]
+__all__ = [
+    "RUNNERS_GROUP",
+    "TARGETS_GROUP",
+    "known_runner",
+    "runner",
+    "target",
+    "target_names",
+    "targets",
+]
 
 TARGETS_GROUP = "torchedge.targets"
 RUNNERS_GROUP = "torchedge.runners"
@@ -54,6 +62,16 @@ def runner(format: Format) -> Runner:
     assert isinstance(kind, type)
     made: Runner = kind()
     return made
+
+
+def known_runner(format: Format) -> Runner | None:
+    """The runner that opens artefacts of a format, or ``None`` where no installed package has one.
+
+    Example:
+        >>> known_runner(Format("punched-cards")) is None
+        True
+    """
+    return runner(format) if format in _entries(RUNNERS_GROUP) else None
 
 
 def _find(group: str, name: str, what: str, way_out: str) -> object:

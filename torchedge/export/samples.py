@@ -25,12 +25,15 @@ class Samples:
         expected: What the PyTorch model answered, one array for each output.
         labels: Class indices, where they are known.
         calibration: One array for each input, from data that no check uses.
+        float_answers: What the user's float network answered, one array for each output; empty
+            where it is not known, and for a model that is float itself.
     """
 
     inputs: tuple[Array, ...]
     expected: tuple[Array, ...]
     labels: Array | None = None
     calibration: tuple[Array, ...] = ()
+    float_answers: tuple[Array, ...] = ()
 
     def batches(self, batch_size: int) -> Iterator[tuple[Array, ...]]:
         """The inputs in runs of ``batch_size`` samples."""
@@ -51,6 +54,7 @@ def save_samples(samples: Samples, path: Path) -> None:
     named = {f"input.{i}": array for i, array in enumerate(samples.inputs)}
     named |= {f"expected.{i}": array for i, array in enumerate(samples.expected)}
     named |= {f"calibration.{i}": array for i, array in enumerate(samples.calibration)}
+    named |= {f"float.{i}": array for i, array in enumerate(samples.float_answers)}
     if samples.labels is not None:
         named["labels"] = samples.labels
     path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in named.items()}))
@@ -74,6 +78,7 @@ def load_samples(path: Path) -> Samples:
         expected=_numbered(named, "expected"),
         labels=named.get("labels"),
         calibration=_numbered(named, "calibration"),
+        float_answers=_numbered(named, "float"),
     )
     if not samples.inputs:
         raise ArtifactError(f"'{path}' holds no sample inputs; save the model again with samples.")

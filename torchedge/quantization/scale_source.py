@@ -5,19 +5,23 @@ from torch import fx
 from torchedge.quantization.modules import FakeQuantize
 from torchedge.quantization.operations import kind_of, operands
 
-__all__ = ["input_scale_source"]
+__all__ = ["input_scale_source", "scale_source"]
 
 
 def input_scale_source(node: fx.Node, graph_module: fx.GraphModule) -> FakeQuantize | None:
     """The quantiser whose scale the first input of ``node`` carries, if it is quantised."""
     sources = operands(node)
-    while sources:
-        source = sources[0]
-        if source.op == "call_module":
-            module = graph_module.get_submodule(str(source.target))
+    return scale_source(sources[0], graph_module) if sources else None
+
+
+def scale_source(tensor: fx.Node, graph_module: fx.GraphModule) -> FakeQuantize | None:
+    """The quantiser whose scale a tensor carries, if it is quantised."""
+    while True:
+        if tensor.op == "call_module":
+            module = graph_module.get_submodule(str(tensor.target))
             if isinstance(module, FakeQuantize):
                 return None if module.kept_in_float else module
-        if kind_of(source, graph_module) != "same_values":
+        sources = operands(tensor)
+        if kind_of(tensor, graph_module) != "same_values" or not sources:
             return None
-        sources = operands(source)
-    return None
+        tensor = sources[0]

@@ -6,6 +6,7 @@ from typing import final
 from torch import fx, nn
 
 from torchedge.errors import SchemeError
+from torchedge.quantization.float_steps import float_reason
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.operations import Kind, kind_of
 from torchedge.quantization.scale_source import input_scale_source
@@ -23,16 +24,19 @@ class OperationSummary:
         kind: What it does; ``float`` operations have no integer form here.
         weight_bits: Width of its integer weights, or ``None``.
         integer_input: Whether its first input is on an integer grid.
+        float_reason: Why it computes on floats; empty where it computes on integers, or only moves
+            values.
     """
 
     name: str
     kind: Kind
     weight_bits: int | None
     integer_input: bool
+    float_reason: str = ""
 
 
 def describe(model: nn.Module) -> tuple[OperationSummary, ...]:
-    """What each operation of a prepared model computes with, so that nothing is float unnoticed.
+    """What each operation of a prepared model computes with, and why, where that is floats.
 
     Raises:
         SchemeError: The model does not come from :func:`prepare_qat`.
@@ -44,6 +48,8 @@ def describe(model: nn.Module) -> tuple[OperationSummary, ...]:
         >>> prepared = prepare_qat(net, QuantScheme(), (torch.zeros(1, 1, 8, 8),))
         >>> [(row.name, row.kind, row.weight_bits) for row in describe(prepared)]
         [('_0', 'conv', 8), ('_1', 'nonlinear', None)]
+        >>> [(row.name, row.float_reason) for row in describe(prepared) if row.float_reason]
+        [('_1', 'the scheme leaves Softplus in float')]
     """
     if not isinstance(model, fx.GraphModule):
         raise SchemeError("describe() reads models made by prepare_qat; prepare the model first.")
@@ -58,6 +64,12 @@ def describe(model: nn.Module) -> tuple[OperationSummary, ...]:
             bits = module.spec.bits
         integer = input_scale_source(node, model) is not None
         rows.append(
-            OperationSummary(name=node.name, kind=kind, weight_bits=bits, integer_input=integer)
+            OperationSummary(
+                name=node.name,
+                kind=kind,
+                weight_bits=bits,
+                integer_input=integer,
+                float_reason=float_reason(node, model),
+            )
         )
     return tuple(rows)

@@ -34,6 +34,7 @@ from torchedge.quantization.modules import (
     without_quantization,
 )
 from torchedge.quantization.operations import kind_of
+from torchedge.quantization.origin import with_origin
 from torchedge.quantization.placement import FIXED_RANGES, quantized_reads, scale_groups
 from torchedge.quantization.requirements import (
     require_known_layers,
@@ -92,7 +93,7 @@ def prepare_qat(
     graph_module.recompile()
     _run_once(graph_module, example_inputs)
     require_same_function(traced, without_quantization(graph_module))
-    return for_evaluation(graph_module, traced.evaluation_only)
+    return with_origin(for_evaluation(graph_module, traced.evaluation_only), scheme, model)
 
 
 def _require_preparable(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:

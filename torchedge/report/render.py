@@ -2,8 +2,12 @@
 
 import dataclasses
 import json
+import math
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from torchedge.bench.census import operators_text
+from torchedge.bench.gate import likeness_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["stage_rows", "summary_lines", "to_json", "to_markdown", "to_table"]
 
-_COLUMNS = ("stage", "accuracy", "bytes", "difference", "top-1 same")
+_COLUMNS = ("stage", "accuracy", "bytes", "difference", "like float")
 
 
 def stage_rows(report: "Report") -> list[tuple[str, ...]]:
@@ -25,16 +29,14 @@ def stage_rows(report: "Report") -> list[tuple[str, ...]]:
             _accuracy_text(stage),
             "" if stage.bytes is None else f"{stage.bytes:,}",
             "" if stage.parity is None else _difference_text(stage.parity),
-            "" if stage.parity is None else _agreement_text(stage.parity),
+            "" if stage.like_float is None else likeness_text(stage.like_float),
         )
         for stage in report.stages
     ]
 
 
 def _accuracy_text(stage: "Stage") -> str:
-    if stage.note:
-        return "not run"
-    return "" if stage.accuracy is None else f"{stage.accuracy:.2%}"
+    return stage.missing if stage.accuracy is None else f"{stage.accuracy:.2%}"
 
 
 def _samples_text(report: "Report") -> str:
@@ -42,15 +44,14 @@ def _samples_text(report: "Report") -> str:
 
 
 def _difference_text(parity: "Parity") -> str:
+    """Of the worst output, with its name where there are several."""
     worst = max(parity.outputs, key=lambda output: output.relative_to_range)
+    which = f" ({worst.name})" if worst.name and len(parity.outputs) > 1 else ""
+    same = parity.top1_agreement
+    top1 = "" if same is None or same == 1 else f", top-1 {same:.2%}"
     if worst.max_lsb is None:
-        return f"{worst.relative_to_range:.3%} of range"
-    return f"{worst.max_lsb:.0f} LSB, {worst.identical_share:.2%} equal"
-
-
-def _agreement_text(parity: "Parity") -> str:
-    agreement = parity.top1_agreement
-    return "" if agreement is None else f"{agreement:.2%}"
+        return f"{worst.relative_to_range:.3%} of range{which}{top1}"
+    return f"{worst.max_lsb:.0f} LSB, {worst.identical_share:.2%} equal{which}{top1}"
 
 
 def summary_lines(report: "Report") -> list[str]:
@@ -61,6 +62,8 @@ def summary_lines(report: "Report") -> list[str]:
             f"Integer share of the arithmetic: {census.integer_share:.1%} of {census.macs:,} MACs "
             f"({census.evidence})."
         )
+        if census.operators:
+            lines.append(f"{operators_text(census)}.")
     if report.speed:
         lines.append(_speed_text(report.speed))
     if report.fit:
@@ -74,6 +77,11 @@ def summary_lines(report: "Report") -> list[str]:
         f"{stage.name}: compared with {stage.compared_with}."
         for stage in report.stages
         if stage.compared_with
+    ]
+    lines += [
+        f"{stage.name}: {stage.shortfall}; exported all the same, because that was asked for."
+        for stage in report.stages
+        if stage.shortfall
     ]
     return lines + [f"{stage.note}." for stage in report.stages if stage.note]
 
@@ -101,7 +109,8 @@ def to_markdown(report: "Report") -> str:
     title = f"# {report.artifact.name} for {report.target.name}{_samples_text(report)}"
     lines = [title, "", *_markdown_table(report), ""]
     lines += [
-        f"Differences are from {_reference_text(report)}, the largest over all samples.",
+        f"Differences are from {_reference_text(report)}, the largest over all samples; "
+        "`like float` is against the user's float network.",
         "",
     ]
     lines += [f"- {line}" for line in summary_lines(report)]
@@ -157,15 +166,24 @@ def to_json(report: "Report") -> str:
         "format": report.artifact.format,
         "artifact_sha256": report.artifact.sha256,
         "metrics": dict(report.metrics),
-        "stages": [dataclasses.asdict(stage) for stage in report.stages],
+        "stages": [_finite(dataclasses.asdict(stage)) for stage in report.stages],
         "census": _census_plain(report),
         "speed": None if report.speed is None else dataclasses.asdict(report.speed),
         "fit": None if report.fit is None else report.fit.to_dict(),
         "diagnostics": None if report.diagnostics is None else dict(report.diagnostics.figures),
-        "not_run": [stage.note for stage in report.stages if stage.note],
+        "not_run": [stage.note for stage in report.stages if stage.missing == "not run"],
         "files": {name: record.bytes for name, record in report.artifact.files.items()},
     }
     return json.dumps(plain, indent=2) + "\n"
+
+
+def _finite(plain: Any) -> Any:  # noqa: ANN401 - what JSON holds
+    """The same with ``null`` for infinity, which JSON has no word for: nothing differs."""
+    if isinstance(plain, dict):
+        return {key: _finite(value) for key, value in plain.items()}
+    if isinstance(plain, list | tuple):
+        return [_finite(value) for value in plain]
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
 def _census_plain(report: "Report") -> dict[str, object] | None:
@@ -181,7 +199,7 @@ def to_table(report: "Report") -> "Table":
     from rich.table import Table
 
     title = f"{report.artifact.name} for {report.target.name}{_samples_text(report)}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in _COLUMNS:
         numeric = column in {"accuracy", "bytes"}
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")

@@ -9,35 +9,12 @@ from torchedge.bench.fit import Fit
 from torchedge.bench.latency import Latency
 from torchedge.bench.parity import Parity
 from torchedge.export.artifact import Artifact
+from torchedge.export.stages import Stage
 from torchedge.export.target import Target
 from torchedge.report.diagnostics import Diagnostics
 from torchedge.report.render import to_json, to_markdown
 
 __all__ = ["Report", "SpeedComparison", "Stage"]
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """One form of the network on its way.
-
-    Args:
-        name: For example ``Q/DQ in ONNX Runtime``.
-        accuracy: Share of samples whose label it finds; ``None`` without labels or without a run.
-        measured_by: Who measured it, where that was not this export.
-        bytes: Size of what would be deployed; ``None`` where there is no file.
-        parity: How it differs from the network that the export began with.
-        compared_with: Which other network it was compared with, where it was another one.
-        note: What else must be said, for example that it was not run.
-    """
-
-    name: str
-    accuracy: float | None = None
-    measured_by: str = ""
-    bytes: int | None = None
-    parity: Parity | None = None
-    compared_with: str = ""
-    note: str = ""
 
 
 @final
@@ -74,8 +51,8 @@ class Report:
         metrics: Figures by name, those of training included.
         parity: Of the last artefact that could be run.
         latency: Of the same.
-        stages: Every form of the network, in order.
-        census: Share of integer arithmetic in the last artefact.
+        stages: Every form of the network, in order; the float network first.
+        census: Share of integer arithmetic in the last artefact, and its operators.
         speed: Float against integers.
         diagnostics: Where the network loses accuracy, if the recipe looked.
         fit: What it takes of the device's memories, where the export weighed them.

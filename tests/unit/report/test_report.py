@@ -7,7 +7,7 @@ import pytest
 from torchedge import export
 from torchedge.errors import VerificationError
 from torchedge.export.pipeline import export_chain
-from torchedge.export.plugins import runner
+from torchedge.export.plugins import known_runner
 from torchedge.report import verify
 from torchedge.report.render import stage_rows
 
@@ -86,7 +86,9 @@ def test_an_artefact_that_answers_differently_is_refused(exported, monkeypatch):
     source, artifacts, target = exported("onnx-cpu")
     shuffled = {"onnx": Shuffled()}
     monkeypatch.setattr(
-        sys.modules["torchedge.report.verify"], "runner", lambda f: shuffled.get(f) or runner(f)
+        sys.modules["torchedge.export.stages"],
+        "known_runner",
+        lambda f: shuffled.get(f) or known_runner(f),
     )
     with pytest.raises(VerificationError, match="agrees with the PyTorch model on"):
         verify(source, artifacts, target)

@@ -15,6 +15,7 @@ from torchedge.quantization.diagnostics.sqnr import Power
 from torchedge.quantization.diagnostics.walk import quantized_module, quantized_modules, tensors_in
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.operations import kind_of, operands
+from torchedge.quantization.origin import hand_on_float_network
 from torchedge.quantization.ranges import calibrate
 from torchedge.quantization.transform import prepare_qat
 from torchedge.scheme import QuantScheme
@@ -131,6 +132,7 @@ def requantize(
         raise CalibrationError("there is nothing to compare on; give at least one batch.")
     in_float = dequantized(model)
     moved = prepare_qat(in_float, scheme, (kept[0][:1],))
+    hand_on_float_network(model, moved)
     transferred = _transfer(_ranges(model), moved)
     missing = [name for name in _tensors_of_quantizers(moved) if name not in transferred]
     if missing:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
+from torchedge.quantization.origin import with_float_network
 from torchedge.quantization.range_rules import mse
 from torchedge.quantization.ranges import calibrate
 from torchedge.quantization.recovery.bias_correction import correct_step
@@ -104,14 +105,14 @@ def quantize(
     """
     recovery = effort if isinstance(effort, Recovery) else Recovery.of(effort)
     kept = tensors_of(batches)
-    example = (kept[0][:1],)
+    example, original = (kept[0][:1],), model
     if recovery.equalize:
         model = equalize(model, example, batches=kept, scheme=scheme, relu6=recovery.relu6)
     merged = merge_batchnorms(prepare_qat(model, scheme, example))
     widths = dict.fromkeys(float_layers, FLOAT_BITS)
     prepared = _calibrated_in_float(with_bits(merged, widths), kept)
     _recover(prepared.eval(), kept, recovery, seed)
-    return prepared.train(model.training)
+    return with_float_network(prepared, original).train(model.training)
 
 
 def _calibrated_in_float(model: nn.Module, batches: tuple[Tensor, ...]) -> nn.Module:

@@ -1,0 +1,1 @@
+"""What :class:`~torchedge.compressed.CompressedModel` does when it saves, part by part."""
