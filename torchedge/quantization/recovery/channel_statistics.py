@@ -1,7 +1,7 @@
 """What calibration batches show of each channel, and how far its values may reach beyond that."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -11,7 +11,7 @@ from typing_extensions import override
 from torchedge.quantization.operations import kind_of
 from torchedge.quantization.recovery.carriers import clips_at_six
 
-__all__ = ["ROOF", "Channels", "Seen", "observed", "reach_of"]
+__all__ = ["ROOF", "Channels", "Seen", "observed", "reach_of", "widened"]
 
 ROOF = 6.0
 _DEVIATIONS = 4.0  # of some ten thousand normal values one is expected to be further out
@@ -78,6 +78,18 @@ def observed(
     return {tensor: _joined(found) for tensor, found in parts.items()}
 
 
+def widened(seen: dict[Channels, Seen], further: dict[Channels, Seen]) -> dict[Channels, Seen]:
+    """The same statistics with the extremes of further samples."""
+    return {
+        tensor: replace(
+            first,
+            low=torch.minimum(first.low, further[tensor].low),
+            high=torch.maximum(first.high, further[tensor].high),
+        )
+        for tensor, first in seen.items()
+    }
+
+
 def reach_of(tensor: Channels, seen: dict[Channels, Seen]) -> Tensor:
     """The largest magnitude of each channel that the data supports: at least what was seen.
 
@@ -138,9 +150,13 @@ class _Watching(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         for count in self.counts.get(n, ()):
-            values = result.reshape(len(result), count, -1).transpose(0, 1).flatten(1)
-            low, high = values.aminmax(dim=1)
+            values = result.reshape(len(result), count, -1)
+            over = (0, 2)
+            norm = torch.linalg.vector_norm(values, dim=over)
             self.seen[Channels(node=n, count=count)] = Seen(
-                low=low, high=high, mean=values.mean(1), mean_square=values.square().mean(1)
+                low=values.amin(over),
+                high=values.amax(over),
+                mean=values.mean(over),
+                mean_square=norm.square() / (values.numel() / count),
             )
         return result

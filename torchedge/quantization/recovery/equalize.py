@@ -22,9 +22,10 @@ from torchedge.quantization.recovery.channel_statistics import (
     Seen,
     observed,
     reach_of,
+    widened,
 )
 from torchedge.quantization.recovery.group_noise import Trial, expected_noise, measured_noise
-from torchedge.quantization.recovery.held_out import held_out
+from torchedge.quantization.recovery.held_out import Parts, held_out
 from torchedge.quantization.recovery.lockstep import tensors_of
 from torchedge.quantization.recovery.rescaling import ClippedReLU, Relu6Mode, Rescaling
 from torchedge.quantization.recovery.same_function import Inputs, same_function
@@ -35,7 +36,7 @@ __all__ = ["ClippedReLU", "Relu6Mode", "equalize"]
 _ROUNDS = 40
 _CONVERGED = 1e-3
 _EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-_WORTH = 0.8  # noise that is left of a group's where scaling it pays; about 1 dB less
+_WORTH = 0.9  # noise that is left of a group's, at most, where scaling it pays
 _LARGEST_FACTOR = 2.0**20  # either way: further apart, channels are dead and not uneven
 
 
@@ -53,8 +54,8 @@ def equalize(
     A factor for each channel passes through ReLU, pooling, additions and flattening, so layers that
     write a tensor are multiplied by it and layers that read it are divided by it; the function
     stays the same. Additions are passed too: a residual stream gets one set of factors. The result
-    is compared with ``model`` on all inputs that were given, and a group whose factors would
-    change an output by more than 1e-5 of the largest is left as it was.
+    is compared with ``model``, on the example and on the samples held out, and a group whose
+    factors would change an output by more than 1e-5 of the largest is left as it was.
 
     Without data the factors make the weight ranges before and behind equal,
     ``f = √(range of reader / range of writer)``, repeated until nothing moves (Nagel et al. 2019,
@@ -92,12 +93,13 @@ def equalize(
     graph_module = float_graph(model, example_inputs)
     groups = channel_groups(graph_module, example_inputs)
     rescaling = Rescaling(graph_module, groups)
-    kept = None if batches is None else tensors_of(batches)
-    if kept is None:
+    data: list[Inputs] = [example_inputs]
+    if batches is None:
         factors = _factors_of_weights(graph_module, groups, rescaling, relu6)
     else:
-        factors = _factors_of_data(graph_module, groups, kept, scheme or QuantScheme(), relu6, seed)
-    data: list[Inputs] = [example_inputs, *((batch,) for batch in kept or ())]
+        parts = held_out(tensors_of(batches), seed=seed)
+        factors = _factors_of_data(graph_module, groups, parts, scheme or QuantScheme(), relu6)
+        data += [(batch,) for batch in parts.held]
     original = model
     if relu6 != "keep":
         for group in factors:
@@ -178,17 +180,18 @@ def _reader_range(graph_module: fx.GraphModule, group: ChannelGroup) -> Tensor:
 def _factors_of_data(
     graph_module: fx.GraphModule,
     groups: list[ChannelGroup],
-    batches: tuple[Tensor, ...],
+    parts: Parts,
     scheme: QuantScheme,
     relu6: Relu6Mode,
-    seed: int,
 ) -> dict[ChannelGroup, Tensor]:
-    parts = held_out(batches, seed=seed)
-    seen = observed(graph_module, _looked_at(graph_module, groups), parts.fit)
-    found = [
-        Trial(group=g, factors=_quietest_factors(graph_module, g, seen, scheme, relu6))
-        for g in groups
-    ]
+    tensors = _looked_at(graph_module, groups)
+    seen = observed(graph_module, tensors, parts.fit)
+    all_seen = widened(seen, observed(graph_module, tensors, parts.held))
+    found = []
+    for group in groups:
+        roof = _room(group, all_seen) if relu6 == "keep" else None
+        factors = _quietest_factors(graph_module, group, seen, scheme, roof)
+        found.append(Trial(group=group, factors=factors))
     trials = [trial for trial in found if not bool((trial.factors == 1).all())]
     plain = [Trial(group=t.group, factors=torch.ones_like(t.factors)) for t in trials]
     noise = measured_noise(graph_module, [*trials, *plain], seen, parts.held, scheme)
@@ -213,24 +216,30 @@ def _quietest_factors(
     group: ChannelGroup,
     seen: dict[Channels, Seen],
     scheme: QuantScheme,
-    relu6: Relu6Mode,
+    roof: Tensor | None,
 ) -> Tensor:
     stored = [n for n in group.tensors if _is_stored(n, graph_module)]
     reach = [reach_of(Channels(node=n, count=group.channels), seen) for n in stored]
     largest, behind = _relative(reach), _relative([_reader_range(graph_module, group)])
-    roof = torch.full_like(largest, torch.inf)
-    if relu6 == "keep" and group.relu6:
-        clipped = [reach_of(Channels(node=n, count=group.channels), seen) for n in group.relu6]
-        roof = torch.stack([ROOF / r.clamp(min=1e-3) for r in clipped]).amin(0).clamp(min=1)
     best, least = torch.ones_like(largest), torch.inf
     for alpha in _EXPONENTS:
         for beta in _EXPONENTS:
             factors = largest**-alpha * behind**beta
-            factors = factors.clamp(min=1.0).minimum(roof) if group.relu6 else factors
+            if group.relu6:
+                factors = factors.clamp(min=1.0)
+                factors = factors if roof is None else factors.minimum(roof)
             noise = expected_noise(graph_module, group, factors, seen, scheme)
             if noise < least:
                 best, least = factors, noise
     return best
+
+
+def _room(group: ChannelGroup, seen: dict[Channels, Seen]) -> Tensor | None:
+    """How far channels can be scaled up until what the data supports meets the 6."""
+    if not group.relu6:
+        return None
+    reach = [reach_of(Channels(node=n, count=group.channels), seen) for n in group.relu6]
+    return torch.stack([ROOF / r.clamp(min=1e-3) for r in reach]).amin(0).clamp(min=1)
 
 
 def _relative(ranges: list[Tensor]) -> Tensor:
