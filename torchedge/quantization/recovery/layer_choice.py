@@ -5,9 +5,8 @@ from typing import final
 
 import torch
 
-from torchedge.quantization.modules import apply_layer
+from torchedge.quantization.recovery.gain import correct_gain, output_error
 from torchedge.quantization.recovery.lockstep import LayerStep
-from torchedge.quantization.recovery.patches import other_axes
 from torchedge.quantization.recovery.reconstruction import reconstruction
 from torchedge.quantization.recovery.rounding import round_layer
 from torchedge.quantization.recovery.weight_ranges import choose_scale
@@ -21,11 +20,13 @@ class WeightRepairs:
     """What is tried on a weight.
 
     Args:
+        gains: Whether it may be scaled.
         scales: Whether it may be clipped.
         rounding: Whether each number is rounded up or down for the layer's output.
         iterations: Steps of Adam that the rounding gets.
     """
 
+    gains: bool
     scales: bool
     rounding: bool
     iterations: int
@@ -47,9 +48,14 @@ def repair_weight(
         generator: Of the choice of positions in images.
     """
     layer = step.layer
-    if not layer.enabled or not (repairs.scales or repairs.rounding):
+    if not layer.enabled:
         return  # or left in float on purpose
     judge = _Judge(step.of(slice(-held, None)))
+    if repairs.gains:
+        weight = layer.layer.weight.clone()
+        correct_gain(step.of(slice(max((len(step.inputs) - held) // 2, 1))))
+        if not judge.finds_better():
+            layer.layer.weight.copy_(weight)
     target = reconstruction(step.of(slice(-held)), generator) if repairs.rounding else None
     if repairs.scales:
         before = layer.weight_scale
@@ -70,24 +76,11 @@ class _Judge:
 
     def __init__(self, step: LayerStep) -> None:
         self._step = step
-        self._least = self._error()
-
-    def _error(self) -> float:
-        """Mean square error, the mean of each channel taken off: that is the bias's."""
-        layer = self._step.layer.layer
-        weight = self._step.layer.on_grid(layer.weight)
-        sums = squares = torch.zeros(())
-        pairs = zip(self._step.inputs, self._step.targets, strict=True)
-        for x, target in pairs:
-            error = target - apply_layer(layer, x, weight, layer.bias)
-            others = other_axes(layer, error)
-            sums, squares = sums + error.sum(others), squares + error.square().sum(others)
-        count = sum(target.numel() for target in self._step.targets) / len(sums)
-        return float((squares / count - (sums / count).square()).sum())
+        self._least = output_error(step).total
 
     def finds_better(self) -> bool:
         """Whether the layer as it is now is better than it ever was; it then is the best."""
-        error = self._error()
+        error = output_error(self._step).total
         if error >= self._least:
             return False
         self._least = error

@@ -40,6 +40,7 @@ class Recovery:
     Args:
         equalize: Bring the channels of the float network to like ranges first.
         relu6: What equalisation does with a ReLU6.
+        gains: Scale weights where a layer's output comes out too small or too large by a factor.
         weight_scales: Clip weights where that makes a layer's output better: by the squared error
             of the output where there is rounding, else of the weight.
         rounding: Round each weight up or down for its layer's output.
@@ -49,6 +50,7 @@ class Recovery:
 
     equalize: bool = True
     relu6: Relu6Mode = "keep"
+    gains: bool = True
     weight_scales: bool = True
     rounding: bool = True
     rounding_iterations: int = 0
@@ -193,6 +195,7 @@ def _repaired(start: nn.Module, samples: _Samples, recovery: Recovery) -> nn.Mod
     model, parts = deepcopy(start), samples.parts
     generator = torch.Generator().manual_seed(samples.seed)
     repairs = WeightRepairs(
+        gains=recovery.gains,
         scales=recovery.weight_scales,
         rounding=recovery.rounding,
         iterations=recovery.rounding_iterations,
