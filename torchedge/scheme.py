@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from numbers import Integral
 from typing import Any, Literal, cast, final, get_args
 
 from torchedge.errors import SchemeError
@@ -47,8 +48,8 @@ class QuantSpec:
             scale for the whole channel.
 
     Raises:
-        SchemeError: The bits are outside 2…8, the scale's bits outside 2…24, an unsigned grid is
-            asked to be symmetric, or groups are empty or without a channel axis.
+        SchemeError: The bits are no whole number or outside 2…8, the scale's bits outside 2…24, an
+            unsigned grid is asked to be symmetric, or groups are empty or without a channel axis.
 
     Example:
         >>> QuantSpec(bits=8, narrow=True).quant_min
@@ -66,6 +67,10 @@ class QuantSpec:
     group_size: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("bits", "scale_bits", "group_size"):
+            value = getattr(self, name)
+            if not isinstance(value, Integral | None):
+                raise SchemeError(f"{name} = {value!r} is no whole number.")
         if not 2 <= self.bits <= 8:
             raise SchemeError(f"bits = {self.bits} is outside 2…8; pick a width in that range.")
         if self.scale_bits is not None and not 2 <= self.scale_bits <= 24:

@@ -43,7 +43,7 @@ from torchedge.quantization.requirements import (
 )
 from torchedge.scheme import QuantScheme, QuantSpec
 
-__all__ = ["prepare_qat"]
+__all__ = ["prepare_qat", "weight_spec"]
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -132,7 +132,7 @@ def _quantize_layers(
         norm_node = norms.get(node)
         norm = graph_module.get_submodule(str(norm_node.target)) if norm_node else None
         assert norm is None or isinstance(norm, _BATCH_NORMS)
-        quantized = QuantizedLayer(layer, _weight_spec(layer, scheme), norm)  # type: ignore[arg-type]
+        quantized = QuantizedLayer(layer, weight_spec(layer, scheme), norm)  # type: ignore[arg-type]
         quantized.training = layer.training  # and not .train(): a batch norm has its own mode
         graph_module.set_submodule(str(node.target), quantized)
         if norm_node is not None:
@@ -143,7 +143,8 @@ def _quantize_layers(
         graph_module.delete_submodule(name)
 
 
-def _weight_spec(layer: nn.Module, scheme: QuantScheme) -> QuantSpec:
+def weight_spec(layer: nn.Module, scheme: QuantScheme) -> QuantSpec:
+    """The grid that a scheme gives the weight of a layer."""
     if isinstance(layer, nn.Linear):
         return scheme.linear_weight or scheme.weight
     if isinstance(layer, TRANSPOSED) and scheme.weight.axis == 0:

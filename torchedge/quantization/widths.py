@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from numbers import Integral
 
 from torch import fx, nn
 
@@ -63,6 +64,8 @@ def set_weight_bits(layer: QuantizedLayer, bits: int, name: str) -> QuantizedLay
     Raises:
         SchemeError: There are no integers of that width.
     """
+    if not isinstance(bits, Integral):
+        raise SchemeError(f"'{name}' cannot have weights of {bits!r} bits; give a whole number.")
     layer.kept_in_float = bits == FLOAT_BITS
     if layer.kept_in_float:
         layer.enabled = False

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import apply_layer
 from torchedge.quantization.recovery.lockstep import LayerStep, in_float, layer_steps, tensors_of
+from torchedge.quantization.recovery.patches import other_axes
 
 __all__ = ["correct_biases", "correct_step"]
 
@@ -49,15 +50,27 @@ def correct_biases(
 
 
 @torch.no_grad()
-def correct_step(step: LayerStep) -> None:
-    """Move, in place, the bias of the layer that the walk has reached."""
+def correct_step(step: LayerStep, *, held: int = 0) -> None:
+    """Move, in place, the bias of the layer that the walk has reached.
+
+    Args:
+        step: The layer.
+        held: So many of its batches, the last ones, are held out: the bias is moved only where what
+            the others ask for brings the mean outputs on these nearer to the reference's, too.
+    """
     layer = step.layer.layer
     assert layer.bias is not None
     weight = step.layer.on_grid(layer.weight)
-    shifts = torch.zeros_like(layer.bias)
-    for x, target in zip(step.inputs, step.targets, strict=True):
-        error = target - apply_layer(layer, x, weight, layer.bias)
-        channel = -1 if isinstance(layer, nn.Linear) else 1
-        shifts += error.movedim(channel, -1).flatten(0, -2).sum(0)
-    values = sum(target.numel() for target in step.targets) / len(shifts)
-    layer.bias += shifts / values
+    results = [apply_layer(layer, x, weight, layer.bias) for x in step.inputs]
+    others = other_axes(layer, results[0])
+    pairs = zip(step.targets, results, strict=True)
+    errors = torch.stack([target.sum(others) - result.sum(others) for target, result in pairs])
+    values = torch.tensor([float(target.numel()) for target in step.targets]) / errors.shape[1]
+    shifts = errors.sum(0) / values.sum()
+    if held:
+        asked = errors[:-held].sum(0) / values[:-held].sum()
+        wrong = errors[-held:].sum(0) / values[-held:].sum()
+        shifts *= float((wrong - asked).square().sum() < wrong.square().sum())
+    layer.bias += shifts
+    shape = [1 if axis in others else -1 for axis in range(results[0].ndim)]
+    step.results[:] = [result.add_(shifts.view(shape)) for result in results]

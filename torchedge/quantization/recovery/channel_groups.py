@@ -1,6 +1,5 @@
 """Tensors of a graph whose channels can be rescaled together without changing the function."""
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, cast, final
@@ -13,6 +12,7 @@ from torchedge.quantization.functional import scale_channels
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import TRANSPOSED, QuantizedLayer, WeightedLayer
 from torchedge.quantization.operations import kind_of, operands
+from torchedge.quantization.recovery.carriers import carries_channels, clips_at_six
 from torchedge.quantization.transform import prepare_qat
 from torchedge.scheme import Placement, QuantScheme
 
@@ -20,22 +20,14 @@ __all__ = [
     "ChannelGroup",
     "channel_groups",
     "divide_inputs",
+    "divided_inputs",
     "float_graph",
+    "input_channels",
     "layer_of",
+    "multiplied_outputs",
     "multiply_outputs",
     "weights_by_input",
 ]
-
-_HOMOGENEOUS_MODULES = (nn.ReLU, nn.LeakyReLU, nn.PReLU)
-_HOMOGENEOUS_FUNCTIONS = frozenset({"relu", "relu_", "leaky_relu", "leaky_relu_", "prelu"})
-_SAME_CHANNELS = frozenset(
-    {
-        *("max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d"),
-        *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "mean"),
-        *("flatten", "view", "reshape", "contiguous", "detach", "pad"),
-        *("dropout", "dropout2d", "dropout3d"),
-    }
-)
 
 
 @final
@@ -49,6 +41,7 @@ class ChannelGroup:
         readers: Layers that read them; nothing else does.
         tensors: Nodes of the graph.
         relu6: Those that clip at 6.
+        relu6_shapes: Their shapes, in the example.
     """
 
     channels: int
@@ -56,6 +49,7 @@ class ChannelGroup:
     readers: tuple[fx.Node, ...]
     tensors: tuple[fx.Node, ...]
     relu6: tuple[fx.Node, ...]
+    relu6_shapes: tuple[torch.Size, ...]
 
 
 def float_graph(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModule:
@@ -74,8 +68,13 @@ def float_graph(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.Grap
 def channel_groups(
     graph_module: fx.GraphModule, example_inputs: tuple[Tensor, ...]
 ) -> list[ChannelGroup]:
-    """All groups of at least one writer and one reader, in execution order."""
+    """All groups of at least one writer and one reader, in execution order.
+
+    A layer that both reads and writes a group, as the branch of a residual does, is among its
+    writers and among its readers.
+    """
     shapes = _shapes(graph_module, example_inputs)
+    layers = _scalable_layers(graph_module, shapes)
     parent: dict[fx.Node, fx.Node] = {node: node for node in graph_module.graph.nodes}
 
     def root(node: fx.Node) -> fx.Node:
@@ -83,15 +82,11 @@ def channel_groups(
             node = parent[node]
         return node
 
-    calls = Counter(n.target for n in graph_module.graph.nodes if n.op == "call_module")
     closed: set[fx.Node] = set()
     for node in graph_module.graph.nodes:
-        once = calls[node.target] == 1
-        if kind_of(node, graph_module) == "shape" or (
-            once and _is_layer(node, graph_module, shapes)
-        ):
+        if node in layers or kind_of(node, graph_module) == "shape":
             continue
-        if _carries_channels(node, graph_module, shapes):
+        if carries_channels(node, graph_module, shapes):
             for operand in operands(node):
                 parent[root(operand)] = root(node)
         else:
@@ -100,72 +95,59 @@ def channel_groups(
     for node in graph_module.graph.nodes:
         members.setdefault(root(node), []).append(node)
     open_members = [nodes for nodes in members.values() if not closed & set(nodes)]
-    groups = [_group(nodes, graph_module, shapes) for nodes in open_members]
+    groups = [_group(nodes, graph_module, shapes, layers) for nodes in open_members]
     return [group for group in groups if group is not None]
 
 
 def _group(
-    nodes: list[fx.Node], graph_module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]
+    nodes: list[fx.Node],
+    graph_module: fx.GraphModule,
+    shapes: dict[fx.Node, torch.Size],
+    layers: frozenset[fx.Node],
 ) -> ChannelGroup | None:
-    writers = tuple(n for n in nodes if kind_of(n, graph_module) in {"conv", "linear"})
-    tensors = tuple(n for n in nodes if n in shapes)
+    writers = tuple(node for node in nodes if node in layers)
+    tensors = tuple(node for node in nodes if node in shapes)
     readers = tuple(
-        user
-        for node in tensors
-        for user in node.users
-        if user not in nodes and kind_of(user, graph_module) in {"conv", "linear"}
+        dict.fromkeys(user for node in tensors for user in node.users if user in layers)
     )
-    if not writers or not readers:
+    channels = {shapes[node][1] for node in writers}
+    if not readers or len(channels) != 1:  # or a flattened image meets a tensor that never was one
         return None
-    relu6 = tuple(n for n in nodes if _is_relu6(n, graph_module))
-    channels = shapes[writers[0]][1]
+    relu6 = tuple(node for node in nodes if clips_at_six(node, graph_module))
     return ChannelGroup(
-        channels=channels, writers=writers, readers=readers, tensors=tensors, relu6=relu6
+        channels=channels.pop(),
+        writers=writers,
+        readers=readers,
+        tensors=tensors,
+        relu6=relu6,
+        relu6_shapes=tuple(shapes[node] for node in relu6),
     )
 
 
-def _is_layer(
+def _scalable_layers(
+    graph_module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]
+) -> frozenset[fx.Node]:
+    """Layers whose channels are axis 1, called once and whose parameters nothing else reads.
+
+    Not a linear layer over the positions of a sequence, nor a convolution of a single sample.
+    """
+    calls = Counter(n.target for n in graph_module.graph.nodes if n.op == "call_module")
+    read = tuple(str(n.target) for n in graph_module.graph.nodes if n.op == "get_attr")
+    return frozenset(
+        node
+        for node in graph_module.graph.nodes
+        if kind_of(node, graph_module) in {"conv", "linear"}
+        and calls[node.target] == 1
+        and not any(path.startswith(f"{node.target}.") for path in read)
+        and _channels_are_axis_one(node, graph_module, shapes)
+    )
+
+
+def _channels_are_axis_one(
     node: fx.Node, graph_module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]
 ) -> bool:
-    """A layer whose channels are axis 1: not a linear layer over the positions of a sequence."""
-    kind = kind_of(node, graph_module)
-    return kind == "conv" or (kind == "linear" and len(shapes[node]) == 2)
-
-
-def _is_relu6(node: fx.Node, graph_module: fx.GraphModule) -> bool:
-    if node.op == "call_module":
-        return type(graph_module.get_submodule(str(node.target))) is nn.ReLU6
-    return _name(node) == "relu6"
-
-
-def _name(node: fx.Node) -> str:
-    target = node.target
-    return target if isinstance(target, str) else getattr(target, "__name__", "")
-
-
-def _carries_channels(
-    node: fx.Node, graph_module: fx.GraphModule, shapes: dict[fx.Node, torch.Size]
-) -> bool:
-    """Whether a factor for each channel of the operands is one for each channel of the result."""
-    sources = operands(node)
-    if node not in shapes or not sources or any(source not in shapes for source in sources):
-        return False
-    if not all(_same_channels(shapes[source], shapes[node]) for source in sources):
-        return False
-    if kind_of(node, graph_module) == "add":
-        return len({shapes[source] for source in sources}) == 1
-    if node.op == "call_module":
-        module = graph_module.get_submodule(str(node.target))
-        passing = kind_of(node, graph_module) in {"same_values", "average_pool"}
-        return passing or type(module) in (*_HOMOGENEOUS_MODULES, nn.ReLU6)
-    return _name(node) in _HOMOGENEOUS_FUNCTIONS | _SAME_CHANNELS | {"relu6"}
-
-
-def _same_channels(before: torch.Size, after: torch.Size) -> bool:
-    if len(before) < 2 or len(after) < 2:
-        return False
-    flattened = len(after) == 2 and after[1] == math.prod(before[1:])
-    return flattened or (before[1] == after[1] and len(after) in {len(before), 2})
+    weight = layer_of(node, graph_module).weight
+    return len(shapes[node]) == weight.ndim == len(shapes[node.all_input_nodes[0]])
 
 
 @final
@@ -208,11 +190,34 @@ def weights_by_input(layer: WeightedLayer, channels: int) -> Tensor:
     return grouped.transpose(1, 2) if isinstance(layer, TRANSPOSED) else grouped
 
 
+def input_channels(layer: WeightedLayer) -> int:
+    """How many channels, or features, a layer reads."""
+    return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+
+
+def multiplied_outputs(layer: WeightedLayer, factors: Tensor) -> Tensor:
+    """The weight with each output channel scaled."""
+    groups = layer.groups if isinstance(layer, TRANSPOSED) else 0
+    return scale_channels(layer.weight, factors, groups)
+
+
+def divided_inputs(layer: WeightedLayer, factors: Tensor) -> Tensor:
+    """The weight with each input channel scaled by the inverse of a factor."""
+    weight = layer.weight
+    if isinstance(layer, nn.Linear):
+        return (weight.view(len(weight), len(factors), -1) / factors[:, None]).view_as(weight)
+    spatial = [1] * (weight.ndim - 2)
+    if isinstance(layer, TRANSPOSED):
+        return weight / factors.view(-1, 1, *spatial)
+    by_group = factors.view(layer.groups, 1, -1, *spatial)
+    grouped: Tensor = weight.unflatten(0, (layer.groups, -1)) / by_group
+    return grouped.flatten(0, 1)
+
+
 @torch.no_grad()
 def multiply_outputs(layer: WeightedLayer, factors: Tensor) -> None:
     """Scale, in place, each output channel of a layer."""
-    groups = layer.groups if isinstance(layer, TRANSPOSED) else 0
-    layer.weight.copy_(scale_channels(layer.weight, factors, groups))
+    layer.weight.copy_(multiplied_outputs(layer, factors))
     if layer.bias is not None:
         layer.bias.mul_(factors)
 
@@ -220,5 +225,4 @@ def multiply_outputs(layer: WeightedLayer, factors: Tensor) -> None:
 @torch.no_grad()
 def divide_inputs(layer: WeightedLayer, factors: Tensor) -> None:
     """Scale, in place, each input channel of a layer by the inverse of a factor."""
-    by_input = weights_by_input(layer, len(factors))
-    by_input.div_(factors.view(by_input.shape[0], 1, -1, 1))
+    layer.weight.copy_(divided_inputs(layer, factors))

@@ -1,67 +1,43 @@
 """Channels of a float network brought to like ranges, before it is quantised."""
 
+import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, final
 
 import torch
 from torch import Tensor, fx, nn
-from typing_extensions import override
 
 from torchedge.quantization.modules import WeightedLayer
 from torchedge.quantization.operations import kind_of
 from torchedge.quantization.recovery.channel_groups import (
     ChannelGroup,
     channel_groups,
-    divide_inputs,
     float_graph,
+    input_channels,
     layer_of,
-    multiply_outputs,
     weights_by_input,
 )
+from torchedge.quantization.recovery.channel_statistics import (
+    ROOF,
+    Channels,
+    Seen,
+    observed,
+    reach_of,
+    widened,
+)
+from torchedge.quantization.recovery.group_noise import Trial, expected_noise, measured_noise
+from torchedge.quantization.recovery.held_out import Parts, held_out
 from torchedge.quantization.recovery.lockstep import tensors_of
+from torchedge.quantization.recovery.rescaling import ClippedReLU, Relu6Mode, Rescaling
+from torchedge.quantization.recovery.same_function import Inputs, same_function
 from torchedge.scheme import QuantScheme
 
 __all__ = ["ClippedReLU", "Relu6Mode", "equalize"]
 
-Relu6Mode: TypeAlias = Literal["keep", "per_channel", "replace"]
-
 _ROUNDS = 40
 _CONVERGED = 1e-3
 _EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-_ROOF = 6.0
-
-
-@final
-class ClippedReLU(nn.Module):
-    """``min(max(x, 0), roof)`` with a roof for each channel.
-
-    Args:
-        roofs: Upper bounds, of shape ``(channels,)``.
-
-    Example:
-        >>> ClippedReLU(torch.tensor([6.0, 3.0]))(torch.tensor([[7.0, 7.0]]))
-        tensor([[6., 3.]])
-    """
-
-    roofs: Tensor
-
-    def __init__(self, roofs: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("roofs", roofs.clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Clip each channel, the channels on axis 1."""
-        return torch.minimum(torch.relu(x), self.roofs.view(-1, *[1] * (x.ndim - 2)))
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class _Seen:
-    """What batches showed of a tensor: for each channel the largest magnitude and mean square."""
-
-    largest: Tensor
-    mean_square: Tensor
+_WORTH = 0.9  # noise that is left of a group's, at most, where scaling it pays
+_LARGEST_FACTOR = 2.0**20  # either way: further apart, channels are dead and not uneven
 
 
 def equalize(
@@ -71,18 +47,23 @@ def equalize(
     batches: Iterable[Tensor] | None = None,
     scheme: QuantScheme | None = None,
     relu6: Relu6Mode = "keep",
+    seed: int = 0,
 ) -> nn.Module:
     """A copy of a float model, batch norms merged, whose channels have like ranges.
 
     A factor for each channel passes through ReLU, pooling, additions and flattening, so layers that
     write a tensor are multiplied by it and layers that read it are divided by it; the function
-    stays the same. Additions are passed too: a residual stream gets one set of factors.
+    stays the same. Additions are passed too: a residual stream gets one set of factors. The result
+    is compared with ``model``, on the example and on the samples held out, and a group whose
+    factors would change an output by more than 1e-5 of the largest is left as it was.
 
     Without data the factors make the weight ranges before and behind equal,
     ``f = √(range of reader / range of writer)``, repeated until nothing moves (Nagel et al. 2019,
-    section 4.1). With data they are ``(largest / largest of the channel)^α · (weight range)^β``
-    with the exponents of the least expected noise: rounding of the tensor on its one grid plus
-    rounding of the readers' weights on theirs.
+    section 4.1). With data they are ``(reach / reach of the channel)^α · (weight range)^β`` with
+    the exponents of the least expected noise: rounding of the tensor on its one grid plus rounding
+    of the readers' and writers' weights on theirs. The reach is the largest value that the data
+    supports, not only shows, so a channel that is rare in it is not blown up. A quarter of the
+    samples is held out, and a group is scaled only where that lowers the noise measured on them.
 
     Args:
         model: A float network that torch.fx can follow.
@@ -91,14 +72,16 @@ def equalize(
         scheme: Grids that the noise is estimated for; by default those of ``QuantScheme()``. It
             matters with data only.
         relu6: What becomes of a ReLU6 between scaled channels. ``keep``: it stays, and a channel is
-            scaled up at most until the largest value in ``batches`` meets the 6 (the function is
-            the same for values up to those; without data, such channels stay as they are).
+            scaled up at most until the largest value that ``batches`` support meets the 6 (the
+            function is the same for values up to that; without data, such channels stay as they
+            are).
             ``per_channel``: an exact clip for each channel, which integer runtimes compute in
             float. ``replace``: a ReLU, which lets values above 6 pass.
+        seed: Of the choice of the samples held out.
 
     Raises:
         TraceError: torch.fx cannot follow the model.
-        CalibrationError: ``batches`` is empty.
+        CalibrationError: ``batches`` is empty or holds NaN or infinity.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -109,53 +92,80 @@ def equalize(
     """
     graph_module = float_graph(model, example_inputs)
     groups = channel_groups(graph_module, example_inputs)
+    rescaling = Rescaling(graph_module, groups)
+    data: list[Inputs] = [example_inputs]
     if batches is None:
-        _equalize_weights(graph_module, groups, relu6)
+        factors = _factors_of_weights(graph_module, groups, rescaling, relu6)
     else:
-        seen = _observe(graph_module, groups, batches)
-        for group in groups:
-            factors = _quietest_factors(graph_module, group, seen, scheme or QuantScheme(), relu6)
-            _apply(graph_module, group, factors)
-            _exchange_relu6(graph_module, group, factors, relu6)
+        parts = held_out(tensors_of(batches), seed=seed)
+        factors = _factors_of_data(graph_module, groups, parts, scheme or QuantScheme(), relu6)
+        data += [(batch,) for batch in parts.held]
+    original = model
+    if relu6 != "keep":
+        for group in factors:
+            rescaling.exchange_relu6(group, relu6)
+        # A ReLU in the place of a ReLU6 is another function on purpose.
+        original = copy.deepcopy(graph_module) if relu6 == "replace" else model
+    _set_where_same(rescaling, factors, original, graph_module, data)
     graph_module.delete_all_unused_submodules()
     graph_module.recompile()
     return graph_module.train(model.training)
 
 
-def _equalize_weights(
-    graph_module: fx.GraphModule, groups: list[ChannelGroup], relu6: Relu6Mode
+def _set_where_same(
+    rescaling: Rescaling,
+    factors: dict[ChannelGroup, Tensor],
+    original: nn.Module,
+    graph_module: fx.GraphModule,
+    data: list[Inputs],
 ) -> None:
+    """Scale all groups; where that changes the function, those that do not change it alone."""
+    rescaling.set(factors)
+    if same_function(original, graph_module, data):
+        return
+    harmless = {}
+    for group, each in factors.items():
+        rescaling.set({group: each})
+        if same_function(original, graph_module, data):
+            harmless[group] = each
+    rescaling.set(harmless)
+    if not same_function(original, graph_module, data):
+        rescaling.set({})
+
+
+def _factors_of_weights(
+    graph_module: fx.GraphModule,
+    groups: list[ChannelGroup],
+    rescaling: Rescaling,
+    relu6: Relu6Mode,
+) -> dict[ChannelGroup, Tensor]:
     usable = [group for group in groups if relu6 != "keep" or not group.relu6]
     total = {group: torch.ones(group.channels) for group in usable}
     for _ in range(_ROUNDS):
         moved = 0.0
         for group in usable:
-            factors = _weight_factors(graph_module, group)
-            _apply(graph_module, group, factors)
+            factors = _weight_factors(graph_module, group, total[group])
+            rescaling.scale(group, factors)
             total[group] *= factors
             moved = max(moved, float(factors.log().abs().amax()))
         if moved < _CONVERGED:
             break
-    for group, factors in total.items():
-        _exchange_relu6(graph_module, group, factors, relu6)
+    return total
 
 
-def _weight_factors(graph_module: fx.GraphModule, group: ChannelGroup) -> Tensor:
+def _weight_factors(graph_module: fx.GraphModule, group: ChannelGroup, so_far: Tensor) -> Tensor:
     writers = [_output_range(layer_of(n, graph_module)) for n in group.writers]
     before = torch.stack(writers).amax(0)
     behind = _reader_range(graph_module, group)
     usable = (before > 0) & (behind > 0)
-    return torch.where(usable, torch.sqrt(behind / before), torch.ones_like(before))
+    factors = torch.where(usable, torch.sqrt(behind / before), torch.ones_like(before))
+    return factors.clamp(min=1 / (_LARGEST_FACTOR * so_far), max=_LARGEST_FACTOR / so_far)
 
 
 def _output_range(layer: WeightedLayer) -> Tensor:
     """Largest magnitude among the weights of each output channel."""
-    by_input = weights_by_input(layer, _inputs(layer))
+    by_input = weights_by_input(layer, input_channels(layer))
     return by_input.detach().abs().amax((2, 3)).flatten()
-
-
-def _inputs(layer: WeightedLayer) -> int:
-    return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
 
 
 def _reader_range(graph_module: fx.GraphModule, group: ChannelGroup) -> Tensor:
@@ -167,53 +177,69 @@ def _reader_range(graph_module: fx.GraphModule, group: ChannelGroup) -> Tensor:
     return torch.stack(ranges).amax(0).detach()
 
 
-def _apply(graph_module: fx.GraphModule, group: ChannelGroup, factors: Tensor) -> None:
-    for node in group.writers:
-        multiply_outputs(layer_of(node, graph_module), factors)
-    for node in dict.fromkeys(group.readers):
-        divide_inputs(layer_of(node, graph_module), factors)
+def _factors_of_data(
+    graph_module: fx.GraphModule,
+    groups: list[ChannelGroup],
+    parts: Parts,
+    scheme: QuantScheme,
+    relu6: Relu6Mode,
+) -> dict[ChannelGroup, Tensor]:
+    tensors = _looked_at(graph_module, groups)
+    seen = observed(graph_module, tensors, parts.fit)
+    all_seen = widened(seen, observed(graph_module, tensors, parts.held))
+    found = []
+    for group in groups:
+        roof = _room(group, all_seen) if relu6 == "keep" else None
+        factors = _quietest_factors(graph_module, group, seen, scheme, roof)
+        found.append(Trial(group=group, factors=factors))
+    trials = [trial for trial in found if not bool((trial.factors == 1).all())]
+    plain = [Trial(group=t.group, factors=torch.ones_like(t.factors)) for t in trials]
+    noise = measured_noise(graph_module, [*trials, *plain], seen, parts.held, scheme)
+    pairs = zip(trials, noise[: len(trials)], noise[len(trials) :], strict=True)
+    return {
+        trial.group: trial.factors for trial, scaled, before in pairs if scaled < _WORTH * before
+    }
 
 
-def _exchange_relu6(
-    graph_module: fx.GraphModule, group: ChannelGroup, factors: Tensor, relu6: Relu6Mode
-) -> None:
-    if relu6 == "keep":
-        return
-    for node in group.relu6:
-        path = f"{node.name}_equalized"
-        clip = ClippedReLU(_ROOF * factors) if relu6 == "per_channel" else nn.ReLU()
-        graph_module.add_submodule(path, clip)
-        with graph_module.graph.inserting_before(node):
-            node.replace_all_uses_with(graph_module.graph.call_module(path, (node.args[0],)))
-        graph_module.graph.erase_node(node)
+def _looked_at(graph_module: fx.GraphModule, groups: list[ChannelGroup]) -> list[Channels]:
+    tensors = [Channels(node=n, count=g.channels) for g in groups for n in g.tensors]
+    read = [
+        Channels(node=n.all_input_nodes[0], count=input_channels(layer_of(n, graph_module)))
+        for g in groups
+        for n in g.writers
+    ]
+    return tensors + read
 
 
 def _quietest_factors(
     graph_module: fx.GraphModule,
     group: ChannelGroup,
-    seen: dict[fx.Node, _Seen],
+    seen: dict[Channels, Seen],
     scheme: QuantScheme,
-    relu6: Relu6Mode,
+    roof: Tensor | None,
 ) -> Tensor:
-    largest = _relative([seen[n].largest for n in group.tensors if n in seen])
-    behind = _relative([_reader_range(graph_module, group)])
-    roof = torch.full_like(largest, torch.inf)
-    if relu6 == "keep" and group.relu6:
-        roof = torch.stack([_ROOF / seen[n].largest.clamp(min=1e-3) for n in group.relu6]).amin(0)
+    stored = [n for n in group.tensors if _is_stored(n, graph_module)]
+    reach = [reach_of(Channels(node=n, count=group.channels), seen) for n in stored]
+    largest, behind = _relative(reach), _relative([_reader_range(graph_module, group)])
     best, least = torch.ones_like(largest), torch.inf
     for alpha in _EXPONENTS:
         for beta in _EXPONENTS:
             factors = largest**-alpha * behind**beta
-            factors = factors.clamp(min=1.0).minimum(roof) if group.relu6 else factors
-            noise = sum(
-                _expected_noise(
-                    layer_of(n, graph_module), seen[n.all_input_nodes[0]], factors, scheme
-                )
-                for n in group.readers
-            )
+            if group.relu6:
+                factors = factors.clamp(min=1.0)
+                factors = factors if roof is None else factors.minimum(roof)
+            noise = expected_noise(graph_module, group, factors, seen, scheme)
             if noise < least:
                 best, least = factors, noise
     return best
+
+
+def _room(group: ChannelGroup, seen: dict[Channels, Seen]) -> Tensor | None:
+    """How far channels can be scaled up until what the data supports meets the 6."""
+    if not group.relu6:
+        return None
+    reach = [reach_of(Channels(node=n, count=group.channels), seen) for n in group.relu6]
+    return torch.stack([ROOF / r.clamp(min=1e-3) for r in reach]).amin(0).clamp(min=1)
 
 
 def _relative(ranges: list[Tensor]) -> Tensor:
@@ -221,70 +247,6 @@ def _relative(ranges: list[Tensor]) -> Tensor:
     return torch.stack([r / r.amax().clamp(min=1e-12) for r in ranges]).amax(0).clamp(min=1e-3)
 
 
-@torch.no_grad()
-def _expected_noise(
-    reader: WeightedLayer, tensor: _Seen, factors: Tensor, scheme: QuantScheme
-) -> float:
-    """Noise to signal, times 12, that rounding its input and weight puts into a layer's output.
-
-    ``(Δx² Σ w² + Δw² Σ E[x²]) / Σ w² E[x²]``, each summed over outputs; Δ is a step.
-    """
-    weight = weights_by_input(reader, len(factors))
-    scaled = weight / factors.view(len(weight), 1, -1, 1)
-    power = (tensor.mean_square * factors**2).view(len(weight), -1).sum(1, keepdim=True)
-    grid = scheme.activation
-    step = float((tensor.largest * factors).amax()) / (
-        grid.quant_max if grid.symmetric else grid.quant_max - grid.quant_min
-    )
-    spec = (scheme.linear_weight if isinstance(reader, nn.Linear) else None) or scheme.weight
-    largest = scaled.abs().amax() if spec.axis is None else scaled.abs().amax((2, 3))
-    weight_noise = (largest / spec.quant_max).square().expand(weight.shape[:2]) * power
-    signal = weight.square() * tensor.mean_square.view(len(weight), 1, -1, 1)
-    noise = step**2 * scaled.square().sum() + weight_noise.sum() * weight.shape[3]
-    return float(noise / signal.sum().clamp(min=1e-20))
-
-
-@torch.no_grad()
-def _observe(
-    graph_module: fx.GraphModule, groups: list[ChannelGroup], batches: Iterable[Tensor]
-) -> dict[fx.Node, _Seen]:
-    channels = {
-        n: group.channels for group in groups for n in group.tensors if _is_stored(n, graph_module)
-    }
-    kept = tensors_of(batches)
-    watching = [_Watching(graph_module, channels) for _ in kept]
-    for interpreter, batch in zip(watching, kept, strict=True):
-        interpreter.run(batch)
-    return {node: _joined([run.seen[node] for run in watching]) for node in watching[0].seen}
-
-
-def _joined(parts: list[_Seen]) -> _Seen:
-    return _Seen(
-        largest=torch.stack([part.largest for part in parts]).amax(0),
-        mean_square=torch.stack([part.mean_square for part in parts]).mean(0),
-    )
-
-
 def _is_stored(node: fx.Node, graph_module: fx.GraphModule) -> bool:
     """Whether a runtime keeps the tensor: not where an activation is fused behind it."""
     return any(kind_of(user, graph_module) != "activation" for user in node.users)
-
-
-@final
-class _Watching(fx.Interpreter):
-    """Runs a graph and notes the channels of some of its tensors."""
-
-    def __init__(self, graph_module: fx.GraphModule, channels: dict[fx.Node, int]) -> None:
-        super().__init__(graph_module)
-        self.channels = channels
-        self.seen: dict[fx.Node, _Seen] = {}
-
-    @override
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        if n in self.channels:
-            values = result.reshape(len(result), self.channels[n], -1)
-            self.seen[n] = _Seen(
-                largest=values.abs().amax((0, 2)), mean_square=values.square().mean((0, 2))
-            )
-        return result

@@ -7,8 +7,8 @@ forward pass of each network instead of one for each layer.
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -30,12 +30,24 @@ class LayerStep:
         layer: The layer in the quantised network; what is changed here is used from here on.
         inputs: What the layer reads in the quantised network, one tensor a batch.
         targets: What it returns in the reference.
+        results: What the layer now returns, one tensor a batch, from whoever has computed it: the
+            walk then does not compute it again.
     """
 
     name: str
     layer: QuantizedLayer
     inputs: tuple[Tensor, ...]
     targets: tuple[Tensor, ...]
+    results: list[Tensor] = field(default_factory=list)
+
+    def of(self, batches: slice) -> "LayerStep":
+        """The same moment with only some of the batches."""
+        return LayerStep(
+            name=self.name,
+            layer=self.layer,
+            inputs=self.inputs[batches],
+            targets=self.targets[batches],
+        )
 
 
 def in_float(model: nn.Module) -> nn.Module:
@@ -55,17 +67,38 @@ def in_float(model: nn.Module) -> nn.Module:
 
 
 def tensors_of(batches: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """The batches as a tuple, at least one of them.
+    """The batches as a tuple, at least one of them, and every value a number.
 
     Raises:
-        CalibrationError: There is none.
+        CalibrationError: There is none, one is no tensor or empty, or a value is NaN or infinite.
     """
     kept = tuple(batches)
     if not kept:
         raise CalibrationError(
             "the calibration set is empty; give at least one batch, and some 50 to 500 samples."
         )
+    for number, batch in enumerate(kept):
+        _require_numbers(batch, number)
     return kept
+
+
+def _require_numbers(batch: object, number: int) -> None:
+    if not isinstance(batch, Tensor):
+        raise CalibrationError(
+            f"calibration batch {number} is of type {type(batch).__name__}, not a tensor; give the "
+            "inputs alone, for example (inputs for inputs, _ in loader)."
+        )
+    if batch.ndim == 0 or batch.numel() == 0:
+        raise CalibrationError(
+            f"calibration batch {number} of shape {tuple(batch.shape)} holds no sample; "
+            "give at least one, the samples along its first axis."
+        )
+    unusable = batch.numel() - int(batch.isfinite().sum())
+    if unusable:
+        raise CalibrationError(
+            f"{unusable:,} of the {batch.numel():,} values of calibration batch {number} are NaN "
+            "or infinite; check the data."
+        )
 
 
 def layer_steps(
@@ -93,14 +126,16 @@ def layer_steps(
             return
         _run(theirs, twin)
         layer = model.get_submodule(str(node.target)) if node.op == "call_module" else None
+        results: list[Tensor] = []
         if isinstance(layer, QuantizedLayer) and calls[node.target] == 1:
             yield LayerStep(
                 name=str(node.target),
                 layer=layer,
                 inputs=tuple(run.env[node.all_input_nodes[0]] for run in ours),
                 targets=tuple(run.env[twin] for run in theirs),
+                results=results,
             )
-        _run(ours, node)
+        _run(ours, node, results)
 
 
 def _paired_nodes(model: nn.Module, reference: nn.Module) -> list[tuple[fx.Node, fx.Node]]:
@@ -124,8 +159,11 @@ def _interpreter(model: nn.Module, batch: Tensor) -> fx.Interpreter:
 
 
 @torch.no_grad()
-def _run(interpreters: tuple[fx.Interpreter, ...], node: fx.Node) -> None:
-    for interpreter in interpreters:
-        interpreter.env[node] = interpreter.run_node(node)
+def _run(
+    interpreters: tuple[fx.Interpreter, ...], node: fx.Node, results: Sequence[Tensor] = ()
+) -> None:
+    for index, interpreter in enumerate(interpreters):
+        known = results[index] if results else None
+        interpreter.env[node] = interpreter.run_node(node) if known is None else known
         for finished in interpreter.user_to_last_uses.get(node, []):
             del interpreter.env[finished]

@@ -8,7 +8,15 @@ from torch.nn import functional as F
 
 from torchedge.quantization.modules import TRANSPOSED, WeightedLayer
 
-__all__ = ["as_matrix", "from_matrix", "sample_rows"]
+__all__ = ["as_matrix", "from_matrix", "other_axes", "sample_rows"]
+
+
+def other_axes(layer: WeightedLayer, output: Tensor) -> list[int]:
+    """The axes of a layer's output that are not its channels."""
+    channel = (
+        output.ndim - 1 if isinstance(layer, nn.Linear) else output.ndim + 1 - layer.weight.ndim
+    )
+    return [axis for axis in range(output.ndim) if axis != channel]
 
 
 def as_matrix(weight: Tensor, layer: WeightedLayer) -> Tensor:
@@ -86,10 +94,27 @@ def _windows(layer: WeightedLayer, x: Tensor) -> Tensor:
         stride = (1,) * len(kernel)
     else:
         mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-        x = F.pad(x, layer._reversed_padding_repeated_twice, mode=mode)
+        x = F.pad(x, _edges(layer), mode=mode)
     for axis, (size, gap, step) in enumerate(zip(kernel, dilation, stride, strict=True), start=2):
         x = x.unfold(axis, gap * (size - 1) + 1, step)[..., ::gap]
     return x
+
+
+def _edges(layer: WeightedLayer) -> list[int]:
+    """Widths of the border, last axis first, before and after: from ``padding`` as it is *now*.
+
+    What a convolution computed from it when it was made stays when the attribute is changed, as it
+    is where a border has become an operation of its own.
+    """
+    assert not isinstance(layer, nn.Linear)
+    edges: list[int] = []
+    for axis in reversed(range(len(layer.kernel_size))):
+        if layer.padding == "same":
+            whole = layer.dilation[axis] * (layer.kernel_size[axis] - 1)
+            edges += [whole // 2, whole - whole // 2]
+        else:
+            edges += 2 * [0 if layer.padding == "valid" else int(layer.padding[axis])]
+    return edges
 
 
 def _spread(layer: WeightedLayer, x: Tensor) -> Tensor:

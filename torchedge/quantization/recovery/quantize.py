@@ -1,28 +1,34 @@
 """Post-training quantisation in one call."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, final
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, final, get_args
 
 import torch
 from torch import Tensor, nn
 
+from torchedge.errors import UnknownNameError
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.origin import with_float_network
 from torchedge.quantization.range_rules import mse
 from torchedge.quantization.ranges import calibrate
 from torchedge.quantization.recovery.bias_correction import correct_step
-from torchedge.quantization.recovery.equalize import Relu6Mode, equalize
+from torchedge.quantization.recovery.equalize import equalize
+from torchedge.quantization.recovery.held_out import Parts, held_out
+from torchedge.quantization.recovery.layer_choice import WeightRepairs, repair_weight
 from torchedge.quantization.recovery.lockstep import in_float, layer_steps, tensors_of
-from torchedge.quantization.recovery.reconstruction import reconstruction
-from torchedge.quantization.recovery.rounding import round_step
-from torchedge.quantization.recovery.weight_ranges import choose_scale
+from torchedge.quantization.recovery.network_judge import Contest
+from torchedge.quantization.recovery.rescaling import Relu6Mode
 from torchedge.quantization.transform import prepare_qat
 from torchedge.quantization.widths import FLOAT_BITS, with_bits
 from torchedge.scheme import QuantScheme
 
 __all__ = ["Effort", "Recovery", "quantize"]
+
+# Scaled channels cost where calibration data is narrower than what comes later; that has to pay.
+_WORTH_SCALING = 0.1
 
 Effort: TypeAlias = Literal["fast", "balanced", "best"]
 
@@ -35,7 +41,9 @@ class Recovery:
     Args:
         equalize: Bring the channels of the float network to like ranges first.
         relu6: What equalisation does with a ReLU6.
-        weight_scales: Clip weights where that makes a layer's output better.
+        gains: Scale weights where a layer's output comes out too small or too large by a factor.
+        weight_scales: Clip weights where that makes a layer's output better: by the squared error
+            of the output where there is rounding, else of the weight.
         rounding: Round each weight up or down for its layer's output.
         rounding_iterations: Steps of Adam a layer; with 0, weights are only turned one by one.
         biases: Correct the mean of each layer's output.
@@ -43,6 +51,7 @@ class Recovery:
 
     equalize: bool = True
     relu6: Relu6Mode = "keep"
+    gains: bool = True
     weight_scales: bool = True
     rounding: bool = True
     rounding_iterations: int = 0
@@ -52,12 +61,20 @@ class Recovery:
     def of(effort: Effort) -> "Recovery":
         """The switches of a named effort.
 
+        Raises:
+            UnknownNameError: There is no effort of that name.
+
         Example:
             >>> Recovery.of("fast").rounding
             False
         """
+        if effort not in get_args(Effort):
+            raise UnknownNameError(
+                f"there is no effort {effort!r}; use one of {', '.join(get_args(Effort))}, or a "
+                "Recovery of your own."
+            )
         if effort == "fast":
-            return Recovery(equalize=False, weight_scales=False, rounding=False)
+            return Recovery(equalize=False, rounding=False)
         return Recovery(rounding_iterations=200 if effort == "best" else 0)
 
 
@@ -104,23 +121,78 @@ def quantize(
         True
     """
     recovery = effort if isinstance(effort, Recovery) else Recovery.of(effort)
-    kept = tensors_of(batches)
-    example, original = (kept[0][:1],), model
+    samples = _Samples.of(tensors_of(batches), seed)
+    best = _best(model, scheme, samples, recovery, float_layers)
+    return with_float_network(best, model).train(model.training)
+
+
+def _best(
+    model: nn.Module,
+    scheme: QuantScheme,
+    samples: "_Samples",
+    recovery: Recovery,
+    float_layers: Collection[str],
+) -> nn.Module:
+    """What does best on held-out samples among the steps that the recovery may take."""
+    start = _calibrated(model, scheme, samples, float_layers)
+    plain = replace(recovery, equalize=False, rounding=False)
+    best = _repaired(start, samples, plain)
+    if not (recovery.equalize or recovery.rounding):
+        return best
+    contest = Contest(model, samples.parts.held, best)
     if recovery.equalize:
-        model = equalize(model, example, batches=kept, scheme=scheme, relu6=recovery.relu6)
-    merged = merge_batchnorms(prepare_qat(model, scheme, example))
-    widths = dict.fromkeys(float_layers, FLOAT_BITS)
-    prepared = _calibrated_in_float(with_bits(merged, widths), kept)
-    _recover(prepared.eval(), kept, recovery, seed)
-    return with_float_network(prepared, original).train(model.training)
+        equalized = _equalized(model, scheme, samples, recovery)
+        scaled = _calibrated(equalized, scheme, samples, float_layers)
+        if contest.is_won_by(_repaired(scaled, samples, plain), least_gain=_WORTH_SCALING):
+            start = scaled
+    searches = {0, recovery.rounding_iterations} if recovery.rounding else set()
+    for iterations in sorted(searches):
+        rounded = replace(recovery, rounding_iterations=iterations)
+        contest.is_won_by(_repaired(start, samples, rounded))
+    return contest.best
 
 
-def _calibrated_in_float(model: nn.Module, batches: tuple[Tensor, ...]) -> nn.Module:
-    """Ranges of the float network's activations: those that the corrected layers will have."""
-    _set_layers_enabled(model, enabled=False)
-    calibrated = calibrate(model, batches, mse)
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Samples:
+    """The calibration data: all of it, in two parts, and how positions in images are drawn."""
+
+    all: tuple[Tensor, ...]
+    parts: Parts
+    seed: int
+
+    @staticmethod
+    def of(batches: tuple[Tensor, ...], seed: int) -> "_Samples":
+        return _Samples(all=batches, parts=held_out(batches, seed=seed), seed=seed)
+
+    @property
+    def example(self) -> tuple[Tensor]:
+        return (self.all[0][:1],)
+
+
+def _equalized(
+    model: nn.Module, scheme: QuantScheme, samples: _Samples, recovery: Recovery
+) -> nn.Module:
+    return equalize(
+        model,
+        samples.example,
+        batches=samples.all,
+        scheme=scheme,
+        relu6=recovery.relu6,
+        seed=samples.seed,
+    )
+
+
+def _calibrated(
+    model: nn.Module, scheme: QuantScheme, samples: _Samples, float_layers: Collection[str]
+) -> nn.Module:
+    """Prepared, with ranges of the float network's activations: those of the corrected layers."""
+    merged = merge_batchnorms(prepare_qat(model, scheme, samples.example))
+    prepared = with_bits(merged, dict.fromkeys(float_layers, FLOAT_BITS))
+    _set_layers_enabled(prepared, enabled=False)
+    calibrated = calibrate(prepared, samples.all, mse)
     _set_layers_enabled(calibrated, enabled=True)
-    return calibrated
+    return calibrated.eval()
 
 
 def _set_layers_enabled(model: nn.Module, *, enabled: bool) -> None:
@@ -130,14 +202,18 @@ def _set_layers_enabled(model: nn.Module, *, enabled: bool) -> None:
 
 
 @torch.no_grad()
-def _recover(model: nn.Module, batches: tuple[Tensor, ...], recovery: Recovery, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for step in layer_steps(model, in_float(model), batches):
-        if step.layer.enabled and (recovery.weight_scales or recovery.rounding):
-            target = reconstruction(step, generator)
-            if recovery.weight_scales:
-                step.layer.weight_scale = choose_scale(step.layer, target)
-            if recovery.rounding:
-                round_step(step, target, iterations=recovery.rounding_iterations)
+def _repaired(start: nn.Module, samples: _Samples, recovery: Recovery) -> nn.Module:
+    """A copy of a calibrated network whose layers were repaired one after another."""
+    model, parts = deepcopy(start), samples.parts
+    generator = torch.Generator().manual_seed(samples.seed)
+    repairs = WeightRepairs(
+        gains=recovery.gains,
+        scales=recovery.weight_scales,
+        rounding=recovery.rounding,
+        iterations=recovery.rounding_iterations,
+    )
+    for step in layer_steps(model, in_float(start), parts.fit + parts.held):
+        repair_weight(step, len(parts.held), repairs, generator)
         if recovery.biases:
-            correct_step(step)
+            correct_step(step, held=len(parts.held))
+    return model

@@ -171,24 +171,27 @@ def _turned_while_better(
         for run in torch.arange(exact.shape[-1]).split(_RUN):
             here = slice(int(run[0]), int(run[-1]) + 1)
             start = up[..., here].clone()
-            _turn_run(
-                up[..., here], half_gradient[..., here], movable[..., here], moments[:, here, here]
-            )
+            local = target.part(here)
+            _turn_run(up[..., here], half_gradient[..., here], movable[..., here], local)
             turned = (up[..., here] - start) * movable[..., here]
             half_gradient += turned @ moments[:, here]
+            if local.gain is not None and target.gain is not None:
+                excess = (turned * local.gain.direction).sum(-1) * target.gain.weight
+                half_gradient += excess[..., None] * target.gain.direction
         if torch.equal(before, up):
             break
     return up
 
 
-def _turn_run(up: Tensor, half_gradient: Tensor, steps: Tensor, moments: Tensor) -> None:
+def _turn_run(up: Tensor, half_gradient: Tensor, steps: Tensor, target: Reconstruction) -> None:
     """Turn, in place, the weights of one run."""
     local = half_gradient.clone()
     for i in range(up.shape[-1]):
         turn = (1 - 2 * up[..., i]) * steps[..., i]
-        better = 2 * turn * local[..., i] + turn.square() * moments[:, i, i, None] < 0
+        row = target.row(i)
+        better = 2 * turn * local[..., i] + turn.square() * row[..., i] < 0
         up[..., i] = torch.where(better, 1 - up[..., i], up[..., i])
-        local += (turn * better)[..., None] * moments[:, i, None, :]
+        local += (turn * better)[..., None] * row
 
 
 def _push_to_ends(up: Tensor, progress: float) -> Tensor:

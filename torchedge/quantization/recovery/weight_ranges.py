@@ -13,7 +13,11 @@ from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.recovery.lockstep import in_float, layer_steps, tensors_of
 from torchedge.quantization.recovery.patches import as_matrix
-from torchedge.quantization.recovery.reconstruction import Reconstruction, reconstruction
+from torchedge.quantization.recovery.reconstruction import (
+    GAIN_WEIGHT,
+    Reconstruction,
+    reconstruction,
+)
 
 __all__ = ["choose_scale", "choose_weight_scales"]
 
@@ -83,15 +87,22 @@ def choose_scale(quantized: QuantizedLayer, target: Reconstruction | None) -> Te
         )
     weight = layer.weight.detach()
     scale, zero_point = weight_params(weight, spec)
+    exact = as_matrix(weight, layer)
     best, least = scale, torch.full((), torch.inf)
     for ratio in _RATIOS:
         largest = scale * ratio * spec.quant_max
         candidate, _ = affine_params(-largest, largest, spec)
         deviation = as_matrix(fake_quantize(weight, candidate, zero_point, spec) - weight, layer)
-        errors = deviation.square().sum(-1) if target is None else target.errors(deviation)
+        errors = _weight_errors(deviation, exact) if target is None else target.errors(deviation)
         errors = _by_scale(errors, scale)
         best, least = torch.where(errors <= least, candidate, best), least.minimum(errors)
     return best.clone()
+
+
+def _weight_errors(deviation: Tensor, exact: Tensor) -> Tensor:
+    """Squared error of each output channel; what makes all of it smaller counts many times."""
+    along = (deviation * exact).sum(-1).square() / exact.square().sum(-1).clamp(min=1e-20)
+    return deviation.square().sum(-1) + GAIN_WEIGHT * along
 
 
 def _by_scale(errors: Tensor, scale: Tensor) -> Tensor:
