@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.errors import CalibrationError, SchemeError
-from torchedge.quantization.calibration import RangeRule, entropy
+from torchedge.quantization.calibration import RangeRule
 from torchedge.quantization.diagnostics.grids import grid_range
 from torchedge.quantization.diagnostics.sqnr import Power
 from torchedge.quantization.diagnostics.walk import quantized_module, quantized_modules, tensors_in
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.operations import kind_of, operands
+from torchedge.quantization.range_rules import mse
 from torchedge.quantization.ranges import calibrate
 from torchedge.quantization.transform import prepare_qat
 from torchedge.scheme import QuantScheme
@@ -97,7 +98,7 @@ def requantize(
     scheme: QuantScheme,
     batches: Iterable[Tensor],
     *,
-    rule: RangeRule = entropy,
+    rule: RangeRule = mse,
 ) -> Requantized:
     """The same trained weights on another backend's integers, without training.
 
