@@ -38,9 +38,9 @@ class DistillationModule(pl.LightningModule):
     The task's own training step runs; what its student network was given there, by place and by
     keyword, the teacher is given too, so batches may look as they like. The teacher is copied,
     frozen, in evaluation mode, and in neither the checkpoint nor the optimiser. Terms are computed
-    in float32 whatever the precision. Parameters of terms (the regressor of :class:`FitNet`) join the first
-    group of the task's optimiser. Each term is logged, unweighted, under its name, the sum as
-    ``total_loss``. Where the task overrides a hook of Lightning, it is called.
+    in float32 whatever the precision. Parameters of terms (the regressor of :class:`FitNet`) join
+    the first group of the task's optimiser. Each term is logged, unweighted, under its name, the
+    sum as ``total_loss``. Where the task overrides a hook of Lightning, it is called.
 
     With ``hard_weight=0`` the task's training step is not called: the student runs on the batch,
     or on its first entry, and no labels are needed.
