@@ -13,10 +13,10 @@ from torch import Tensor
 from torchedge.quantization.scales import (
     affine_params,
     along_axis,
+    learned_step,
     rounded_up,
     steps,
     tensor_range,
-    usable_step,
     weight_params,
 )
 from torchedge.quantization.straight_through import (
@@ -33,13 +33,13 @@ __all__ = [
     "fake_quantize",
     "fake_quantize_inside",
     "fold_batchnorm",
+    "learned_step",
     "learned_step_quantize",
     "quantize",
     "round_ste",
     "rounded_up",
     "scale_channels",
     "tensor_range",
-    "usable_step",
     "weight_params",
 ]
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from torchedge.quantization.straight_through import StraightThroughValue
+from torchedge.quantization.straight_through import RelativeStep, StraightThroughValue
 from torchedge.scheme import QuantSpec
 
 __all__ = [
@@ -13,10 +13,12 @@ __all__ = [
     "along_axis",
     "extremes",
     "group_ranges",
+    "largest_step",
+    "learned_step",
     "rounded_up",
     "steps",
+    "sum_by_scale",
     "tensor_range",
-    "usable_step",
     "weight_params",
 ]
 
@@ -49,15 +51,19 @@ def affine_params(
         (0.00470588, -128)
     """
     low, high = low.clamp(max=0), high.clamp(min=0)
-    width = torch.maximum(-low, high) if spec.symmetric else high - low
-    smallest = torch.finfo(width.dtype).tiny
-    scale = torch.where(width > 0, (width / steps(spec)).clamp(min=smallest), 1.0)
+    scale = _step(torch.maximum(-low, high) if spec.symmetric else high - low, spec)
     if spec.scale_bits is not None:
         scale = rounded_up(scale, spec.scale_bits)
     if spec.symmetric:
         return scale, torch.zeros_like(scale, dtype=torch.int32)
     zero_point = torch.round(spec.quant_min - low / scale)
     return scale, zero_point.clamp(spec.quant_min, spec.quant_max).to(torch.int32)
+
+
+def _step(width: Tensor, spec: QuantSpec) -> Tensor:
+    """The width over the number of steps; 1 where there is no width."""
+    smallest = torch.finfo(width.dtype).tiny
+    return torch.where(width > 0, (width / steps(spec)).clamp(min=smallest), 1.0)
 
 
 def rounded_up(scale: Float[Tensor, "*c"], bits: int) -> Float[Tensor, "*c"]:
@@ -71,20 +77,23 @@ def rounded_up(scale: Float[Tensor, "*c"], bits: int) -> Float[Tensor, "*c"]:
     return torch.ldexp(torch.ceil(mantissa * 2**bits) / 2**bits, exponent)
 
 
-def usable_step(learned: Float[Tensor, "*c"], spec: QuantSpec) -> Float[Tensor, "*c"]:
-    """A learned scale as a grid can have it: positive, and short where ``spec.scale_bits`` says so.
+def learned_step(
+    start: Float[Tensor, "*c"], log_change: Float[Tensor, "*c"], spec: QuantSpec
+) -> Float[Tensor, "*c"]:
+    """A learned scale: ``start · exp(log_change)``, bounded, and short where ``spec`` says so.
 
-    The magnitude is taken, so that a step of the optimiser across zero does no harm; rounding up to
-    short scales passes the gradient.
+    The exponent is squashed smoothly, so that the scale stays within 1/16 and 16 times its start;
+    small changes pass as they are. Rounding up to short scales passes the gradient.
 
     Example:
-        >>> usable_step(torch.tensor([-0.13, 0.0]), QuantSpec(scale_bits=2))[0]
-        tensor(0.1875)
+        >>> change = torch.tensor([0.0, 0.01, -1e9])
+        >>> learned_step(torch.full((3,), 0.16), change, QuantSpec())
+        tensor([0.1600, 0.1616, 0.0100])
     """
-    positive = learned.abs().clamp(min=torch.finfo(learned.dtype).tiny)
+    scale: Tensor = RelativeStep.apply(start, log_change)
     if spec.scale_bits is None:
-        return positive
-    short: Tensor = StraightThroughValue.apply(positive, rounded_up(positive, spec.scale_bits))
+        return scale
+    short: Tensor = StraightThroughValue.apply(scale, rounded_up(scale, spec.scale_bits))
     return short
 
 
@@ -136,11 +145,26 @@ def weight_params(
         >>> weight_params(weight, QuantSpec(axis=0, narrow=True))[0]
         tensor([0.0008, 0.0039, 0.0079])
     """
+    return affine_params(*_weight_range(weight, spec), spec)
+
+
+def largest_step(weight: Float[Tensor, "*s"], spec: QuantSpec) -> Float[Tensor, "*c"]:
+    """The scale of :func:`weight_params` on a symmetric grid, never rounded to significant bits.
+
+    Rounded, it would jump by an eighth while the weight moves a little.
+
+    Example:
+        >>> largest_step(torch.tensor([0.5, -1.27]), QuantSpec(scale_bits=4))
+        tensor(0.0100)
+    """
+    low, high = _weight_range(weight, spec)
+    return _step(torch.maximum(-low, high), spec)
+
+
+def _weight_range(weight: Tensor, spec: QuantSpec) -> tuple[Tensor, Tensor]:
     if spec.axis is None or spec.group_size is None:
-        low, high = tensor_range(weight.detach(), spec.axis)
-    else:
-        low, high = group_ranges(weight.detach(), spec.axis, spec.group_size)
-    return affine_params(low, high, spec)
+        return tensor_range(weight.detach(), spec.axis)
+    return group_ranges(weight.detach(), spec.axis, spec.group_size)
 
 
 def along_axis(values: Tensor, x: Tensor, spec: QuantSpec) -> Tensor:
@@ -181,8 +205,31 @@ def group_ranges(weight: Tensor, axis: int, size: int) -> tuple[Tensor, Tensor]:
         >>> low.tolist(), high.tolist()
         ([[-2.0, 0.0]], [[1.0, 3.0]])
     """
+    groups = _in_groups(weight, axis, size)
+    return groups.amin(2).clamp(max=0), groups.amax(2).clamp(min=0)
+
+
+def _in_groups(weight: Tensor, axis: int, size: int) -> Tensor:
+    """Of shape ``(channels, groups, values of a group)``, the last group filled with zeros."""
     rows = weight.flatten(2) if weight.ndim > 2 else weight.unsqueeze(2)
     rows = rows if axis == 0 else rows.transpose(0, 1)
     missing = -rows.shape[1] % size
-    groups = F.pad(rows, (0, 0, 0, missing)).unflatten(1, (-1, size)).flatten(2)
-    return groups.amin(2).clamp(max=0), groups.amax(2).clamp(min=0)
+    padded: Tensor = F.pad(rows, (0, 0, 0, missing))
+    return padded.reshape(len(rows), -1, size * rows.shape[2])
+
+
+def sum_by_scale(values: Tensor, spec: QuantSpec) -> Tensor:
+    """Sums over what shares a scale, in the shape of the scales of :func:`weight_params`.
+
+    Example:
+        >>> sum_by_scale(torch.ones(2, 3), QuantSpec(axis=0))
+        tensor([3., 3.])
+        >>> sum_by_scale(torch.ones(2, 3), QuantSpec(axis=0, group_size=2))
+        tensor([[2., 1.],
+                [2., 1.]])
+    """
+    if spec.axis is None:
+        return values.sum()
+    if spec.group_size is not None:
+        return _in_groups(values, spec.axis, spec.group_size).sum(2)
+    return values.sum([d for d in range(values.ndim) if d != spec.axis % values.ndim])

@@ -171,7 +171,7 @@ def _ranges(model: nn.Module) -> dict[str, _Range]:
         quantizer = _quantizer(model, name)
         if not quantizer.calibrated:
             continue
-        learned = quantizer.learned_scale is not None
+        learned = quantizer.log_scale_change is not None
         of_grid = grid_range(*quantizer.params(), quantizer.spec)
         names = [tensor.name for tensor in tensors]
         ranges |= dict.fromkeys(names, of_grid if learned else (quantizer.low, quantizer.high))
