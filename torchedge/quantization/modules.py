@@ -280,7 +280,9 @@ class QuantizedLayer(nn.Module):
         scale, zero_point = self.params(weight)
         if self.log_scale_change is not None and self.weight_scale is None:
             sharing = weight.numel() // scale.numel()
-            return learned_step_quantize(weight, scale, zero_point, self.spec, sharing)
+            return learned_step_quantize(
+                weight, scale, zero_point, self.spec, sharing, frees_clipped=True
+            )
         on_grid = fake_quantize if self._may_clip else fake_quantize_inside
         return on_grid(weight, scale, zero_point, self.spec)
 

@@ -99,17 +99,18 @@ class LearnedStepFakeQuantize(torch.autograd.Function):
         quant_min: int,
         quant_max: int,
         gradient_factor: float,
+        frees_clipped: bool,
     ) -> Tensor:
         """Return what :class:`StraightThroughFakeQuantize` returns."""
         scale, zero_point = _computed_once(scale), _computed_once(zero_point)
         lower, upper = quant_min - zero_point, quant_max - zero_point
         ctx.save_for_backward(x, scale, lower, upper)
-        ctx.gradient_factor = gradient_factor
+        ctx.gradient_factor, ctx.frees_clipped = gradient_factor, frees_clipped
         return _on_grid(x, scale, lower, upper)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        """Zero the gradient of what was clipped; sum up the scale's over what shares it.
+        """Zero the gradient of what was clipped, or not; sum up the scale's over what shares it.
 
         ``∂/∂s`` is ``round(x/s) - x/s`` inside and the bound outside, times ``gradient_factor``.
         """
@@ -119,8 +120,8 @@ class LearnedStepFakeQuantize(torch.autograd.Function):
         inside = (integers >= lower) & (integers <= upper)
         slopes = torch.where(inside, integers - steps, integers.clamp(lower, upper))
         of_scale = (gradients[0] * slopes).sum_to_size(scale.shape) * ctx.gradient_factor
-        of_x = torch.where(inside, gradients[0], 0.0)
-        return of_x, of_scale.to(scale.dtype), None, None, None, None
+        of_x = gradients[0] if ctx.frees_clipped else torch.where(inside, gradients[0], 0.0)
+        return of_x, of_scale.to(scale.dtype), None, None, None, None, None
 
 
 @final

@@ -223,7 +223,7 @@ def test_few_bits_begin_at_the_least_squared_error_of_the_grid(spec):
     for model in (fixed, learning):
         layer = model.get_submodule("0")
         weight = layer.folded()[0].detach()
-        errors.append((layer.on_grid(weight) - weight).square())
+        errors.append((layer.on_grid(weight) - weight).square().detach())
     assert float(errors[1].sum()) < float(errors[0].sum())
     layer, weight = learning.get_submodule("0"), net[0].weight.detach()
     best = []
@@ -248,6 +248,20 @@ def test_a_scale_that_was_chosen_before_is_the_start_at_any_width(net, images):
             learned = learning.get_submodule(name)
             found = learned.params(learned.folded()[0])[0]
             torch.testing.assert_close(found, layer.weight_scale, rtol=1e-6, atol=0)
+
+
+def test_a_clipped_weight_can_move_and_a_clipped_activation_has_no_gradient(net, images):
+    scheme = QuantScheme(weight=FEW, activation=ONNX.activation)
+    learning = learn_step_sizes(calibrated(net, images, scheme)).eval()
+    layer = learning.get_submodule("project")
+    layer.start_share.fill_(0.1)
+    weight = layer.folded()[0].detach().requires_grad_()
+    layer.on_grid(weight).sum().backward()
+    assert bool((weight.grad == 1).all())
+    quantizer = learning_quantizer(1.0)
+    x = torch.tensor([0.5, 7.0], requires_grad=True)
+    quantizer(x).sum().backward()
+    assert x.grad.tolist() == [1, 0]
 
 
 def test_a_learned_grid_follows_its_weight_and_its_batch_norm(net, images):
