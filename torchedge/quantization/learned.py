@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from torchedge.errors import SchemeError
-from torchedge.quantization.functional import fake_quantize
+from torchedge.quantization.functional import fake_quantize, rounded_up, weight_params
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
-from torchedge.quantization.scales import largest_step, sum_by_scale
+from torchedge.quantization.scales import sum_by_scale, total_magnitude
+from torchedge.scheme import QuantSpec
 
 __all__ = ["learn_step_sizes"]
 
@@ -26,10 +27,11 @@ def learn_step_sizes(model: nn.Module) -> nn.Module:
     10 %. Weight decay draws a scale to where it began and nowhere else, so all parameters of the
     model may go to one optimiser.
 
-    The start is the scale in use; that of weights is kept as a share of the largest weight of its
+    The start is the scale in use; that of weights is kept as a share of the magnitudes in its
     channel, which it follows. Up to 4 bits a weight scale that nothing has chosen begins at the
     least squared error, because the largest weight wastes the few steps. Zero points, and ranges
-    that an operation has by definition, stay. For the gradient see
+    that an operation has by definition, stay. Clipped weights get a gradient, clipped activations
+    none. For that of scales see
     :func:`~torchedge.quantization.functional.learned_step_quantize`. Do this after ``calibrate``,
     whose default rule chooses activation ranges by squared error too, and before the optimiser is
     made.
@@ -85,23 +87,30 @@ def _require_fixed_scales(
 
 @torch.no_grad()
 def _learn_weight_scale(layer: QuantizedLayer) -> None:
-    weight, _ = layer.folded()
-    largest = largest_step(weight, layer.spec)
-    if layer.weight_scale is None and layer.spec.bits <= _FEW_BITS:
-        share = _least_error_share(layer, weight, largest)
+    weight, spec = layer.folded()[0], layer.spec
+    if layer.weight_scale is None and spec.bits <= _FEW_BITS:
+        scale = _least_error_scale(weight, spec)
     else:
-        share = layer.params(weight)[0] / largest
+        scale, _ = layer.params(weight)
+    if spec.scale_bits is not None:
+        # Below the short scale by half of the way to the next: rounding up gives it, and goes on
+        # giving it while the magnitudes move a little.
+        scale = scale * (1 - 2.0 ** -(spec.scale_bits + 1))
     layer.weight_scale = None
-    layer.start_share = share
-    layer.log_scale_change = nn.Parameter(torch.zeros_like(share))
+    layer.start_share = scale / total_magnitude(weight, spec)
+    layer.log_scale_change = nn.Parameter(torch.zeros_like(scale))
 
 
-def _least_error_share(layer: QuantizedLayer, weight: Tensor, largest: Tensor) -> Tensor:
-    """The share of the largest weight, for each scale, whose grid is nearest to the weights."""
-    zero_point = torch.zeros_like(largest, dtype=torch.int32)
-    best, least = torch.ones_like(largest), torch.full_like(largest, torch.inf)
-    for share in _SHARES:
-        on_grid = fake_quantize(weight, share * largest, zero_point, layer.spec)
-        errors = sum_by_scale((on_grid - weight).square(), layer.spec)
-        best, least = torch.where(errors <= least, share, best), least.minimum(errors)
+def _least_error_scale(weight: Tensor, spec: QuantSpec) -> Tensor:
+    """Of shares of the min-max scale, the one whose grid is nearest to the weights."""
+    best, zero_point = weight_params(weight, spec)
+    least = torch.full_like(best, torch.inf)
+    for candidate in [_short(share * best, spec) for share in _SHARES]:
+        on_grid = fake_quantize(weight, candidate, zero_point, spec)
+        errors = sum_by_scale((on_grid - weight).square(), spec)
+        best, least = torch.where(errors <= least, candidate, best), least.minimum(errors)
     return best
+
+
+def _short(scale: Tensor, spec: QuantSpec) -> Tensor:
+    return scale if spec.scale_bits is None else rounded_up(scale, spec.scale_bits)

@@ -23,7 +23,7 @@ from torchedge.quantization.layers import (
     masked_parameters,
 )
 from torchedge.quantization.processes import range_over_processes
-from torchedge.quantization.scales import extremes, largest_step
+from torchedge.quantization.scales import extremes, total_magnitude
 from torchedge.quantization.straight_through import StraightThroughValue, covers
 from torchedge.scheme import QuantSpec
 
@@ -175,9 +175,9 @@ class QuantizedLayer(nn.Module):
     weight: the min-max scale of a channel grows with it, so that dividing by it again leaves
     nothing of it.
 
-    The scale of the weight is ``weight_scale`` where one was chosen; else the min-max of the weight
-    in use, of which a learned scale is a share: ``start_share`` at first, changed by what was
-    learned. So the grid follows the weight and the batch norm while they are trained.
+    The scale of the weight is ``weight_scale`` where one was chosen; else learned, a share of the
+    sum of magnitudes in use: ``start_share`` at first, changed by what was learned, so that the
+    grid follows the weight and the batch norm; else the min-max of the weight in use.
 
     Args:
         layer: The layer; its ``weight`` may be parametrised, or pruned with
@@ -265,7 +265,7 @@ class QuantizedLayer(nn.Module):
         """Scale and zero point for a folded weight: chosen, learned, or else its min-max."""
         chosen, change = self.weight_scale, self.log_scale_change
         if chosen is None and change is not None and self.start_share is not None:
-            start = largest_step(weight, self.spec) * self.start_share
+            start = total_magnitude(weight, self.spec) * self.start_share
             chosen = learned_step(start, change, self.spec)
         if chosen is None:
             return weight_params(weight, self.spec)

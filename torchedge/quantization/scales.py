@@ -13,12 +13,12 @@ __all__ = [
     "along_axis",
     "extremes",
     "group_ranges",
-    "largest_step",
     "learned_step",
     "rounded_up",
     "steps",
     "sum_by_scale",
     "tensor_range",
+    "total_magnitude",
     "weight_params",
 ]
 
@@ -51,19 +51,15 @@ def affine_params(
         (0.00470588, -128)
     """
     low, high = low.clamp(max=0), high.clamp(min=0)
-    scale = _step(torch.maximum(-low, high) if spec.symmetric else high - low, spec)
+    width = torch.maximum(-low, high) if spec.symmetric else high - low
+    smallest = torch.finfo(width.dtype).tiny
+    scale = torch.where(width > 0, (width / steps(spec)).clamp(min=smallest), 1.0)
     if spec.scale_bits is not None:
         scale = rounded_up(scale, spec.scale_bits)
     if spec.symmetric:
         return scale, torch.zeros_like(scale, dtype=torch.int32)
     zero_point = torch.round(spec.quant_min - low / scale)
     return scale, zero_point.clamp(spec.quant_min, spec.quant_max).to(torch.int32)
-
-
-def _step(width: Tensor, spec: QuantSpec) -> Tensor:
-    """The width over the number of steps; 1 where there is no width."""
-    smallest = torch.finfo(width.dtype).tiny
-    return torch.where(width > 0, (width / steps(spec)).clamp(min=smallest), 1.0)
 
 
 def rounded_up(scale: Float[Tensor, "*c"], bits: int) -> Float[Tensor, "*c"]:
@@ -145,26 +141,22 @@ def weight_params(
         >>> weight_params(weight, QuantSpec(axis=0, narrow=True))[0]
         tensor([0.0008, 0.0039, 0.0079])
     """
-    return affine_params(*_weight_range(weight, spec), spec)
+    if spec.axis is None or spec.group_size is None:
+        low, high = tensor_range(weight.detach(), spec.axis)
+    else:
+        low, high = group_ranges(weight.detach(), spec.axis, spec.group_size)
+    return affine_params(low, high, spec)
 
 
-def largest_step(weight: Float[Tensor, "*s"], spec: QuantSpec) -> Float[Tensor, "*c"]:
-    """The scale of :func:`weight_params` on a symmetric grid, never rounded to significant bits.
-
-    Rounded, it would jump by an eighth while the weight moves a little.
+def total_magnitude(weight: Float[Tensor, "*s"], spec: QuantSpec) -> Float[Tensor, "*c"]:
+    """Sum of magnitudes over what shares a scale, 1 where all are zero; no gradient reaches it.
 
     Example:
-        >>> largest_step(torch.tensor([0.5, -1.27]), QuantSpec(scale_bits=4))
-        tensor(0.0100)
+        >>> total_magnitude(torch.tensor([[0.5, -1.5], [0.0, 0.0]]), QuantSpec(axis=0))
+        tensor([2., 1.])
     """
-    low, high = _weight_range(weight, spec)
-    return _step(torch.maximum(-low, high), spec)
-
-
-def _weight_range(weight: Tensor, spec: QuantSpec) -> tuple[Tensor, Tensor]:
-    if spec.axis is None or spec.group_size is None:
-        return tensor_range(weight.detach(), spec.axis)
-    return group_ranges(weight.detach(), spec.axis, spec.group_size)
+    total = sum_by_scale(weight.detach().abs(), spec)
+    return torch.where(total > 0, total, 1.0)
 
 
 def along_axis(values: Tensor, x: Tensor, spec: QuantSpec) -> Tensor:

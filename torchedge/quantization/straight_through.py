@@ -91,7 +91,7 @@ class LearnedStepFakeQuantize(torch.autograd.Function):
     """Fake quantisation whose scale learns too (Esser et al. 2020, section 2.1)."""
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913
         ctx: Any,  # noqa: ANN401
         x: Tensor,
         scale: Tensor,
