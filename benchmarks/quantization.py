@@ -3,8 +3,9 @@
     pip install -e '.[bench]'
     python -m benchmarks.quantization [SECTION ...]
 
-The sections are ``accuracy``, ``distilled``, ``speed``, ``calibration`` and ``training``; all of
-them take about half an hour on two cores. A peer that is not installed is called *not run*.
+The sections are ``accuracy``, ``distilled``, ``speed``, ``calibration``, ``training`` and
+``few_bits``; all of them take about an hour on two cores. A peer that is not installed is called
+*not run*.
 """
 
 from pathlib import Path
@@ -13,6 +14,7 @@ import cyclopts
 
 from benchmarks.quantized.accuracy import post_training, self_distilled
 from benchmarks.quantized.calibration import calibration
+from benchmarks.quantized.few_bits import few_bits
 from benchmarks.quantized.speed import speed
 from benchmarks.quantized.training import training
 from benchmarks.sections import Sections, run_sections
@@ -23,6 +25,7 @@ SECTIONS: Sections = {
     "speed": speed,
     "calibration": calibration,
     "training": training,
+    "few_bits": few_bits,
 }
 
 

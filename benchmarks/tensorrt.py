@@ -25,7 +25,7 @@ from torchedge.backends import TENSORRT
 from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.export.artifact import Artifact
 from torchedge.models import MobileDigits
-from torchedge.quantization import calibrate, prepare_qat
+from torchedge.quantization import calibrate, entropy, prepare_qat
 from torchedge_onnx.census import read_model
 from torchedge_onnx.session import open_model
 from torchedge_onnx.step import MODEL_FILE, TorchToOnnx
@@ -108,7 +108,7 @@ def prepared_network(name: str) -> tuple[nn.Module, Tensor]:
 def saved(name: str, prepared: nn.Module, images: Tensor, folder: Path) -> Artifact:
     """Calibrate with entropy and save as a recipe would."""
     return CompressedModel(
-        module=calibrate(prepared, [images]),
+        module=calibrate(prepared, [images], entropy),
         example_inputs=(images[:1],),
         samples=(images,),
         calibration=(images,),

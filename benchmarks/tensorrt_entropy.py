@@ -6,12 +6,15 @@ For each network three sets of scales are held against
 ``tests/exporters/torchedge_tensorrt/entropy_by_hand.py``, which tries candidate after candidate:
 those of ``torchedge calibration create`` on the float network (every float tensor), those of the
 network's quantisers (rounded up to four significant bits, see ADR 18), and those of the
-bundle's calibration.cache. No tensor is left out. Written to runs/tensorrt_entropy.json as well.
+bundle's calibration.cache. No tensor is left out; *by_squared_error* counts those whose entropy
+threshold clips too much, which are judged by their error. Written to runs/tensorrt_entropy.json as
+well.
 """
 
 import copy
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,10 +24,10 @@ from torch import Tensor, nn
 
 from benchmarks.rows import rows_of_networks
 from benchmarks.tensorrt import NETWORKS, prepared_network, saved
-from tests.exporters.torchedge_tensorrt.entropy_by_hand import entropy_scale
+from tests.exporters.torchedge_tensorrt.entropy_by_hand import guarded_scale, is_right
 from torchedge.bench.session import Array
 from torchedge.export.artifact import Artifact
-from torchedge.quantization import calibrate
+from torchedge.quantization import calibrate, entropy
 from torchedge.quantization.modules import FakeQuantize
 from torchedge_onnx.census import read_model
 from torchedge_onnx.graph import real_inputs
@@ -57,21 +60,21 @@ def main(*names: str) -> None:
 
 def _rows(name: str, folder: Path) -> list[dict[str, Any]]:
     prepared, images = prepared_network(name)
-    found, expected = _quantisers(prepared, images)
+    found, seen = _quantisers(prepared, images)
     bundle = _bundle(saved(name, prepared, images, folder / "torch"), folder)
     single = [(image[None],) for image in images.numpy()]
     plain = read_model(bundle.file(PLAIN_FILE))
-    by_hand = _by_hand(plain, float_tensors(plain), single)
+    values = _values(plain, float_tensors(plain), single)
     host = calibrate_onnx(bundle.file(PLAIN_FILE), single).scales
     return [
-        {"network": name, "scales": "calibration create", **_counted(host, by_hand)},
-        {"network": name, "scales": "quantisers", **_counted(found, expected)},
-        {"network": name, "scales": "bundle", **_of_bundle(bundle, expected, single)},
+        {"network": name, "scales": "calibration create", **_judged(host, values)},
+        {"network": name, "scales": "quantisers", **_judged(found, seen, _short)},
+        {"network": name, "scales": "bundle", **_of_bundle(bundle, found, single)},
     ]
 
 
-def _quantisers(prepared: nn.Module, images: Tensor) -> tuple[Scales, Scales]:
-    """Scale of each quantiser after ``calibrate``, and by hand from what it was given then."""
+def _quantisers(prepared: nn.Module, images: Tensor) -> tuple[Scales, Values]:
+    """Scale of each quantiser after ``calibrate``, and what it was given then."""
     watched = copy.deepcopy(prepared)
     seen: Values = {}
     for name, module in watched.named_modules():
@@ -81,11 +84,8 @@ def _quantisers(prepared: nn.Module, images: Tensor) -> tuple[Scales, Scales]:
                     given[0].numpy().copy()
                 )
             )
-    by_hand = {}
-    calibrated = dict(calibrate(watched, [images]).named_modules())
-    for name, values in seen.items():
-        by_hand[name] = _short(float(entropy_scale(values)))
-    return {name: float(calibrated[name].scale) for name in seen}, by_hand
+    calibrated = dict(calibrate(watched, [images], entropy).named_modules())
+    return {name: float(calibrated[name].scale) for name in seen}, seen
 
 
 def _short(scale: float) -> float:
@@ -102,10 +102,10 @@ def _bundle(source: Artifact, folder: Path) -> Artifact:
     return step.export(TorchToOnnx(opset=13, integer_weights=False).export(source, onnx), place)
 
 
-def _by_hand(
+def _values(
     model: "onnx.ModelProto", names: tuple[str, ...], batches: list[tuple[Array, ...]]
-) -> Scales:
-    """Brute-force scale of tensors of the float network."""
+) -> Values:
+    """What tensors of the float network are, batch by batch."""
     (given,) = (value.name for value in real_inputs(model))
     computed = [name for name in names if name != given]
     session = open_observed(model, computed)
@@ -113,13 +113,18 @@ def _by_hand(
     for (batch,) in batches:
         for name, array in zip([given, *computed], [batch, *session(batch)], strict=True):
             values.setdefault(name, []).append(np.asarray(array, np.float32))
-    return {name: float(entropy_scale(values[name])) for name in names}
+    return {name: values[name] for name in names}
 
 
-def _counted(found: Scales, by_hand: Scales) -> dict[str, int]:
-    names = found.keys() | by_hand.keys()
-    equal = sum(found.get(name) == by_hand.get(name) for name in names)
-    return {"tensors": len(names), "equal": equal}
+def _judged(
+    found: Scales, values: Values, rounded: Callable[[float], float] = float
+) -> dict[str, int]:
+    """How many scales are right, and how many of the tensors the squared error decides for."""
+    names = found.keys() | values.keys()
+    both = found.keys() & values.keys()
+    equal = sum(is_right(found[name], values[name], rounded) for name in both)
+    refused = sum(guarded_scale(values[name]) is None for name in both)
+    return {"tensors": len(names), "equal": equal, "by_squared_error": refused}
 
 
 def _of_bundle(
@@ -134,8 +139,8 @@ def _of_bundle(
     shared = {n for n in names if n not in trained and scales.get(n) in near[n]}
     searched = tuple(n for n in names if n not in trained and n not in shared)
     # ONNX Runtime fuses what is not asked for, so the same tensors are asked for as in the export.
-    by_hand = _by_hand(plain, searched, batches)
-    equal = len(shared) + sum(scales.get(name) == by_hand[name] for name in searched)
+    judged = _judged({n: scales[n] for n in searched}, _values(plain, searched, batches))
+    equal = len(shared) + judged["equal"]
     equal += sum(scales.get(n) == trained[n] in of_quantisers for n in names if n in trained)
     counts = {"trained": len(trained), "shared": len(shared), "searched": len(searched)}
     return {"tensors": len(names), "equal": equal, **counts}

@@ -21,7 +21,7 @@ from torchedge.distillation import RKD, DistillationTerm, FitNet, Hinton
 from torchedge.distillation.lightning import DistillationModule
 from torchedge.models import Classifier, MobileDigits, WideDigits, accuracy, fit
 from torchedge.pruning import Limits, prune_to
-from torchedge.quantization import calibrate, entropy, minmax, prepare_qat
+from torchedge.quantization import calibrate, minmax, mse, prepare_qat
 from torchedge.quantization.lightning import QuantizationAwareTraining
 from torchedge.quantization.recovery import reestimate_batchnorm
 
@@ -143,8 +143,8 @@ def terms(kind: str, model: nn.Module) -> dict[str, tuple[float, DistillationTer
 
 
 def calibrated(prepared: nn.Module, float_model: nn.Module, images: torch.Tensor) -> nn.Module:
-    """By the better of two rules: entropy takes strokes of digits for outliers and clips them."""
-    candidates = [calibrate(prepared, images.split(100), rule) for rule in (minmax, entropy)]
+    """By the better of two rules, which one depends on the digits."""
+    candidates = [calibrate(prepared, images.split(100), rule) for rule in (minmax, mse)]
     return min(candidates, key=lambda candidate: deviation(candidate, float_model, images))
 
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
 
+from torchedge_tensorrt.host_calibration import Method
+
 if TYPE_CHECKING:
     from torchedge_tensorrt.jetpacks import Version
 
@@ -97,6 +99,7 @@ def create(  # noqa: PLR0913 - options of a command line
     batch_size: int | None = None,
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0),
     std: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    method: Method = "entropy",
     qdq: Annotated[bool, cyclopts.Parameter(negative=())] = False,
 ) -> None:
     """Calibrate a float ONNX file on a folder of arrays or pictures, one batch in memory at a time.
@@ -111,6 +114,8 @@ def create(  # noqa: PLR0913 - options of a command line
         batch_size: Samples at once, where the model leaves it open; default 1.
         mean: Subtracted from pictures, for each channel.
         std: Then divides them.
+        method: How ranges are chosen: entropy as TensorRT does, with the squared error where that
+            would clip the body of the values; mse, the squared error throughout; or minmax.
         qdq: Also write model_qdq.onnx, the network with the same scales as Q/DQ pairs.
     """
     from dataclasses import replace
@@ -128,7 +133,7 @@ def create(  # noqa: PLR0913 - options of a command line
     with staged_folder(out) as folder:
         if qdq:
             require_explicit(model, platform.tensorrt)
-        found = calibrate_onnx(model, batches, progress=True)
+        found = calibrate_onnx(model, batches, method=method, progress=True)
         if qdq:
             scales, lines = _write_explicit(model, found.scales, folder, platform.tensorrt)
             found = replace(found, scales=scales)
@@ -136,7 +141,7 @@ def create(  # noqa: PLR0913 - options of a command line
     print(  # noqa: T201
         f"wrote {out}: {len(found.scales)} tensors from {found.samples} samples"
     )
-    for line in lines:
+    for line in (*lines, *(f"warning: {note}" for note in found.notes)):
         print(line)  # noqa: T201
 
 

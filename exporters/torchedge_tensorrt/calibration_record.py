@@ -25,12 +25,16 @@ class HostCalibration:
         samples: How many samples were seen.
         model_sha256: Digest of the float ONNX file.
         data_sha256: Digest of the samples.
+        method: How the scales were chosen.
+        notes: Sentences for who reads along: where another rule decided, what is clipped.
     """
 
     scales: dict[str, float]
     samples: int
     model_sha256: str
     data_sha256: str
+    method: str = "entropy"
+    notes: tuple[str, ...] = ()
 
 
 def write_calibration(found: HostCalibration, folder: Path, tensorrt: Version) -> None:
@@ -47,6 +51,8 @@ def write_calibration(found: HostCalibration, folder: Path, tensorrt: Version) -
         "scales_sha256": hashlib.sha256(scales.encode()).hexdigest(),
         "model_sha256": found.model_sha256,
         "data_sha256": found.data_sha256,
+        "method": found.method,
+        "notes": list(found.notes),
         "samples": found.samples,
         "tensors": len(found.scales),
     }

@@ -1,4 +1,4 @@
-"""Entropy calibration of any float ONNX file on the computer that exports, without a GPU.
+"""Calibration of any float ONNX file on the computer that exports, without a GPU.
 
 Memory does not depend on the number of samples: a batch is run, counted and dropped.
 """
@@ -6,15 +6,21 @@ Memory does not depend on the number of samples: a batch is run, counted and dro
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, Literal, TypeAlias, final
 
 import numpy as np
 
 from torchedge.bench.session import Array
+from torchedge.errors import UnknownNameError
 from torchedge.export.artifact import file_record
 from torchedge_tensorrt.calibration_record import HostCalibration
 
-__all__ = ["calibrate_onnx"]
+if TYPE_CHECKING:
+    from torchedge.quantization import RangeRule
+
+__all__ = ["Method", "calibrate_onnx"]
+
+Method: TypeAlias = Literal["entropy", "mse", "minmax"]
 
 
 @final
@@ -35,31 +41,52 @@ class _Counted:
 
 
 def calibrate_onnx(
-    model: Path, batches: Iterable[tuple[Array, ...]], *, progress: bool = False
+    model: Path,
+    batches: Iterable[tuple[Array, ...]],
+    *,
+    method: Method = "entropy",
+    progress: bool = False,
 ) -> HostCalibration:
-    """Entropy scale of every float tensor of a network without Q/DQ.
+    """Scale of every float tensor of a network without Q/DQ.
 
     Args:
         model: Float ONNX file.
         batches: Any iterable of tuples, one array for each input; read once.
+        method: ``entropy`` is TensorRT's rule, with the squared error where that would clip the
+            body of the values; ``mse`` the squared error throughout; ``minmax`` clips nothing.
         progress: Show a bar on the error stream.
 
     Raises:
+        UnknownNameError: There is no method of that name.
         ArtifactError: The file is damaged, or has Q/DQ.
         CalibrationError: There is no data, or it is not finite.
     """
-    from torchedge_tensorrt.ranges import entropy_scales, float_model, float_tensors
+    from torchedge.quantization.clipping import notes_on
+    from torchedge_tensorrt.ranges import chosen_ranges, float_model, float_tensors, scales_of
 
+    rule = _rule(method)
     graph = float_model(model)
     counted = _Counted(_shown(batches) if progress else batches)
     names = float_tensors(graph)
-    scales = entropy_scales(graph, names, counted)
+    chosen = chosen_ranges(graph, names, counted, rule)
+    scales = scales_of(chosen)
     return HostCalibration(
+        method=method,
+        notes=notes_on(chosen),
         scales={name: scales[name] for name in names},
         samples=counted.samples,
         model_sha256=file_record(model).sha256,
         data_sha256=counted.digest.hexdigest(),
     )
+
+
+def _rule(method: Method) -> "RangeRule":
+    from torchedge.quantization import entropy, minmax, mse
+
+    rules: dict[str, RangeRule] = {"entropy": entropy, "mse": mse, "minmax": minmax}
+    if method not in rules:
+        raise UnknownNameError(f"there is no method '{method}'; choose of {', '.join(rules)}.")
+    return rules[method]
 
 
 def _shown(batches: Iterable[tuple[Array, ...]]) -> Iterable[tuple[Array, ...]]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -14,7 +15,18 @@ from torchedge_onnx.graph import constants, real_inputs
 from torchedge_onnx.session import open_observed
 from torchedge_tensorrt.rule_graph import MOVES
 
-__all__ = ["entropy_scales", "float_model", "float_tensors", "tensor_scales", "trained_scales"]
+if TYPE_CHECKING:
+    from torchedge.quantization import RangeRule
+    from torchedge.quantization.clipping import ChosenRange
+
+__all__ = [
+    "chosen_ranges",
+    "float_model",
+    "float_tensors",
+    "scales_of",
+    "tensor_scales",
+    "trained_scales",
+]
 
 _FLOATS = {onnx.TensorProto.UNDEFINED, onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
 _CLIPS = frozenset({"Clip", "Relu"})
@@ -59,27 +71,34 @@ def trained_scales(model: onnx.ModelProto) -> dict[str, float]:
 
 def tensor_scales(
     quantized: Path, plain: Path, batches: Iterable[tuple[Array, ...]]
-) -> dict[str, float]:
+) -> tuple[dict[str, float], tuple[str, ...]]:
     """One scale for each float tensor of the plain network, in graph order.
 
     A tensor that training gave a scale keeps it. What only moves or clips values shares the scale
     of its neighbour. The others get the entropy range of what the plain network computes on the
-    calibration data.
+    calibration data; notes name those where the squared error decides instead.
 
     Args:
         quantized: The Q/DQ file.
         plain: The same network without Q/DQ, with the same tensor names.
         batches: Calibration inputs.
 
+    Returns:
+        Scales, and sentences about them.
+
     Raises:
         CalibrationError: There is no calibration data.
     """
+    from torchedge.quantization.calibration import entropy
+    from torchedge.quantization.clipping import notes_on
+
     model = read_model(plain)
     known = _shared(model, trained_scales(read_model(quantized)))
     names = float_tensors(model)
     unknown = tuple(name for name in names if name not in known)
-    found = known | entropy_scales(model, unknown, batches)
-    return {name: found[name] for name in names}
+    chosen = chosen_ranges(model, unknown, batches, entropy)
+    found = known | scales_of(chosen)
+    return {name: found[name] for name in names}, notes_on(chosen)
 
 
 def _shared(model: onnx.ModelProto, scales: dict[str, float]) -> dict[str, float]:
@@ -95,38 +114,52 @@ def _shared(model: onnx.ModelProto, scales: dict[str, float]) -> dict[str, float
     return known
 
 
-def entropy_scales(
-    model: onnx.ModelProto, names: tuple[str, ...], batches: Iterable[tuple[Array, ...]]
-) -> dict[str, float]:
-    """Entropy scale of tensors of a float network, from one batch in memory at a time.
-
-    A tensor that is zero throughout gets the scale 1, which any scale would serve.
+def chosen_ranges(
+    model: onnx.ModelProto,
+    names: tuple[str, ...],
+    batches: Iterable[tuple[Array, ...]],
+    rule: "RangeRule",
+) -> "dict[str, ChosenRange]":
+    """What a rule chooses for tensors of a float network, from one batch in memory at a time.
 
     Raises:
         CalibrationError: There is no calibration data, or it is not finite.
     """
     import torch
 
-    from torchedge.quantization.calibration import Histogram, entropy, observe
-    from torchedge.quantization.functional import affine_params
+    from torchedge.quantization.clipping import chosen_range
+    from torchedge.quantization.histogram import Histogram, observe
     from torchedge.scheme import QuantSpec
 
-    spec = QuantSpec()
     histograms: dict[str, Histogram] = {}
-    for outputs in _all_outputs(model, names, batches):
+    for number, outputs in enumerate(_all_outputs(model, names, batches)):
         for name, values in outputs.items():
             tensor = torch.from_numpy(np.asarray(values, dtype=np.float32))
-            histograms[name] = observe(histograms.get(name), tensor)
+            try:
+                histograms[name] = observe(histograms.get(name), tensor)
+            except CalibrationError as error:
+                raise CalibrationError(
+                    f"calibration batch {number}, at '{name}': {error}"
+                ) from error
     if names and not histograms:
         raise CalibrationError(
             "the calibration set is empty; save the model with calibration=(images,), "
             "some 100 to 500 of them."
         )
-    scales = {}
-    for name, histogram in histograms.items():
-        low, high = entropy(histogram, spec)
-        scales[name] = float(affine_params(torch.tensor(low), torch.tensor(high), spec)[0])
-    return scales
+    spec = QuantSpec()
+    return {name: chosen_range(found, spec, rule) for name, found in histograms.items()}
+
+
+def scales_of(chosen: "dict[str, ChosenRange]") -> dict[str, float]:
+    """The scale of each range; 1 for a tensor that is zero throughout, which any scale serves."""
+    import torch
+
+    from torchedge.quantization.functional import affine_params
+
+    return {
+        name: float(affine_params(torch.tensor(r.low), torch.tensor(r.high), r.spec)[0])
+        for name, r in chosen.items()
+    }
 
 
 def _all_outputs(

@@ -96,8 +96,10 @@ class OnnxToTensorRTBundle:
                 "some 100 to 500 of them."
             )
         seen = batches(samples.calibration, source.inputs[0].shape[0])
+        scales, notes = tensor_scales(folder / QUANTIZED_FILE, folder / PLAIN_FILE, seen)
         found = HostCalibration(
-            scales=tensor_scales(folder / QUANTIZED_FILE, folder / PLAIN_FILE, seen),
+            scales=scales,
+            notes=notes,
             samples=len(samples.calibration[0]),
             model_sha256=file_record(folder / PLAIN_FILE).sha256,
             data_sha256=file_record(source.file(SAMPLES_FILE)).sha256,

@@ -1,6 +1,6 @@
 """A teacher's answers written once, so that later epochs cost no pass of the teacher."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 from typing_extensions import override
 
+from torchedge.distillation.calls import require_only_the_sample
 from torchedge.distillation.fingerprints import fingerprint, sample_digests
-from torchedge.distillation.sources import LiveTeacher
+from torchedge.distillation.sources import NONE_NAMED, LiveTeacher
 from torchedge.distillation.taps import Taps
 from torchedge.errors import DistillationError
 from torchedge.export.artifact import (
@@ -173,6 +174,7 @@ class TeacherCache:
         self.tensors = tensors
         self.indexed = IndexedDataset(data)
         self.layers: tuple[str, ...] = ()
+        self._sample: Tensor | None = None  # what the student is to be given in this step
 
     @staticmethod
     def open(folder: Path, *, teacher: nn.Module, data: SizedDataset) -> "TeacherCache":
@@ -228,11 +230,25 @@ class TeacherCache:
                 "with a cached teacher each batch is (batch, indices); make the DataLoader from "
                 "cache.indexed."
             )
+        first = batch[0][0] if isinstance(batch[0], list | tuple) else batch[0]
+        self._sample = first if isinstance(first, Tensor) else None
         return batch[0], indices
 
-    def taps(self, inputs: tuple[Any, ...], indices: Tensor | None) -> Taps:
-        """What the teacher showed for the samples of these numbers."""
+    def taps(
+        self,
+        inputs: tuple[Any, ...],
+        indices: Tensor | None,
+        named: Mapping[str, Any] = NONE_NAMED,
+    ) -> Taps:
+        """What the teacher showed for the samples of these numbers.
+
+        Raises:
+            DistillationError: The student was given more than the one tensor that the teacher
+                answered to, or another one.
+        """
         assert indices is not None
+        require_only_the_sample(inputs, named, self._sample)
+        self._sample = None
         features = {layer: self.tensors[f"{_FEATURE}{layer}"][indices] for layer in self.layers}
         return Taps(self.tensors[_OUTPUT][indices], features)
 

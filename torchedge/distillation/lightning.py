@@ -9,6 +9,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from typing_extensions import override
 
+from torchedge.distillation.calls import Call
 from torchedge.distillation.feature_modules import FitNet
 from torchedge.distillation.handing_on import (
     add_to_optimizer,
@@ -34,12 +35,12 @@ __all__ = ["DistillationModule"]
 class DistillationModule(pl.LightningModule):
     """A task that also listens to a teacher: ``hard_weight · task's loss + Σ weight · term``.
 
-    The task's own training step runs; what its student network was given and answered there is
-    what teacher and terms see, so batches may look as they like. The teacher is copied, frozen, in
-    evaluation mode, and in neither the checkpoint nor the optimiser. Terms are computed in float32
-    whatever the precision. Parameters of terms (the regressor of :class:`FitNet`) join the first
-    group of the task's optimiser. Each term is logged, unweighted, under its name, the sum as
-    ``total_loss``. Where the task overrides a hook of Lightning, it is called.
+    The task's own training step runs; what its student network was given there, by place and by
+    keyword, the teacher is given too, so batches may look as they like. The teacher is copied,
+    frozen, in evaluation mode, and in neither the checkpoint nor the optimiser. Terms are computed
+    in float32 whatever the precision. Parameters of terms (the regressor of :class:`FitNet`) join
+    the first group of the task's optimiser. Each term is logged, unweighted, under its name, the
+    sum as ``total_loss``. Where the task overrides a hook of Lightning, it is called.
 
     With ``hard_weight=0`` the task's training step is not called: the student runs on the batch,
     or on its first entry, and no labels are needed.
@@ -117,14 +118,20 @@ class DistillationModule(pl.LightningModule):
         return self._source[0]
 
     @override
-    def forward(self, *inputs: Any) -> Any:
-        return self.task(*inputs)
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        return self.task(*inputs, **named)
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
         found = self._of_task("configure_optimizers")()
         add_to_optimizer(found, tuple(self.terms.parameters()))
         return cast(OptimizerLRScheduler, found)
+
+    @override
+    def configure_callbacks(self) -> list[pl.Callback]:
+        found = self._of_task("configure_callbacks")()
+        of_task = [found] if isinstance(found, pl.Callback) else list(found)
+        return [*of_task, _AfterErrors(self._stop_watching)]
 
     @override
     def on_fit_start(self) -> None:
@@ -149,10 +156,10 @@ class DistillationModule(pl.LightningModule):
         tap.forget()
         batch, indices = self.source.unpacked(batch)
         hard = self._hard_loss(batch, batch_idx)
-        inputs, student = tap.last()
+        call, student = tap.last_call()
         if hard is None:
             return None  # the task leaves this batch out
-        losses = self._losses(student, self.source.taps(inputs, indices))
+        losses = self._losses(student, self._taught(call, indices))
         for name, loss in losses.items():
             self.log(name, loss.detach())
         weights = self._weights_now()
@@ -173,6 +180,12 @@ class DistillationModule(pl.LightningModule):
             )
         self.student(inputs)
         return inputs.new_zeros(())
+
+    def _taught(self, call: Call, indices: Tensor | None) -> Taps:
+        """What the teacher shows for all that the student was given."""
+        if isinstance(self.source, LiveTeacher):
+            call.require_unchanged("student")
+        return self.source.taps(call.args, indices, call.named)
 
     def _losses(self, student: Taps, teacher: Taps) -> dict[str, Tensor]:
         pair = student.in_float32(), teacher.in_float32()
@@ -214,9 +227,9 @@ class DistillationModule(pl.LightningModule):
         tap = self._watch()
         try:
             self.student.eval()(*inputs)
-            given, student = tap.last()
+            call, student = tap.last_call()
             if isinstance(self.source, LiveTeacher):
-                self._losses(student, self.source.taps(given, None))
+                self._losses(student, self._taught(call, None))
         finally:
             for module, mode in modes:
                 module.training = mode
@@ -230,7 +243,6 @@ class DistillationModule(pl.LightningModule):
     validation_step = handed_on("validation_step")
     test_step = handed_on("test_step")
     predict_step = handed_on("predict_step")
-    configure_callbacks = handed_on("configure_callbacks")
     on_train_end = handed_on("on_train_end")
     on_train_epoch_start = handed_on("on_train_epoch_start")
     on_train_epoch_end = handed_on("on_train_epoch_end")
@@ -252,6 +264,24 @@ class DistillationModule(pl.LightningModule):
     on_before_optimizer_step = handed_on("on_before_optimizer_step")
     lr_scheduler_step = handed_on("lr_scheduler_step")
     configure_gradient_clipping = handed_on("configure_gradient_clipping")
+
+
+@final
+class _AfterErrors(pl.Callback):
+    """Takes the hooks off the student where training ends with an error, which no module hears of.
+
+    Args:
+        stop_watching: Does it.
+    """
+
+    def __init__(self, stop_watching: Callable[[], None]) -> None:
+        self._stop_watching = stop_watching
+
+    @override
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._stop_watching()
 
 
 def _layers_of(terms: Mapping[str, DistillationTerm], side: str) -> tuple[str, ...]:

@@ -50,13 +50,14 @@ class QuantizedStudent(pl.LightningModule):
         self, model: nn.Module, *, learning_rate: float = 0.06, trained: Trained = "biases"
     ) -> None:
         super().__init__()
-        self.model = model.train()  # Lightning warns of what is not; on_train_epoch_start undoes it
+        self.model = model
         self.learning_rate = learning_rate
         self.trained: Trained = trained
         if not self.groups():
             raise DistillationError(
                 f"the model has no quantised layer with {trained} to train; quantise it first."
             )
+        model.train()  # Lightning warns of what is not; on_train_epoch_start undoes it
 
     @override
     def forward(self, x: Tensor) -> Any:

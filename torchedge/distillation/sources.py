@@ -1,14 +1,19 @@
 """Where a teacher's answers come from: a network that runs, or a file that it wrote."""
 
 import copy
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor, nn
 
+from torchedge.distillation.calls import Call
 from torchedge.distillation.taps import Taps, require_layers, taps
 
-__all__ = ["LiveTeacher", "TeacherSource"]
+__all__ = ["NONE_NAMED", "LiveTeacher", "TeacherSource"]
+
+NONE_NAMED: Mapping[str, Any] = MappingProxyType({})
 
 
 class TeacherSource(Protocol):
@@ -23,8 +28,13 @@ class TeacherSource(Protocol):
     def unpacked(self, batch: Any) -> tuple[Any, Tensor | None]:  # noqa: ANN401
         """The task's own batch, and the indices of its samples where they were asked for."""
 
-    def taps(self, inputs: tuple[Any, ...], indices: Tensor | None) -> Taps:
-        """What the teacher shows for these inputs, without a gradient."""
+    def taps(
+        self,
+        inputs: tuple[Any, ...],
+        indices: Tensor | None,
+        named: Mapping[str, Any] = NONE_NAMED,
+    ) -> Taps:
+        """What the teacher shows for these arguments of the student, without a gradient."""
 
 
 @final
@@ -56,8 +66,20 @@ class LiveTeacher:
         """The batch as it is."""
         return batch, None
 
-    def taps(self, inputs: tuple[Any, ...], indices: Tensor | None) -> Taps:
-        """Run the network on the student's inputs."""
+    def taps(
+        self,
+        inputs: tuple[Any, ...],
+        indices: Tensor | None,
+        named: Mapping[str, Any] = NONE_NAMED,
+    ) -> Taps:
+        """Run the network on all that the student was given.
+
+        Raises:
+            DistillationError: It does not take these arguments, or writes into them.
+        """
+        call = Call.of(inputs, named)
+        call.require_accepted(self.network)
         with torch.no_grad(), taps(self.network, self.layers) as tap:
-            self.network(*inputs)
+            self.network(*inputs, **named)
+            call.require_unchanged("teacher")
             return tap.last()[1]

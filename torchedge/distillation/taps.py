@@ -8,6 +8,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
+from torchedge.distillation.calls import Call
 from torchedge.errors import DistillationError
 
 __all__ = ["Tap", "Taps", "require_layers", "taps"]
@@ -77,22 +78,24 @@ class Tap:
         self.layers = tuple(dict.fromkeys(layers))
         self._seen: dict[str, list[Any]] = {}
         self._passes = 0
-        self._inputs: tuple[Any, ...] = ()
+        self._call = Call()
         self._output: Any = None
         inside = _written(model)
         require_layers(model, self.layers)
-        self._handles = [model.register_forward_pre_hook(self._begin)]
+        # Before hooks of the user's, which a teacher may have as well: what the caller gave.
+        begin = model.register_forward_pre_hook(self._begin, prepend=True, with_kwargs=True)
+        self._handles = [begin]
         self._handles += [
             inside.get_submodule(layer).register_forward_hook(self._hook(layer))
             for layer in self.layers
         ]
         self._handles.append(model.register_forward_hook(self._end))
 
-    def _begin(self, _module: nn.Module, args: tuple[Any, ...]) -> None:
+    def _begin(self, _module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         for layer in self.layers:
             self._seen[layer] = []
         self._passes += 1
-        self._inputs = args
+        self._call = Call.of(args, named)
 
     def _hook(self, layer: str) -> Any:  # noqa: ANN401 - torch's own type of a hook
         self._seen[layer] = []
@@ -107,7 +110,16 @@ class Tap:
         self._output = result
 
     def last(self) -> tuple[tuple[Any, ...], Taps]:
-        """The arguments of the one pass since :meth:`forget`, and what it showed.
+        """The positional arguments of the one pass since :meth:`forget`, and what it showed.
+
+        Raises:
+            DistillationError: There was no pass, or more than one, or a layer ran twice in it.
+        """
+        call, seen = self.last_call()
+        return call.args, seen
+
+    def last_call(self) -> tuple[Call, Taps]:
+        """All that the one pass since :meth:`forget` was given, and what it showed.
 
         Raises:
             DistillationError: There was no pass, or more than one, or a layer ran twice in it.
@@ -118,9 +130,9 @@ class Tap:
                 "clear which of its outputs to compare; call it once in training_step."
             )
         features = {layer: self._one(layer) for layer in self.layers}
-        inputs, output = self._inputs, self._output
+        call, output = self._call, self._output
         self.forget()
-        return inputs, Taps(output, features)
+        return call, Taps(output, features)
 
     def _one(self, layer: str) -> Tensor:
         found = self._seen[layer]
@@ -134,7 +146,7 @@ class Tap:
 
     def forget(self) -> None:
         """Let go of what was seen; passes are counted from here."""
-        self._passes, self._inputs, self._output = 0, (), None
+        self._passes, self._call, self._output = 0, Call(), None
         for layer in self.layers:
             self._seen[layer] = []
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from torchedge.quantization.scales import (
     affine_params,
     along_axis,
+    learned_step,
     rounded_up,
     steps,
     tensor_range,
-    usable_step,
     weight_params,
 )
 from torchedge.quantization.straight_through import (
@@ -33,13 +33,13 @@ __all__ = [
     "fake_quantize",
     "fake_quantize_inside",
     "fold_batchnorm",
+    "learned_step",
     "learned_step_quantize",
     "quantize",
     "round_ste",
     "rounded_up",
     "scale_channels",
     "tensor_range",
-    "usable_step",
     "weight_params",
 ]
 
@@ -142,6 +142,8 @@ def learned_step_quantize(
     zero_point: Int[Tensor, "*c"],
     spec: QuantSpec,
     sharing: int,
+    *,
+    frees_clipped: bool = False,
 ) -> Float[Tensor, "*s"]:
     """:func:`fake_quantize` with a gradient for the scale (Esser et al. 2020, sections 2.1, 2.2).
 
@@ -155,6 +157,8 @@ def learned_step_quantize(
         zero_point: Stays as it is.
         spec: Integer grid.
         sharing: How many weights, or features of one sample, share one scale.
+        frees_clipped: Clipped values get the gradient too, for weights: an activation is clipped in
+            some samples, a clipped weight would be in all of them and never move again.
 
     Example:
         >>> scale = torch.tensor(0.5, requires_grad=True)
@@ -170,6 +174,7 @@ def learned_step_quantize(
         spec.quant_min,
         spec.quant_max,
         1 / math.sqrt(sharing * steps(spec)),
+        frees_clipped,
     )
     return quantized
 

@@ -12,9 +12,9 @@ from torchedge.quantization.functional import (
     fake_quantize,
     fake_quantize_inside,
     fold_batchnorm,
+    learned_step,
     learned_step_quantize,
     scale_channels,
-    usable_step,
     weight_params,
 )
 from torchedge.quantization.layers import (
@@ -24,7 +24,7 @@ from torchedge.quantization.layers import (
     masked_parameters,
 )
 from torchedge.quantization.processes import range_over_processes
-from torchedge.quantization.scales import extremes
+from torchedge.quantization.scales import extremes, total_magnitude
 from torchedge.quantization.straight_through import StraightThroughValue, covers
 from torchedge.scheme import QuantSpec
 
@@ -52,8 +52,8 @@ class FakeQuantize(nn.Module):
     smallest and largest value, over all processes of a distributed training; the first batch sets
     it. The range is the only state, as buffers: scale and zero point are computed from it, so that
     a checkpoint or an average of several models never holds a scale that belongs to another range.
-    A scale that is learned (:func:`~torchedge.quantization.learned.learn_step_sizes`) takes the
-    range's place; its zero point stays the range's.
+    Where a scale is learned (:func:`~torchedge.quantization.learned.learn_step_sizes`), the range
+    stays where it is, and what learns is how far its scale has changed: 0 is no change.
 
     Args:
         spec: Integer grid.
@@ -70,7 +70,7 @@ class FakeQuantize(nn.Module):
     traced_whole: ClassVar[bool] = True
     low: Tensor
     high: Tensor
-    learned_scale: nn.Parameter | None
+    log_scale_change: nn.Parameter | None
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class FakeQuantize(nn.Module):
         low, high = (float("inf"), float("-inf")) if fixed is None else fixed
         self.register_buffer("low", torch.tensor(low))
         self.register_buffer("high", torch.tensor(high))
-        self.register_parameter("learned_scale", None)
+        self.register_parameter("log_scale_change", None)
 
     @property
     def calibrated(self) -> bool:
@@ -107,20 +107,20 @@ class FakeQuantize(nn.Module):
         return self.params()[1]
 
     def params(self) -> tuple[Tensor, Tensor]:
-        """Scale and zero point of the range, or the learned scale where there is one."""
+        """Scale and zero point of the range, the scale changed by what was learned."""
         scale, zero_point = affine_params(self.low, self.high, self.spec)
-        learned = self.learned_scale
-        return (scale if learned is None else usable_step(learned, self.spec)), zero_point
+        change = self.log_scale_change
+        return (scale if change is None else learned_step(scale, change, self.spec)), zero_point
 
     def forward(self, x: Tensor) -> Tensor:
         """Observe ``x`` where that is on, and return it on the grid where that is on."""
         observed: tuple[Tensor, Tensor] | None = None
-        if self.observing and self.training and not self.fixed and self.learned_scale is None:
+        if self.observing and self.training and not self.fixed and self.log_scale_change is None:
             observed = self._observe(x.detach())
         if not self.enabled:
             return x
         scale, zero_point = self.params()
-        if self.learned_scale is not None:
+        if self.log_scale_change is not None:
             features = max(x.numel() // max(len(x), 1), 1)
             return learned_step_quantize(x, scale, zero_point, self.spec, features)
         inside = observed is not None and self._covers(*observed, scale, zero_point)
@@ -177,6 +177,10 @@ class QuantizedLayer(nn.Module):
     weight: the min-max scale of a channel grows with it, so that dividing by it again leaves
     nothing of it.
 
+    The scale of the weight is ``weight_scale`` where one was chosen; else learned, a share of the
+    sum of magnitudes in use: ``start_share`` at first, changed by what was learned, so that the
+    grid follows the weight and the batch norm; else the min-max of the weight in use.
+
     Args:
         layer: The layer; its ``weight`` may be parametrised, or pruned with
             ``torch.nn.utils.prune``.
@@ -186,6 +190,8 @@ class QuantizedLayer(nn.Module):
 
     traced_whole: ClassVar[bool] = True
     weight_scale: Tensor | None
+    start_share: Tensor | None
+    log_scale_change: nn.Parameter | None
 
     def __init__(
         self, layer: WeightedLayer, spec: QuantSpec, batchnorm: BatchNorm | None = None
@@ -198,6 +204,8 @@ class QuantizedLayer(nn.Module):
         self.kept_in_float = False  # by choice, which no schedule undoes
         self.batchnorm_frozen = False
         self.register_buffer("weight_scale", None)
+        self.register_buffer("start_share", None)
+        self.register_parameter("log_scale_change", None)
 
     @property
     def groups(self) -> int:
@@ -233,7 +241,8 @@ class QuantizedLayer(nn.Module):
     @property
     def _may_clip(self) -> bool:
         """Whether a weight can lie outside its grid; a symmetric min-max scale covers them all."""
-        return self.weight_scale is not None or not self.spec.symmetric
+        moved = self.weight_scale is not None or self.log_scale_change is not None
+        return moved or not self.spec.symmetric
 
     def folded(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias with the batch norm in them, not yet quantised."""
@@ -255,24 +264,27 @@ class QuantizedLayer(nn.Module):
         )
 
     def params(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and zero point for a folded weight: the chosen scale, or else its min-max."""
-        chosen = self.weight_scale
+        """Scale and zero point for a folded weight: chosen, learned, or else its min-max."""
+        chosen, change = self.weight_scale, self.log_scale_change
+        if chosen is None and change is not None and self.start_share is not None:
+            start = total_magnitude(weight, self.spec) * self.start_share
+            chosen = learned_step(start, change, self.spec)
         if chosen is None:
             return weight_params(weight, self.spec)
-        learned = isinstance(chosen, nn.Parameter)
-        scale = usable_step(chosen, self.spec) if learned else chosen
         if self.spec.symmetric:
-            return scale, torch.zeros_like(scale, dtype=torch.int32)
-        return scale, weight_params(weight, self.spec)[1]
+            return chosen, torch.zeros_like(chosen, dtype=torch.int32)
+        return chosen, weight_params(weight, self.spec)[1]
 
     def on_grid(self, weight: Tensor) -> Tensor:
         """A folded weight as its integers mean it, where quantisation is on."""
         if not self.enabled:
             return weight
         scale, zero_point = self.params(weight)
-        if isinstance(self.weight_scale, nn.Parameter):
+        if self.log_scale_change is not None and self.weight_scale is None:
             sharing = weight.numel() // scale.numel()
-            return learned_step_quantize(weight, scale, zero_point, self.spec, sharing)
+            return learned_step_quantize(
+                weight, scale, zero_point, self.spec, sharing, frees_clipped=True
+            )
         on_grid = fake_quantize if self._may_clip else fake_quantize_inside
         return on_grid(weight, scale, zero_point, self.spec)
 

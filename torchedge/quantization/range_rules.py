@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from torchedge.errors import CalibrationError
-from torchedge.quantization.calibration import Histogram, RangeRule, magnitudes
 from torchedge.quantization.functional import affine_params
+from torchedge.quantization.histogram import Histogram, RangeRule, magnitudes
 from torchedge.scheme import QuantSpec
 
 __all__ = ["expected_squared_error", "mse", "percentile"]
@@ -40,7 +40,7 @@ def percentile(quantile: float) -> RangeRule:
         CalibrationError: The quantile is outside that range.
 
     Example:
-        >>> from torchedge.quantization.calibration import observe
+        >>> from torchedge.quantization.histogram import observe
         >>> low, high = percentile(90)(observe(None, torch.arange(-3.0, 97.0)), QuantSpec())
         >>> low, 86 <= high <= 86 + 96 / 2048
         (-3.0, True)
@@ -87,7 +87,7 @@ def mse(histogram: Histogram, spec: QuantSpec) -> tuple[float, float]:
     so the result is never worse than :func:`~torchedge.quantization.calibration.minmax`.
 
     Example:
-        >>> from torchedge.quantization.calibration import observe
+        >>> from torchedge.quantization.histogram import observe
         >>> bell = torch.randn(100_000, generator=torch.Generator().manual_seed(0))
         >>> seen = observe(None, torch.cat([bell, torch.tensor([40.0])]))
         >>> mse(seen, QuantSpec(bits=4))[1] < 4 < mse(seen, QuantSpec(bits=8))[1] < 40
@@ -102,7 +102,16 @@ def mse(histogram: Histogram, spec: QuantSpec) -> tuple[float, float]:
         candidates = torch.cat([kept, (kept * pairs).clamp(max=1)])
         errors = expected_squared_error(histogram, *_ends(histogram, spec, candidates), spec)
         kept = candidates[errors.argmin()][None]
-    low, high = _ends(histogram, spec, kept)
+    return _as_wide_as_its_grid(histogram, spec, *_ends(histogram, spec, kept))
+
+
+def _as_wide_as_its_grid(
+    histogram: Histogram, spec: QuantSpec, low: Tensor, high: Tensor
+) -> tuple[float, float]:
+    """The widest range inside what was seen that has the same short scale, so the same integers."""
+    if spec.scale_bits is not None and spec.symmetric:
+        end = affine_params(low, high, spec)[0] * spec.quant_max
+        low, high = (-end).clamp(min=histogram.low), end.clamp(max=histogram.high)
     return float(low), float(high)
 
 
@@ -150,7 +159,7 @@ def expected_squared_error(
             :func:`~torchedge.quantization.functional.affine_params`.
 
     Example:
-        >>> from torchedge.quantization.calibration import observe
+        >>> from torchedge.quantization.histogram import observe
         >>> seen = observe(None, torch.linspace(-1, 1, 100_001))
         >>> one = torch.ones(1, dtype=torch.float64)
         >>> error = expected_squared_error(seen, -one, one, QuantSpec(narrow=True))

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from torchedge.quantization.straight_through import StraightThroughValue
+from torchedge.quantization.straight_through import RelativeStep, StraightThroughValue
 from torchedge.scheme import QuantSpec
 
 __all__ = [
@@ -13,10 +13,12 @@ __all__ = [
     "along_axis",
     "extremes",
     "group_ranges",
+    "learned_step",
     "rounded_up",
     "steps",
+    "sum_by_scale",
     "tensor_range",
-    "usable_step",
+    "total_magnitude",
     "weight_params",
 ]
 
@@ -71,20 +73,23 @@ def rounded_up(scale: Float[Tensor, "*c"], bits: int) -> Float[Tensor, "*c"]:
     return torch.ldexp(torch.ceil(mantissa * 2**bits) / 2**bits, exponent)
 
 
-def usable_step(learned: Float[Tensor, "*c"], spec: QuantSpec) -> Float[Tensor, "*c"]:
-    """A learned scale as a grid can have it: positive, and short where ``spec.scale_bits`` says so.
+def learned_step(
+    start: Float[Tensor, "*c"], log_change: Float[Tensor, "*c"], spec: QuantSpec
+) -> Float[Tensor, "*c"]:
+    """A learned scale: ``start · exp(log_change)``, bounded, and short where ``spec`` says so.
 
-    The magnitude is taken, so that a step of the optimiser across zero does no harm; rounding up to
-    short scales passes the gradient.
+    The exponent is squashed smoothly, so that the scale stays within 1/16 and 16 times its start;
+    small changes pass as they are. Rounding up to short scales passes the gradient.
 
     Example:
-        >>> usable_step(torch.tensor([-0.13, 0.0]), QuantSpec(scale_bits=2))[0]
-        tensor(0.1875)
+        >>> change = torch.tensor([0.0, 0.01, -1e9])
+        >>> learned_step(torch.full((3,), 0.16), change, QuantSpec())
+        tensor([0.1600, 0.1616, 0.0100])
     """
-    positive = learned.abs().clamp(min=torch.finfo(learned.dtype).tiny)
+    scale: Tensor = RelativeStep.apply(start, log_change)
     if spec.scale_bits is None:
-        return positive
-    short: Tensor = StraightThroughValue.apply(positive, rounded_up(positive, spec.scale_bits))
+        return scale
+    short: Tensor = StraightThroughValue.apply(scale, rounded_up(scale, spec.scale_bits))
     return short
 
 
@@ -143,6 +148,17 @@ def weight_params(
     return affine_params(low, high, spec)
 
 
+def total_magnitude(weight: Float[Tensor, "*s"], spec: QuantSpec) -> Float[Tensor, "*c"]:
+    """Sum of magnitudes over what shares a scale, 1 where all are zero; no gradient reaches it.
+
+    Example:
+        >>> total_magnitude(torch.tensor([[0.5, -1.5], [0.0, 0.0]]), QuantSpec(axis=0))
+        tensor([2., 1.])
+    """
+    total = sum_by_scale(weight.detach().abs(), spec)
+    return torch.where(total > 0, total, 1.0)
+
+
 def along_axis(values: Tensor, x: Tensor, spec: QuantSpec) -> Tensor:
     """Scales or zero points in a shape that broadcasts over ``x``.
 
@@ -181,8 +197,31 @@ def group_ranges(weight: Tensor, axis: int, size: int) -> tuple[Tensor, Tensor]:
         >>> low.tolist(), high.tolist()
         ([[-2.0, 0.0]], [[1.0, 3.0]])
     """
+    groups = _in_groups(weight, axis, size)
+    return groups.amin(2).clamp(max=0), groups.amax(2).clamp(min=0)
+
+
+def _in_groups(weight: Tensor, axis: int, size: int) -> Tensor:
+    """Of shape ``(channels, groups, values of a group)``, the last group filled with zeros."""
     rows = weight.flatten(2) if weight.ndim > 2 else weight.unsqueeze(2)
     rows = rows if axis == 0 else rows.transpose(0, 1)
     missing = -rows.shape[1] % size
-    groups = F.pad(rows, (0, 0, 0, missing)).unflatten(1, (-1, size)).flatten(2)
-    return groups.amin(2).clamp(max=0), groups.amax(2).clamp(min=0)
+    padded: Tensor = F.pad(rows, (0, 0, 0, missing))
+    return padded.reshape(len(rows), -1, size * rows.shape[2])
+
+
+def sum_by_scale(values: Tensor, spec: QuantSpec) -> Tensor:
+    """Sums over what shares a scale, in the shape of the scales of :func:`weight_params`.
+
+    Example:
+        >>> sum_by_scale(torch.ones(2, 3), QuantSpec(axis=0))
+        tensor([3., 3.])
+        >>> sum_by_scale(torch.ones(2, 3), QuantSpec(axis=0, group_size=2))
+        tensor([[2., 1.],
+                [2., 1.]])
+    """
+    if spec.axis is None:
+        return values.sum()
+    if spec.group_size is not None:
+        return _in_groups(values, spec.axis, spec.group_size).sum(2)
+    return values.sum([d for d in range(values.ndim) if d != spec.axis % values.ndim])

@@ -15,6 +15,7 @@ from torch import Tensor
 
 __all__ = [
     "LearnedStepFakeQuantize",
+    "RelativeStep",
     "StraightThroughFakeQuantize",
     "StraightThroughRound",
     "StraightThroughValue",
@@ -23,6 +24,9 @@ __all__ = [
 ]
 
 _MORE_THAN_IS_UNROLLED = 16
+_MOST_OCTAVES = 4
+_DIVIDES = 1e-30  # a gradient over it is finite
+_BOUND = _MOST_OCTAVES * math.log(2)
 
 
 @final
@@ -87,7 +91,7 @@ class LearnedStepFakeQuantize(torch.autograd.Function):
     """Fake quantisation whose scale learns too (Esser et al. 2020, section 2.1)."""
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913
         ctx: Any,  # noqa: ANN401
         x: Tensor,
         scale: Tensor,
@@ -95,17 +99,18 @@ class LearnedStepFakeQuantize(torch.autograd.Function):
         quant_min: int,
         quant_max: int,
         gradient_factor: float,
+        frees_clipped: bool,
     ) -> Tensor:
         """Return what :class:`StraightThroughFakeQuantize` returns."""
         scale, zero_point = _computed_once(scale), _computed_once(zero_point)
         lower, upper = quant_min - zero_point, quant_max - zero_point
         ctx.save_for_backward(x, scale, lower, upper)
-        ctx.gradient_factor = gradient_factor
+        ctx.gradient_factor, ctx.frees_clipped = gradient_factor, frees_clipped
         return _on_grid(x, scale, lower, upper)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        """Zero the gradient of what was clipped; sum up the scale's over what shares it.
+        """Zero the gradient of what was clipped, or not; sum up the scale's over what shares it.
 
         ``∂/∂s`` is ``round(x/s) - x/s`` inside and the bound outside, times ``gradient_factor``.
         """
@@ -115,8 +120,31 @@ class LearnedStepFakeQuantize(torch.autograd.Function):
         inside = (integers >= lower) & (integers <= upper)
         slopes = torch.where(inside, integers - steps, integers.clamp(lower, upper))
         of_scale = (gradients[0] * slopes).sum_to_size(scale.shape) * ctx.gradient_factor
-        of_x = torch.where(inside, gradients[0], 0.0)
-        return of_x, of_scale.to(scale.dtype), None, None, None, None
+        of_x = gradients[0] if ctx.frees_clipped else torch.where(inside, gradients[0], 0.0)
+        return of_x, of_scale.to(scale.dtype), None, None, None, None, None
+
+
+@final
+class RelativeStep(torch.autograd.Function):
+    """A step as a factor of where it starts; 1 where what learns is 0, within 1/16 and 16."""
+
+    @staticmethod
+    def forward(ctx: Any, start: Tensor, log_change: Tensor) -> Tensor:  # noqa: ANN401
+        """Return ``start · exp(B · tanh(log_change / B))`` with ``B = log 16``."""
+        squashed = torch.tanh(log_change / _BOUND)
+        scale = (start * torch.exp(_BOUND * squashed)).clamp(min=torch.finfo(start.dtype).tiny)
+        ctx.save_for_backward(scale, squashed)
+        return scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        """Divide by the scale: the same relative step as gradient descent on the scale itself.
+
+        Descent on ``s`` changes it by the share ``rate · ∂/∂s / s``; descent on ``log_change`` by
+        ``rate`` times what is returned here.
+        """
+        scale, squashed = ctx.saved_tensors
+        return None, gradients[0] / scale.clamp(min=_DIVIDES) * (1 - squashed * squashed)
 
 
 def _computed_once(value: Tensor) -> Tensor:

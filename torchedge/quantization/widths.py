@@ -77,8 +77,7 @@ def set_weight_bits(layer: QuantizedLayer, bits: int, name: str) -> QuantizedLay
         )
     if bits != layer.spec.bits:
         layer.spec = replace(layer.spec, bits=bits)
-        del layer.weight_scale  # a parameter where it was learned, which may not become a buffer
-        layer.register_buffer("weight_scale", None)
+        layer.weight_scale = layer.start_share = layer.log_scale_change = None
     layer.enabled = True
     return layer
 

@@ -9,6 +9,8 @@ from tests.exporters.torchedge_tensorrt.entropy_by_hand import (
     counted,
     divergence,
     entropy_scale,
+    guarded_scale,
+    is_right,
     kept_bins,
 )
 from tests.exporters.torchedge_tensorrt.graphs import Chain, per_tensor, save
@@ -61,7 +63,10 @@ def data() -> Batches:
 def scales(tmp_path_factory: pytest.TempPathFactory, data: Batches) -> dict[str, float]:
     folder = tmp_path_factory.mktemp("ranges")
     plain = network(folder / "plain.onnx", quantized=False)
-    return tensor_scales(network(folder / "qdq.onnx", quantized=True), plain, data)
+    found, notes = tensor_scales(network(folder / "qdq.onnx", quantized=True), plain, data)
+    assert [note.partition(" where")[0] for note in notes] == ["the squared error decides"]
+    assert notes[0].rpartition("at ")[2].startswith("'shifted': ")
+    return found
 
 
 def test_every_input_and_every_nodes_output_has_a_scale_in_graph_order(
@@ -105,11 +110,19 @@ def test_the_other_tensors_get_the_scale_of_a_brute_force_entropy_search(
     fork = [2 * x for x in inputs]
     expected = {
         "x": entropy_scale(inputs),
-        "shifted": entropy_scale([np.maximum(x / 2, 0) + np.float32(1) for x in inputs]),
         "fork": entropy_scale(fork),
         "sum": entropy_scale([x + np.clip(x, 0, 6) for x in fork]),
     }
     assert {name: scales[name] for name in expected} == expected
+
+
+def test_far_from_zero_the_squared_error_decides(scales: dict[str, float], data: Batches) -> None:
+    """At least 1, half of it exactly 1: the least divergence clips all that differs from 1."""
+    shifted = [np.maximum(x / 2, 0) + np.float32(1) for (x,) in data]
+    assert guarded_scale(shifted) is None
+    assert is_right(scales["shifted"], shifted)
+    beyond = np.concatenate(shifted) > 127.5 * scales["shifted"]
+    assert beyond.mean() <= 1 / 128
 
 
 def test_a_spike_at_zero_does_not_count_in_the_entropy_search(tmp_path: Path) -> None:
@@ -132,7 +145,8 @@ def test_of_equally_good_ranges_the_widest_is_kept(tmp_path: Path) -> None:
 def scale_of_input(folder: Path, values: npt.NDArray[np.float32]) -> float:
     """What the network's untrained input gets when it is calibrated on one batch."""
     plain = network(folder / "plain.onnx", quantized=False)
-    return tensor_scales(network(folder / "qdq.onnx", quantized=True), plain, [(values,)])["x"]
+    quantized = network(folder / "qdq.onnx", quantized=True)
+    return tensor_scales(quantized, plain, [(values,)])[0]["x"]
 
 
 def test_entropy_lets_outliers_saturate_that_a_min_max_range_would_keep(

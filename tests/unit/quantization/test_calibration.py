@@ -1,4 +1,5 @@
 import math
+import warnings
 from collections import Counter
 from fractions import Fraction
 
@@ -14,11 +15,14 @@ from torchedge.errors import CalibrationError
 from torchedge.quantization.calibration import (
     BINS,
     entropy,
+    entropy_range,
     entropy_threshold,
     magnitudes,
     minmax,
+    most_clipped,
     observe,
 )
+from torchedge.quantization.range_rules import mse
 from torchedge.scheme import QuantSpec
 
 
@@ -65,6 +69,62 @@ def test_an_outlier_is_clipped_and_uniform_values_are_not():
     flat = observe(None, torch.rand(1_000_000, generator=generator))
     low, high = entropy(flat, QuantSpec())
     assert (low, high) == pytest.approx((flat.low, flat.high), abs=flat.bin_width)
+
+
+FAR_FROM_ZERO = {
+    "10 + N": lambda n: 10 + n,
+    "-10 - N": lambda n: -10 - n,
+    "pixels": lambda n: (150 + 20 * n).clamp(0, 255),
+    "sigmoid": lambda n: torch.sigmoid(3 + n),
+    "mean of 49 ReLUs": lambda n: n.view(-1, 50)[:, :49].relu().mean(1),
+    "two far peaks": lambda n: torch.cat([10 + n, n - 10]),
+    "mostly zero, else far": lambda n: torch.where(torch.arange(len(n)) % 200 == 0, 10 + n, 0),
+}
+
+
+@pytest.mark.parametrize("spec", [QuantSpec(), QuantSpec(symmetric=False), QuantSpec(scale_bits=4)])
+@pytest.mark.parametrize("kind", FAR_FROM_ZERO)
+def test_values_far_from_zero_are_not_clipped_by_entropy(kind, spec):
+    values = FAR_FROM_ZERO[kind](torch.randn(100_000, generator=torch.Generator().manual_seed(0)))
+    histogram = observe(None, values)
+    with pytest.warns(UserWarning, match=r"would clip \d+\.\d% .* squared error decides"):
+        found = entropy(histogram, spec)
+    assert found == mse(histogram, spec)
+    assert entropy_range(histogram, spec).refused_share > 0.98
+
+
+def share_clipped(values, found, levels):
+    """Beyond the range by more than half a step, of what is not in the first bin, by hand."""
+    step = max(-found[0], found[1]) / levels
+    others = values[values.abs() > values.abs().max() / BINS]
+    beyond = (others < found[0] - step / 2) | (others > found[1] + step / 2)
+    return float(beyond.double().mean())
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_the_values_entropy_clips_a_tail_or_the_squared_error_decides(seed):
+    rng = np.random.default_rng(seed)
+    parts = [
+        rng.normal(rng.uniform(-10, 10), 10 ** rng.uniform(-2, 1), int(rng.integers(1, 5_000)))
+        for _ in range(rng.integers(1, 4))
+    ]
+    values = torch.from_numpy(np.concatenate(parts).astype(np.float32))
+    values = values.relu() + 1e-3 if seed % 3 == 0 else values
+    histogram, spec = observe(None, values), QuantSpec()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = entropy(histogram, spec)
+    a_bin = 1 / (values.abs() > values.abs().max() / BINS).sum()
+    few = share_clipped(values, found, 128) <= most_clipped(spec) + 2 * float(a_bin)
+    assert few or found == mse(histogram, spec)
+
+
+def test_a_threshold_that_clips_less_than_an_integers_share_is_the_classic_one():
+    bell = torch.randn(100_000, generator=torch.Generator().manual_seed(0))
+    histogram = observe(None, torch.cat([bell, torch.full((150,), 40.0)]))
+    classic = entropy_threshold(magnitudes(histogram), 128) * histogram.bin_width
+    assert classic < 10
+    assert entropy(histogram, QuantSpec())[1] == classic
 
 
 def test_twice_the_values_give_twice_the_range():
@@ -231,7 +291,8 @@ def test_the_entropy_range_never_exceeds_what_was_seen(batches):
     histogram = None
     for batch in batches:
         histogram = observe(histogram, torch.tensor(batch))
-    low, high = entropy(histogram, QuantSpec())
+    found = entropy_range(histogram, QuantSpec())
+    low, high = found.low, found.high
     assert histogram.low <= low
     assert high <= histogram.high
 

@@ -25,9 +25,11 @@ def test_a_layer_gets_its_bits_on_a_copy(model, images):
 
 def test_scales_of_another_width_are_dropped_and_of_the_same_kept(model, images):
     learned = learn_step_sizes(model)
+    torch.nn.init.constant_(learned.depthwise.log_scale_change, 0.1)
     changed = with_bits(learned, {"project": 4, "depthwise": 8})
-    assert changed.project.weight_scale is None
-    assert torch.equal(changed.depthwise.weight_scale, learned.depthwise.weight_scale)
+    assert changed.project.log_scale_change is None
+    assert changed.project.start_share is None
+    assert torch.equal(changed.depthwise.log_scale_change, learned.depthwise.log_scale_change)
     changed.load_state_dict(changed.state_dict())
 
 

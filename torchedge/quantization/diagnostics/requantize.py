@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.errors import CalibrationError, SchemeError
-from torchedge.quantization.calibration import RangeRule, entropy
+from torchedge.quantization.calibration import RangeRule
 from torchedge.quantization.diagnostics.grids import grid_range
 from torchedge.quantization.diagnostics.sqnr import Power
 from torchedge.quantization.diagnostics.walk import quantized_module, quantized_modules, tensors_in
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.operations import kind_of, operands
 from torchedge.quantization.origin import hand_on_float_network
+from torchedge.quantization.range_rules import mse
 from torchedge.quantization.ranges import calibrate
 from torchedge.quantization.transform import prepare_qat
 from torchedge.scheme import QuantScheme
@@ -98,7 +99,7 @@ def requantize(
     scheme: QuantScheme,
     batches: Iterable[Tensor],
     *,
-    rule: RangeRule = entropy,
+    rule: RangeRule = mse,
 ) -> Requantized:
     """The same trained weights on another backend's integers, without training.
 
@@ -172,7 +173,7 @@ def _ranges(model: nn.Module) -> dict[str, _Range]:
         quantizer = _quantizer(model, name)
         if not quantizer.calibrated:
             continue
-        learned = quantizer.learned_scale is not None
+        learned = quantizer.log_scale_change is not None
         of_grid = grid_range(*quantizer.params(), quantizer.spec)
         names = [tensor.name for tensor in tensors]
         ranges |= dict.fromkeys(names, of_grid if learned else (quantizer.low, quantizer.high))

@@ -154,7 +154,7 @@ def test_what_was_left_in_float_says_so_and_loses_nothing(model, images):
 def test_learned_steps_are_analysed_with_the_ranges_that_they_cover(model, images):
     learned = learn_step_sizes(model)
     with torch.no_grad():
-        learned.quantizers.x.learned_scale.mul_(0.5)
+        learned.quantizers.x.log_scale_change.fill_(math.log(0.5))
     row = analyse(learned, [images]).rows[0]
     assert row.chosen_range[1] == pytest.approx(0.5, abs=0.01)
     assert row.clipped_share > 0.4

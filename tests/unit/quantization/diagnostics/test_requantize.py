@@ -111,7 +111,7 @@ def test_ranges_that_were_trained_are_kept_and_not_calibrated_anew(model, images
 def test_a_learned_scale_is_handed_on_as_the_range_that_it_covers(model, images):
     learned = learn_step_sizes(model)
     with torch.no_grad():
-        learned.quantizers.x.learned_scale.mul_(0.5)
+        learned.quantizers.x.log_scale_change.fill_(math.log(0.5))
     moved = requantize(learned, JETSON, images.split(8))
     assert float(moved.model.quantizers.x.high) == pytest.approx(0.5, abs=0.01)
 

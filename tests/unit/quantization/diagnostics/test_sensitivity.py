@@ -127,7 +127,7 @@ def test_scales_chosen_for_other_bits_are_not_used(model, images):
         [row.error for row in expected]
     )
     with torch.no_grad():
-        learned.classifier.weight_scale.mul_(3)
+        learned.classifier.start_share.mul_(3)
     kept = {r.layer: r.error for r in sensitivity(learned, [images], bits=(8,))}
     assert kept["classifier"] > sensitivity(model, [images], bits=(8,))[-1].error
 
