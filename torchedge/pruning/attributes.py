@@ -21,7 +21,12 @@ _PREFIX = "attribute "
 def counted_attributes(
     node: fx.Node, layer: nn.Module, seen: NodeLabels, units: Units
 ) -> Iterator[Counted]:
-    """Numbers of a norm without weights or statistics; there is no tensor to read them from."""
+    """Numbers of a layer that has no tensor to read them from.
+
+    Such are a norm without weights or statistics, and the sizes of ``nn.Unflatten``.
+    """
+    if isinstance(layer, nn.Unflatten):
+        yield from _unflattened(node, layer, seen, units)
     if not isinstance(layer, (*_BATCH_NORMS, nn.GroupNorm)) or layer.state_dict():
         return
     labels = units_along(seen.results[0], 1, units)
@@ -33,6 +38,18 @@ def counted_attributes(
     for name in names:
         place = _PREFIX + name
         yield Counted(node=str(node.target), place=place, value=len(labels), labels=labels)
+
+
+def _unflattened(
+    node: fx.Node, layer: nn.Unflatten, seen: NodeLabels, units: Units
+) -> Iterator[Counted]:
+    assert seen.operand is not None
+    begin = int(layer.dim) % len(seen.operand.shape)
+    for number, size in enumerate(layer.unflattened_size):
+        labels = units_along(seen.results[0], begin + number, units)
+        if labels is not None and size != -1:
+            place = f"{_PREFIX}unflattened_size {number}"
+            yield Counted(node=str(node.target), place=place, value=len(labels), labels=labels)
 
 
 def is_attribute(place: str) -> bool:
@@ -48,7 +65,14 @@ def set_counted(model: nn.Module, removed: Mapping[tuple[str, str], tuple[int, i
         removed: For a layer's name and place, the number that it was and by how much it shrinks.
     """
     for (path, place), (value, less) in removed.items():
-        setattr(model.get_submodule(path), place.removeprefix(_PREFIX), value - less)
+        layer = model.get_submodule(path)
+        name, _, number = place.removeprefix(_PREFIX).partition(" ")
+        new: object = value - less
+        if number:
+            sizes = list(getattr(layer, name))
+            sizes[int(number)] = new
+            new = tuple(sizes)
+        setattr(layer, name, new)
 
 
 def set_attributes(module: nn.Module) -> None:

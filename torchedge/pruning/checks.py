@@ -1,8 +1,15 @@
 """What pruning refuses, in one line each."""
 
+from torch import Tensor, nn
+
 from torchedge.errors import PruningError
 
-__all__ = ["require_runs", "require_share", "require_sparsity"]
+__all__ = ["require_float", "require_runs", "require_share", "require_sparsity"]
+
+_QUANTISED = (
+    *("torchedge.quantization.", "torch.ao.nn.quantized", "torch.ao.nn.qat"),
+    *("torch.ao.nn.intrinsic.q", "torch.ao.quantization.fake", "torch.ao.quantization.observer"),
+)
 
 
 def require_sparsity(sparsity: float, *, reachable: float = 1.0) -> None:
@@ -42,3 +49,29 @@ def require_runs(length: int, n: int, m: int) -> None:
         raise PruningError(
             f"{length} inputs are no multiple of {m}; leave that layer out, or choose another m."
         )
+
+
+def require_float(model: object, example_inputs: object) -> None:
+    """Refuse what has no channels to remove: a network on integers, inputs that are no tuple.
+
+    Raises:
+        PruningError: The model is no module or quantised, or the inputs are no tuple of tensors.
+    """
+    if not isinstance(model, nn.Module):
+        raise PruningError(f"{type(model).__name__} is no nn.Module; give the network itself.")
+    for name, module in model.named_modules():
+        home = type(module).__module__
+        if home.startswith(_QUANTISED):
+            raise PruningError(
+                f"'{name or 'the model itself'}' is a quantised {type(module).__name__}; prune the "
+                "float network, and quantise what is left."
+            )
+    if isinstance(example_inputs, Tensor) or not isinstance(example_inputs, tuple):
+        raise PruningError(
+            f"example_inputs is a {type(example_inputs).__name__}; give a tuple with one tensor "
+            "for each argument: (x,)."
+        )
+    other = next((x for x in example_inputs if not isinstance(x, Tensor)), None)
+    if other is not None or not example_inputs:
+        what = "is empty" if not example_inputs else f"holds a {type(other).__name__}"
+        raise PruningError(f"example_inputs {what}; give one tensor for each argument.")

@@ -15,6 +15,7 @@ from torchedge.graph.masks import copied_with_masks
 from torchedge.graph.rewrites import open_attention
 from torchedge.graph.trace import evaluating, trace
 from torchedge.pruning.attributes import counted_attributes
+from torchedge.pruning.checks import require_float
 from torchedge.pruning.groups import ChannelGroup, SizeConstant, Slice
 from torchedge.pruning.labels import axes_of, compact
 from torchedge.pruning.operators import rule_of
@@ -29,7 +30,7 @@ _KNOWN_LAYERS = (
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
 )
-_HOLDS_SIZES = (nn.Unflatten, nn.Fold, nn.Unfold)
+_HOLDS_SIZES = (nn.Fold, nn.Unfold)
 _HOLDS_HEADS = "multi_head_attention_forward"
 _LIBRARIES = ("torch", "_operator", "operator", "math", "builtins")
 
@@ -44,12 +45,18 @@ class Dependencies:
         tracker: What the run showed.
         results: For each node the labels of what it returned.
         network: What ran: a copy whose attention is written out in linear layers.
+        graph: The same as a graph.
+        output: What it returned.
+        example_inputs: What it ran on.
     """
 
     groups: tuple[ChannelGroup, ...]
     tracker: Tracker
     results: dict[fx.Node, NodeLabels]
     network: nn.Module
+    graph: fx.GraphModule
+    output: Any
+    example_inputs: tuple[Tensor, ...]
 
 
 def channel_groups(
@@ -71,6 +78,7 @@ def channel_groups(
 
     Raises:
         TraceError: torch.fx cannot follow the model.
+        PruningError: It is quantised, or the inputs are no tuple of tensors.
 
     Example:
         >>> layers = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)
@@ -95,7 +103,9 @@ def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Depend
 
     Raises:
         TraceError: torch.fx cannot follow the model.
+        PruningError: It is quantised, or the inputs are no tuple of tensors.
     """
+    require_float(model, example_inputs)
     known = opened(model)
     graph_module = trace(known, example_inputs)
     tracker = Tracker()
@@ -107,7 +117,15 @@ def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Depend
     _keep_grids(tracker)
     sizes = list(_counted(following, tracker))
     groups = _Grouping(tracker, example_inputs).groups(sizes)
-    return Dependencies(groups=groups, tracker=tracker, results=following.seen, network=known)
+    return Dependencies(
+        groups=groups,
+        tracker=tracker,
+        results=following.seen,
+        network=known,
+        graph=graph_module,
+        output=result,
+        example_inputs=example_inputs,
+    )
 
 
 def _counted(following: "_Following", tracker: Tracker) -> Iterator[Counted]:

@@ -85,15 +85,15 @@ def units_along(labels: Labels, axis: int, units: Units) -> Tensor | None:
 
 
 def _shape_sizes(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
+    result = seen.results[0]
     sizes = size_arguments(node)
     if any(isinstance(size, fx.Node) and size not in seen.numbers for size in sizes):
-        return  # the whole shape of another tensor, which shrinks by itself
-    result = seen.results[0]
+        sizes = result.shape  # given as the whole shape of another tensor
     offset = len(result.shape) - len(sizes)
     for place, size in enumerate(sizes):
         axis = place + offset
         labels = units_along(result, axis, units)
-        if labels is not None and size != -1:
+        if labels is not None and isinstance(size, int | fx.Node) and size != -1:
             yield Counted(
                 node=node.name, place=f"size {place}", value=result.shape[axis], labels=labels
             )
@@ -102,7 +102,7 @@ def _shape_sizes(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Coun
 def _unflattened_sizes(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
     assert seen.operand is not None
     if node.op == "call_module":
-        return  # closed where it is found
+        return  # a number of the layer, not of the code
     axis, sizes = argument(node, *AXIS), argument(node, *PARTS)
     assert isinstance(axis, int)
     assert isinstance(sizes, tuple | list)
@@ -208,6 +208,7 @@ def _groups(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
 
 _FINDERS: Mapping[str, _Finder] = {
     **dict.fromkeys(("view", "reshape", "expand"), _shape_sizes),
+    **dict.fromkeys(("view_as", "reshape_as", "expand_as"), _shape_sizes),
     **dict.fromkeys(_SECTIONS, _sections),
     **dict.fromkeys({*_HOLD_GROUPS, "group_norm"}, _groups),
     "unflatten": _unflattened_sizes,

@@ -81,6 +81,8 @@ class Tracker:
         inputs: Axes of weights that read channels.
         writers: Axes of weights that make channels, in execution order.
         grids: Labels that differ along several axes of a tensor, which stays a grid.
+        mixed: Labels of channels that are summed or normalised over with no weights that read
+            them: what is left of such a sum changes with any of its channels.
     """
 
     units: Units = field(default_factory=Units)
@@ -89,6 +91,7 @@ class Tracker:
     inputs: set[tuple[str, int]] = field(default_factory=set)
     writers: dict[tuple[str, int], None] = field(default_factory=dict)
     grids: list[Tensor] = field(default_factory=list)
+    mixed: list[Tensor] = field(default_factory=list)
     _known: WeakTensorKeyDictionary = field(default_factory=WeakTensorKeyDictionary)
     _begins: list[int] = field(default_factory=list)
 
@@ -156,12 +159,20 @@ class Tracking(TorchDispatchMode):
         name = func._schema.name.removeprefix("aten::")
         call = Call(name=name, function=func, args=args, kwargs=kwargs or {}, result=result)
         rule = self.rule_of(call)
+        reason = f"pruning does not know the operator '{name}' that it passes through"
         if rule is not None:
-            rule(self.tracker, call)
-        elif any(self.tracker.of(t).layers for t in tensors_in((args, kwargs))):
-            reason = f"pruning does not know the operator '{name}' that it passes through"
+            reason = self._applied(rule, call)
+        if reason and any(self.tracker.of(t).layers for t in tensors_in((args, kwargs))):
             self.tracker.close((args, kwargs), reason)
         return result
+
+    def _applied(self, rule: Rule, call: Call) -> str:
+        """Why the rule does not hold here, or an empty text."""
+        try:
+            rule(self.tracker, call)
+        except (RuntimeError, ValueError, IndexError, TypeError):
+            return f"pruning cannot follow its channels through this '{call.name}'"
+        return ""
 
 
 def tensors_in(values: object) -> Iterator[Tensor]:
