@@ -1,5 +1,6 @@
 """Channels in the order in which they can go: blocks of a group, least important first."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torchedge.errors import PruningError, UnknownNameError
 from torchedge.pruning.channel_scores import GroupScores
 from torchedge.pruning.groups import ChannelGroup
+from torchedge.pruning.pieces import Pieces
 
 __all__ = ["Block", "Limits", "blocks_of", "named_groups", "prunable_groups"]
 
@@ -119,20 +121,32 @@ def blocks_of(
     """
     values = _required(scores(model, group), group)
     values = values / values.mean().clamp(min=torch.finfo(values.dtype).tiny)
-    order = values.argsort(stable=True).tolist()
-    step = _step(group, limits.multiple)
+    pieces, step = Pieces(group, limits.multiple), _step(group, limits.multiple)
+    kinds = pieces.alike(group.channels)
+    if min(map(len, kinds)) < step:
+        kinds = [list(range(group.channels))]
+    order = [c for c in values.argsort(stable=True).tolist() if pieces.take(c)]
+    blocks: list[Block] = []
+    for kind in kinds:
+        mine = set(kind)
+        for channels in _cut([c for c in order if c in mine], len(kind), step):
+            score = float(values[channels].mean())
+            blocks.append(Block(group=group, channels=tuple(channels), score=score))
     least = max(step, math.ceil((1 - limits.most) * group.channels - 1e-9))
-    ends = [left for left in range(group.channels - 1, least - 1, -1) if left % step == 0]
-    blocks, begin = [], 0
-    remaining = _remaining(group)
-    for left in ends:
-        channels = order[begin : group.channels - left]
-        if _would_empty(remaining, channels):
-            break
-        begin = group.channels - left
-        score = float(values[channels].mean())
-        blocks.append(Block(group=group, channels=tuple(channels), score=score))
-    return blocks
+    return _leaving(least, sorted(blocks, key=lambda block: block.score), group)
+
+
+def _cut(order: Sequence[int], count: int, step: int) -> list[list[int]]:
+    """Runs of channels after each of which a multiple of ``step`` is left of ``count``."""
+    ends = [count - left for left in range(count - 1, step - 1, -1) if left % step == 0]
+    ends = [end for end in ends if end <= len(order)]
+    return [list(order[begin:end]) for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def _leaving(least: int, blocks: Sequence[Block], group: ChannelGroup) -> list[Block]:
+    """The first blocks, as many as leave enough channels."""
+    ends = itertools.accumulate(len(block.channels) for block in blocks)
+    return [b for b, gone in zip(blocks, ends, strict=True) if group.channels - gone >= least]
 
 
 def _required(values: Tensor, group: ChannelGroup) -> Tensor:
@@ -149,22 +163,3 @@ def _step(group: ChannelGroup, multiple: int) -> int:
     writers = [part for part in group.slices if part.side == "out"]
     each = Counter(unit for unit in writers[0].units if unit >= 0)
     return multiple // math.gcd(multiple, each.most_common(1)[0][1])
-
-
-def _remaining(group: ChannelGroup) -> list[tuple[Counter[int], list[int]]]:
-    """For each layer that holds only some of a group's channels: which, and how many are left."""
-    found = []
-    for part in group.slices:
-        mine = Counter(unit for unit in part.units if unit >= 0)
-        if len(mine) < group.channels:
-            found.append((mine, [len(part.units)]))
-    return found
-
-
-def _would_empty(remaining: list[tuple[Counter[int], list[int]]], channels: list[int]) -> bool:
-    losses = [sum(mine[c] for c in channels) for mine, _ in remaining]
-    if any(loss >= left[0] for loss, (_, left) in zip(losses, remaining, strict=True)):
-        return True
-    for loss, (_, left) in zip(losses, remaining, strict=True):
-        left[0] -= loss
-    return False

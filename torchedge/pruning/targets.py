@@ -10,12 +10,12 @@ from torchedge.errors import PruningError
 from torchedge.pruning.channel_scores import GroupScores, l2_norms
 from torchedge.pruning.checks import require_share, require_sparsity
 from torchedge.pruning.cost import Costs
-from torchedge.pruning.dependency import dependencies
+from torchedge.pruning.dependency import Dependencies, dependencies
 from torchedge.pruning.groups import ChannelGroup
 from torchedge.pruning.latency import Latencies, LayerTimer, require_measured
 from torchedge.pruning.ranking import Block, Limits, blocks_of, named_groups, prunable_groups
 from torchedge.pruning.search import Cost, Search
-from torchedge.pruning.transform import remove_channels
+from torchedge.pruning.transform import made_smaller, remove_channels
 
 __all__ = ["Choice", "choose_channels", "choose_share", "prune_by", "prune_to"]
 
@@ -166,10 +166,10 @@ def prune_to(  # noqa: PLR0913 - one of four targets
     name, share = _only_target({k: v for k, v in targets.items() if v is not None})
     if name == "latency" and timer is None:
         raise PruningError("latency needs a timer, such as torchedge_onnx.timing.OnnxLayerTimer().")
-    keep = choose_channels(
-        model, example_inputs, target=(name, share), timer=timer, scores=scores, limits=limits
-    )
-    return remove_channels(model, keep)
+    found = dependencies(model, example_inputs)
+    target = (name, share)
+    keep = _chosen(found, target=target, timer=timer, scores=scores, limits=limits)
+    return made_smaller(model, found, keep)
 
 
 def _only_target(given: Mapping[str, float]) -> tuple[str, float]:
@@ -198,6 +198,17 @@ def choose_channels(
             is of a kind that no timer measures.
     """
     found = dependencies(model, example_inputs)
+    return _chosen(found, target=target, timer=timer, scores=scores, limits=limits)
+
+
+def _chosen(
+    found: Dependencies,
+    *,
+    target: tuple[str, float],
+    timer: LayerTimer | None,
+    scores: GroupScores,
+    limits: Limits,
+) -> Choice:
     seen = found.network
     if target[0] == "latency":
         require_measured(found, seen)
