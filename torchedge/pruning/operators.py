@@ -30,6 +30,8 @@ _MOVING = (
     "view _unsafe_view reshape permute transpose t squeeze unsqueeze expand split "
     "split_with_sizes chunk repeat flip narrow pixel_unshuffle"
 )
+_LIKE = "zeros_like ones_like full_like empty_like"
+_OWN = "new_zeros new_ones new_full new_empty"
 _ALONG_AN_AXIS = (
     "_softmax _log_softmax softmax log_softmax cumsum cumprod logcumsumexp cummax cummin"
 )
@@ -265,7 +267,8 @@ def _gate(tracker: Tracker, call: Call) -> None:
 
 
 _RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(_SAME.split(), _same),
+    **dict.fromkeys((*_SAME.split(), *_LIKE.split()), _same),
+    **dict.fromkeys(_OWN.split(), _nothing),
     **dict.fromkeys(_MOVING.split(), _moving),
     **dict.fromkeys(_PICKING.split(), _picking),
     **dict.fromkeys(_SPATIAL.split(), _spatial),

@@ -24,6 +24,7 @@ from torchedge.pruning.arguments import (
 __all__ = ["Values", "freeze_numbers", "number_at", "set_numbers"]
 
 Values: TypeAlias = Mapping[fx.Node, Any]
+_AS = ("view_as", "reshape_as", "expand_as")
 
 
 def number_at(node: fx.Node, place: str, values: Values) -> int | None:
@@ -65,9 +66,14 @@ def freeze_numbers(node: fx.Node, before: Values, values: Values) -> None:
 
     Args:
         node: Of a traced graph.
-        before: Values of the nodes in the run that is right.
+        before: Numbers and shapes that the nodes gave in the run that is right.
         values: In this run.
     """
+
+    other = node.args[1] if node.target in _AS else None
+    if isinstance(other, fx.Node):
+        _freeze_shape(node, other, before[other], values[other].shape)
+        return
 
     def frozen(part: fx.Node) -> Argument:
         old, new = before.get(part), values.get(part)
@@ -79,6 +85,15 @@ def freeze_numbers(node: fx.Node, before: Values, values: Values) -> None:
 
     node.args = fx.map_arg(node.args, frozen)  # type: ignore[assignment]
     node.kwargs = fx.map_arg(node.kwargs, frozen)  # type: ignore[assignment]
+
+
+def _freeze_shape(node: fx.Node, other: fx.Node, old: torch.Size, new: torch.Size) -> None:
+    """Of ``x.view_as(other)`` the sizes that changed."""
+    if old != new:
+        with node.graph.inserting_before(node):
+            size = node.graph.call_method("size", (other,))
+        node.target = str(node.target).removesuffix("_as")
+        node.args = (node.args[0], _elements(node, size, old, new))
 
 
 def _elements(

@@ -83,13 +83,13 @@ class Settling(fx.Interpreter):
         return bool(numbers) or not any(map(self._changed, node.all_input_nodes))
 
     def _changed(self, node: fx.Node) -> bool:
-        old, new = self.original.values_by_name.get(node.name), self.env.get(node)
-        return isinstance(old, int | float | torch.Size) and old != new
+        old, new = self.original.numbers.get(node.name), self.env.get(node)
+        return old is not None and not isinstance(new, Tensor) and old != new
 
     def _write(self, node: fx.Node) -> bool:
         """Write all numbers of a node anew; whether anything changed."""
         was = (node.op, node.target, node.args, node.kwargs)
-        known = {n: self.original.values_by_name.get(n.name) for n in node.all_input_nodes}
+        known = {n: self.original.numbers.get(n.name) for n in node.all_input_nodes}
         before = set(self.graph_nodes())
         numbers = self.numbers.get(node.name, {})
         if numbers:
@@ -123,12 +123,12 @@ def _where(node: fx.Node) -> str:
 
 @final
 class _Steps(fx.Interpreter):
-    """The original, one node at a time; numbers are kept, tensors until nothing reads them."""
+    """The original, one node at a time; of tensors only the shapes are kept, and all numbers."""
 
     def __init__(self, graph_module: fx.GraphModule) -> None:
         super().__init__(graph_module)
         self.extra_traceback = False
-        self.values_by_name: dict[str, Any] = {}
+        self.numbers: dict[str, Any] = {}
         self.ahead = iter(graph_module.graph.nodes)
 
     def begin(self, example_inputs: tuple[Tensor, ...]) -> None:
@@ -140,7 +140,9 @@ class _Steps(fx.Interpreter):
         for node in self.ahead:
             value = self.env[node] = self.run_node(node)
             if isinstance(value, int | float | torch.Size):
-                self.values_by_name[node.name] = value
+                self.numbers[node.name] = value
+            elif isinstance(value, Tensor):
+                self.numbers[node.name] = value.shape
             for last in self.user_to_last_uses.get(node, []):
                 del self.env[last]
             if node.name == name:
