@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from torchedge.pruning.labels import Labels, axes_of, gathered, joined, shared, without
+from torchedge.pruning.labels import Labels, axes_of, gathered, joined, line, shared, without
 from torchedge.pruning.tracking import Call, Rule, Tracker, Work
 
 __all__ = ["CONTRACTIONS"]
@@ -179,7 +179,7 @@ def _attention(tracker: Tracker, call: Call) -> None:
         without(tracker.units, labels, (-1,), "the width of its heads sets attention's scale")
     for labels in (query, key, value):
         gathered(tracker.units, labels, (0, 2), "it is a place, not a channel")
-    heads = [None if h is None else _line(h, 1) for h in heads]
+    heads = [None if h is None else line(h, 1) for h in heads]
     known = [layer for layer in heads if layer is not None]
     for layer in known:
         if len(known) == 3 and layer.numel() == known[0].numel():
@@ -191,13 +191,6 @@ def _attention(tracker: Tracker, call: Call) -> None:
     tracker.put(result, Labels(shape=tuple(result.shape), layers=layers))
     macs = 2 * result.numel() * call.args[1].shape[2]
     _note(tracker, macs, (heads[0],))
-
-
-def _line(layer: Tensor, axis: int) -> Tensor:
-    """The labels along one axis, at the first place of the others."""
-    for other in range(layer.ndim):
-        layer = layer if other == axis else layer.narrow(other, 0, 1)
-    return layer
 
 
 CONTRACTIONS: Mapping[str, Rule] = {

@@ -22,8 +22,9 @@ from torchedge.pruning.operators import rule_of
 from torchedge.pruning.sizes import Counted, NodeLabels, counted_sizes
 from torchedge.pruning.tracking import Axis, Tracker, Tracking, tensors_in
 
-__all__ = ["Dependencies", "channel_groups", "dependencies", "opened"]
+__all__ = ["OUTPUT", "Dependencies", "channel_groups", "dependencies", "opened"]
 
+OUTPUT = "it is an output of the network"
 _KNOWN_LAYERS = (
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.Embedding, nn.PReLU, nn.LayerNorm),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.GroupNorm, nn.RMSNorm),
@@ -113,7 +114,7 @@ def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Depend
     following = _Following(graph_module, tracker)
     with torch.no_grad(), evaluating(graph_module), Tracking(tracker, rule_of):
         result = following.run(*(copy.copy(x) for x in example_inputs))
-    tracker.close(result, "it is an output of the network")
+    tracker.close(result, OUTPUT)
     _keep_grids(tracker)
     sizes = list(_counted(following, tracker))
     groups = _Grouping(tracker, example_inputs).groups(sizes)

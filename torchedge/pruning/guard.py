@@ -31,9 +31,7 @@ def require_traced(model: nn.Module, found: Dependencies) -> None:
         raise PruningError(_traced_message(model, "evaluation"))
 
 
-def require_traced_training(
-    model: nn.Module, graph: nn.Module, inputs: tuple[Tensor, ...]
-) -> None:
+def require_traced_training(model: nn.Module, graph: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     """The same in training, with the same random numbers; for a result that is the graph.
 
     What is only returned in training, as an auxiliary head is, is not compared.

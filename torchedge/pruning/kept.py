@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from torchedge.pruning.dependency import Dependencies
 from torchedge.pruning.groups import ChannelGroup
-from torchedge.pruning.labels import Labels, axes_of, compact
+from torchedge.pruning.labels import Labels, axes_of, compact, line
 from torchedge.pruning.tracking import tensors_in
 
 __all__ = ["Left", "Places", "removed_places"]
@@ -58,7 +58,8 @@ class Left:
     def exact(self) -> bool:
         """Whether what is left computes what it did beside channels that nobody reads."""
         units = self.found.tracker.units
-        mixed = {root for x in self.found.tracker.mixed for root in units.roots(x).unique().tolist()}
+        layers = self.found.tracker.mixed
+        mixed = {root for layer in layers for root in units.roots(layer).unique().tolist()}
         return not mixed & self.removed
 
     @cached_property
@@ -73,19 +74,17 @@ class Left:
             before: Its result in the network whose channels are all there, but not read.
             now: Its result with fewer channels.
         """
-        results = list(tensors_in(now))
-        originals = list(tensors_in(before))
+        results, originals = list(tensors_in(now)), list(tensors_in(before))
         labels = self._nodes.get(node.name, ())
+        rests = [self._rest(*pair) for pair in zip(labels, originals, strict=False)]
+        if any(rest.numel() == 0 for rest in rests) and all(x.numel() for x in originals):
+            return "would be left without any channel"
         if len(results) != len(originals):
             return f"gives {len(results)} tensors and not {len(originals)}"
-        for known, old, new in zip(labels, originals, results, strict=False):
-            text = self._difference(known, old, new)
-            if text:
-                return text
-        return ""
+        texts = (self._difference(*pair) for pair in zip(rests, results, strict=False))
+        return next((text for text in texts if text), "")
 
-    def _difference(self, labels: Labels, old: Tensor, new: Tensor) -> str:
-        expected = self._rest(labels, old)
+    def _difference(self, expected: Tensor, new: Tensor) -> str:
         if expected.shape != new.shape:
             return f"has shape {tuple(new.shape)} and not {tuple(expected.shape)}"
         if not self.exact or not new.is_floating_point() or new.numel() == 0:
@@ -101,13 +100,15 @@ class Left:
         if labels.shape != tuple(tensor.shape):
             return tensor
         for layer in labels.layers:
-            final = compact(units.roots(layer))
-            if len(axes_of(final)) != 1:
+            axes = axes_of(compact(units.roots(layer))) or axes_of(layer)
+            if len(axes) != 1:
                 continue
-            (axis,) = axes_of(final)
-            kept = [i for i, root in enumerate(final.reshape(-1).tolist()) if root not in self.removed]
+            (axis,) = axes
+            roots = units.roots(line(layer, axis)).reshape(-1).tolist()
+            kept = [i for i, root in enumerate(roots) if root not in self.removed]
             if len(kept) < tensor.shape[axis]:
-                tensor = tensor.index_select(axis, torch.tensor(kept, device=tensor.device))
+                index = torch.tensor(kept, dtype=torch.long, device=tensor.device)
+                tensor = tensor.index_select(axis, index)
         return tensor
 
     def groups_at(self, node: fx.Node) -> tuple[str, ...]:

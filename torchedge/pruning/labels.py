@@ -22,6 +22,7 @@ __all__ = [
     "concatenated",
     "gathered",
     "joined",
+    "line",
     "moved",
     "shared",
     "without",
@@ -63,6 +64,13 @@ def compact(labels: Tensor) -> Tensor:
         if labels.stride(axis) == 0 or bool((labels == first).all()):
             labels = first
     return labels
+
+
+def line(layer: Tensor, axis: int) -> Tensor:
+    """The labels along an axis, at the first place of the others."""
+    for other in range(layer.ndim):
+        layer = layer if other == axis else layer.narrow(other, 0, 1)
+    return layer
 
 
 def shared(units: Units, layers: Sequence[Tensor]) -> tuple[Tensor, ...]:

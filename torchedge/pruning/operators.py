@@ -23,9 +23,7 @@ from torchedge.pruning.units import FIXED
 
 __all__ = ["rule_of"]
 
-_SAME = (
-    "clone detach alias contiguous _to_copy lift_fresh lift_fresh_copy dropout native_dropout"
-)
+_SAME = "clone detach alias contiguous _to_copy lift_fresh lift_fresh_copy dropout native_dropout"
 _MOVING = (
     "view _unsafe_view reshape permute transpose t squeeze unsqueeze expand split "
     "split_with_sizes chunk repeat flip narrow pixel_unshuffle"

@@ -69,7 +69,6 @@ def freeze_numbers(node: fx.Node, before: Values, values: Values) -> None:
         before: Numbers and shapes that the nodes gave in the run that is right.
         values: In this run.
     """
-
     other = node.args[1] if node.target in _AS else None
     if isinstance(other, fx.Node):
         _freeze_shape(node, other, before[other], values[other].shape)
@@ -83,8 +82,8 @@ def freeze_numbers(node: fx.Node, before: Values, values: Values) -> None:
             return _elements(node, part, old, new)
         return part
 
-    node.args = fx.map_arg(node.args, frozen)  # type: ignore[assignment]
-    node.kwargs = fx.map_arg(node.kwargs, frozen)  # type: ignore[assignment]
+    node.args = fx.map_arg(node.args, frozen)
+    node.kwargs = fx.map_arg(node.kwargs, frozen)
 
 
 def _freeze_shape(node: fx.Node, other: fx.Node, old: torch.Size, new: torch.Size) -> None:
@@ -125,7 +124,7 @@ def _take_apart(node: fx.Node, values: Values) -> None:
     exchange_size_arguments(node, tuple(parts))
 
 
-def _size(node: fx.Node, place: int, values: Values) -> Argument:
+def _size(node: fx.Node, place: int, values: Values) -> Any:  # noqa: ANN401
     sizes = size_arguments(node)
     whole = values.get(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], fx.Node) else None
     if isinstance(whole, Tensor):
@@ -133,7 +132,7 @@ def _size(node: fx.Node, place: int, values: Values) -> Argument:
     return whole[place] if isinstance(whole, torch.Size) else sizes[place]
 
 
-def _part(node: fx.Node, place: int, values: Values) -> Argument:
+def _part(node: fx.Node, place: int, values: Values) -> Any:  # noqa: ANN401
     sizes = argument(node, *PARTS)
     assert isinstance(sizes, tuple | list)
     return sizes[place]
@@ -141,7 +140,7 @@ def _part(node: fx.Node, place: int, values: Values) -> Argument:
 
 def _bounds(node: fx.Node, number: int) -> slice:
     parts = node.args[1] if isinstance(node.args[1], tuple) else [node.args[1]]
-    part = parts[number]  # type: ignore[index]
+    part = parts[number]
     assert isinstance(part, slice)
     return part
 

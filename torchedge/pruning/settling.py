@@ -50,6 +50,7 @@ class Settling(fx.Interpreter):
         for node in list(self.graph_nodes()):
             before = self.original.step(node.name)
             self.env[node] = self._settled(node, before)
+        self._drop_failed()
 
     def graph_nodes(self) -> list[fx.Node]:
         """The nodes as they are now."""
@@ -58,6 +59,8 @@ class Settling(fx.Interpreter):
 
     def _settled(self, node: fx.Node, before: object) -> object:
         makes_tensors = node.op.startswith("call") and any(True for _ in tensors_in(before))
+        if isinstance(before, int | float):
+            return self._number(node)
         if makes_tensors and not self._fits(node):
             self._write(node)
         found, problem = self._run(node, before)
@@ -66,6 +69,21 @@ class Settling(fx.Interpreter):
         if problem:
             raise PruningError(self._message(node, problem))
         return found
+
+    def _number(self, node: fx.Node) -> object:
+        """A number that the code computes; ``None`` where it cannot be: what uses it is frozen."""
+        try:
+            return self.run_node(node)
+        except (ArithmeticError, TypeError, ValueError, IndexError):
+            self.rewritten = True
+            return None
+
+    def _drop_failed(self) -> None:
+        """Erase numbers that cannot be computed; nothing uses them any more."""
+        for node in reversed(self.graph_nodes()):
+            number = self.original.numbers.get(node.name) is not None
+            if number and self.env.get(node) is None and not node.users:
+                node.graph.erase_node(node)
 
     def _run(self, node: fx.Node, before: object) -> tuple[object, str]:
         try:

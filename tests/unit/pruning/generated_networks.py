@@ -123,7 +123,7 @@ def networks(draw):
     width, blocks = stem, [nn.Conv2d(3, stem, 3, padding=1)]
     for make in draw(st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=5)):
         outputs = draw(st.sampled_from((4, 8, 12)))
-        if make in (grouped, attention) and width % 4 or make is transposed and width % 4:
+        if (make in (grouped, attention) and width % 4) or (make is transposed and width % 4):
             make = convolution
         block, width = make(width, outputs, draw(st.integers(0, 5)))
         blocks.append(block)

@@ -2,6 +2,7 @@
 
 import copy
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from torchedge.errors import PruningError
 from torchedge.pruning import channel_groups, prune_by, remove_channels
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}  # sums in another order
-_SLOW = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+_SLOW = settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
 
 @torch.no_grad()
@@ -27,17 +28,26 @@ def with_dead(model, keep):
     return dead
 
 
+def empties(keep):
+    """Whether a layer or a part of a split that has only some channels would lose all of them."""
+    return any(
+        set(part.units) - {-1} and not set(part.units) & set(channels)
+        for group, channels in keep.items()
+        for part in (*group.slices, *group.constants)
+    )
+
+
 @_SLOW
 @given(networks(), st.data())
 def test_dead_channels_removed_change_nothing(made, data):
     model, x = made
     keep = data.draw(choices(channel_groups(model, (x,))))
     dead = with_dead(model, keep)
-    try:
-        pruned = remove_channels(dead, keep)
-    except PruningError as error:
-        assert "would be removed; keep one" in str(error)  # of one that reads only some
+    if empties(keep):
+        with pytest.raises(PruningError, match=r"would be removed|would be left without"):
+            remove_channels(dead, keep)
         return
+    pruned = remove_channels(dead, keep)
     torch.testing.assert_close(pruned(x), dead(x), **TOLERANCE)
     batch = torch.randn(2, 3, 4, 4)
     torch.testing.assert_close(pruned(batch), dead(batch), **TOLERANCE)
