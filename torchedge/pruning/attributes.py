@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from torch import fx, nn
 
-from torchedge.pruning.sizes import Counted, NodeLabels, units_along
+from torchedge.pruning.sizes import Counted, NodeLabels, units_along, units_of_groups
 from torchedge.pruning.units import Units
 
 __all__ = ["counted_attributes", "is_attribute", "set_attributes", "set_counted"]
@@ -23,10 +23,13 @@ def counted_attributes(
 ) -> Iterator[Counted]:
     """Numbers of a layer that has no tensor to read them from.
 
-    Such are a norm without weights or statistics, and the sizes of ``nn.Unflatten``.
+    Such are a norm without weights or statistics, the sizes of ``nn.Unflatten``, and the number of
+    groups of a convolution that loses some.
     """
     if isinstance(layer, nn.Unflatten):
         yield from _unflattened(node, layer, seen, units)
+    if isinstance(layer, _CONVOLUTIONS):
+        yield from _whole_groups(node, layer, seen, units)
     if not isinstance(layer, (*_BATCH_NORMS, nn.GroupNorm)) or layer.state_dict():
         return
     labels = units_along(seen.results[0], 1, units)
@@ -38,6 +41,17 @@ def counted_attributes(
     for name in names:
         place = _PREFIX + name
         yield Counted(node=str(node.target), place=place, value=len(labels), labels=labels)
+
+
+def _whole_groups(
+    node: fx.Node, layer: nn.Module, seen: NodeLabels, units: Units
+) -> Iterator[Counted]:
+    assert isinstance(layer, _CONVOLUTIONS)
+    assert seen.operand is not None
+    labels = units_of_groups(seen.operand, layer.groups, units)
+    if labels is not None and layer.groups < layer.in_channels:
+        place = f"{_PREFIX}groups"
+        yield Counted(node=str(node.target), place=place, value=layer.groups, labels=labels)
 
 
 def _unflattened(

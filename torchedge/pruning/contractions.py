@@ -58,6 +58,8 @@ def _convolution(tracker: Tracker, call: Call) -> None:
         _meet(tracker, inputs, ins)
     elif transposed:
         outs = _grouped_transposed(tracker, inputs, ins, outs, groups)
+    elif ins is not None and tracker.loses_groups(kernel.parameter, len(ins), groups):
+        _whole_groups(tracker, inputs, outs, groups)
     else:
         _grouped(tracker, inputs, ins, outs, groups)
     beside = (1, -1) + (1,) * (rank - 2)
@@ -98,6 +100,17 @@ def _grouped(
     _meet(tracker, x, ins)
     if outs is not None:
         tracker.units.join_along(outs.view(groups, -1), 0)
+
+
+def _whole_groups(
+    tracker: Tracker, x: Tensor | None, outs: Tensor | None, groups: int
+) -> None:
+    """What a group reads and makes goes with it, and the others stay as wide as they are."""
+    first = [None if labels is None else labels.view(groups, -1) for labels in (x, outs)]
+    for blocks in first:
+        if blocks is not None:
+            tracker.units.join_along(blocks, 1)
+    _meet(tracker, *(None if blocks is None else blocks[:, 0] for blocks in first))
 
 
 def _grouped_transposed(

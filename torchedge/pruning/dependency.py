@@ -109,13 +109,11 @@ def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Depend
     require_float(model, example_inputs)
     known = opened(model)
     graph_module = trace(known, example_inputs)
-    tracker = Tracker()
-    tracker.register(known)
-    following = _Following(graph_module, tracker)
-    with torch.no_grad(), evaluating(graph_module), Tracking(tracker, rule_of):
-        result = following.run(*(copy.copy(x) for x in example_inputs))
-    tracker.close(result, OUTPUT)
-    _keep_grids(tracker)
+    following, result = _followed(known, graph_module, example_inputs, frozenset())
+    collapsed = _collapsed(following.tracker)
+    if collapsed:
+        following, result = _followed(known, graph_module, example_inputs, collapsed)
+    tracker = following.tracker
     sizes = list(_counted(following, tracker))
     groups = _Grouping(tracker, example_inputs).groups(sizes)
     return Dependencies(
@@ -126,6 +124,33 @@ def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Depend
         graph=graph_module,
         output=result,
         example_inputs=example_inputs,
+    )
+
+
+def _followed(
+    network: nn.Module,
+    graph_module: fx.GraphModule,
+    example_inputs: tuple[Tensor, ...],
+    narrowed: frozenset[str],
+) -> "tuple[_Following, Any]":
+    tracker = Tracker(narrowed=narrowed)
+    tracker.register(network)
+    following = _Following(graph_module, tracker)
+    with torch.no_grad(), evaluating(graph_module), Tracking(tracker, rule_of):
+        result = following.run(*(copy.copy(x) for x in example_inputs))
+    tracker.close(result, OUTPUT)
+    _keep_grids(tracker)
+    return following, result
+
+
+def _collapsed(tracker: Tracker) -> frozenset[str]:
+    """Convolutions that would lose whole groups, if these did not all go together."""
+    return frozenset(
+        axis.path
+        for axis in tracker.axes
+        if axis.path in tracker.whole
+        and axis.axis == 0
+        and len(tracker.units.roots(axis.labels).unique()) == 1
     )
 
 

@@ -21,7 +21,7 @@ from torchedge.pruning.arguments import (
 from torchedge.pruning.labels import Labels, axes_of, compact
 from torchedge.pruning.units import Units
 
-__all__ = ["Counted", "NodeLabels", "counted_sizes", "units_along"]
+__all__ = ["Counted", "NodeLabels", "counted_sizes", "units_along", "units_of_groups"]
 
 _SECTIONS = {"chunk", "split", "tensor_split", "split_with_sizes"}
 _HOLD_GROUPS = {f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3)}
@@ -82,6 +82,15 @@ def units_along(labels: Labels, axis: int, units: Units) -> Tensor | None:
         if axes_of(final) == (axis,):
             return final.reshape(-1)
     return None
+
+
+def units_of_groups(labels: Labels, groups: int, units: Units) -> Tensor | None:
+    """The unit of each group of channels; ``None`` where groups are not units."""
+    along = units_along(labels, 1, units)
+    if along is None or groups < 2:
+        return None
+    blocks = along.view(groups, -1)
+    return blocks[:, 0] if bool((blocks == blocks[:, :1]).all()) else None
 
 
 def _shape_sizes(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
@@ -201,9 +210,10 @@ def _groups(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
     """A depthwise convolution, or a norm of each channel, loses whole groups."""
     groups = argument(node, *groups_argument(node), default=1)
     assert seen.operand is not None
-    labels = units_along(seen.operand, 1, units)
-    if labels is not None and groups == len(labels):
-        yield Counted(node=node.name, place="groups", value=len(labels), labels=labels)
+    assert isinstance(groups, int)
+    labels = units_of_groups(seen.operand, groups, units)
+    if labels is not None:
+        yield Counted(node=node.name, place="groups", value=groups, labels=labels)
 
 
 _FINDERS: Mapping[str, _Finder] = {

@@ -71,10 +71,10 @@ def made_smaller(
     places = removed_places(keep)
     pruned, inputs = opened(model), found.example_inputs
     constants = _shrunk_constants(keep)
-    set_counted(pruned, {key: v for key, v in constants.items() if is_attribute(key[1])})
     require_traced(model, found)
     graph_module = trace(pruned, inputs)
     more = _has_more(pruned, graph_module)
+    set_counted(pruned, {key: v for key, v in constants.items() if is_attribute(key[1])})
     _slice_tensors((pruned, graph_module), places)
     settling = Settling(graph_module, _by_node(constants), Left(found=found, places=places))
     _stop_reading(found, places)
