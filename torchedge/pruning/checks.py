@@ -1,6 +1,6 @@
 """What pruning refuses, in one line each."""
 
-from torch import Tensor, nn
+from torch import nn
 
 from torchedge.errors import PruningError
 
@@ -51,27 +51,15 @@ def require_runs(length: int, n: int, m: int) -> None:
         )
 
 
-def require_float(model: object, example_inputs: object) -> None:
-    """Refuse what has no channels to remove: a network on integers, inputs that are no tuple.
+def require_float(model: nn.Module) -> None:
+    """Refuse a network on integers.
 
     Raises:
-        PruningError: The model is no module or quantised, or the inputs are no tuple of tensors.
+        PruningError: A layer of it is quantised.
     """
-    if not isinstance(model, nn.Module):
-        raise PruningError(f"{type(model).__name__} is no nn.Module; give the network itself.")
     for name, module in model.named_modules():
-        home = type(module).__module__
-        if home.startswith(_QUANTISED):
+        if type(module).__module__.startswith(_QUANTISED):
             raise PruningError(
                 f"'{name or 'the model itself'}' is a quantised {type(module).__name__}; prune the "
                 "float network, and quantise what is left."
             )
-    if isinstance(example_inputs, Tensor) or not isinstance(example_inputs, tuple):
-        raise PruningError(
-            f"example_inputs is a {type(example_inputs).__name__}; give a tuple with one tensor "
-            "for each argument: (x,)."
-        )
-    other = next((x for x in example_inputs if not isinstance(x, Tensor)), None)
-    if other is not None or not example_inputs:
-        what = "is empty" if not example_inputs else f"holds a {type(other).__name__}"
-        raise PruningError(f"example_inputs {what}; give one tensor for each argument.")

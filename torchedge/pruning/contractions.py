@@ -102,9 +102,7 @@ def _grouped(
         tracker.units.join_along(outs.view(groups, -1), 0)
 
 
-def _whole_groups(
-    tracker: Tracker, x: Tensor | None, outs: Tensor | None, groups: int
-) -> None:
+def _whole_groups(tracker: Tracker, x: Tensor | None, outs: Tensor | None, groups: int) -> None:
     """What a group reads and makes goes with it, and the others stay as wide as they are."""
     first = [None if labels is None else labels.view(groups, -1) for labels in (x, outs)]
     for blocks in first:

@@ -12,8 +12,10 @@ from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from torchedge.graph.copies import copied_with_parametrizations
+from torchedge.graph.faithful import faithful_graph
 from torchedge.graph.rewrites import open_attention
-from torchedge.graph.trace import evaluating, trace
+from torchedge.graph.trace import evaluating
+from torchedge.graph.wrappers import require_inputs, unwrapped
 from torchedge.pruning.attributes import counted_attributes
 from torchedge.pruning.checks import require_float
 from torchedge.pruning.groups import ChannelGroup, SizeConstant, Slice
@@ -49,6 +51,7 @@ class Dependencies:
         graph: The same as a graph.
         output: What it returned.
         example_inputs: What it ran on.
+        evaluation_only: Why the graph must not be trained; empty where it may.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -58,6 +61,7 @@ class Dependencies:
     graph: fx.GraphModule
     output: Any
     example_inputs: tuple[Tensor, ...]
+    evaluation_only: str
 
 
 def channel_groups(
@@ -79,7 +83,7 @@ def channel_groups(
 
     Raises:
         TraceError: torch.fx cannot follow the model.
-        PruningError: It is quantised, or the inputs are no tuple of tensors.
+        PruningError: It is quantised.
 
     Example:
         >>> layers = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)
@@ -104,11 +108,13 @@ def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Depend
 
     Raises:
         TraceError: torch.fx cannot follow the model.
-        PruningError: It is quantised, or the inputs are no tuple of tensors.
+        PruningError: It is quantised.
     """
-    require_float(model, example_inputs)
+    model, example_inputs = unwrapped(model), require_inputs(example_inputs)
+    require_float(model)
     known = opened(model)
-    graph_module = trace(known, example_inputs)
+    traced = faithful_graph(model, known, example_inputs)
+    graph_module = traced.graph_module
     following, result = _followed(known, graph_module, example_inputs, frozenset())
     collapsed = _collapsed(following.tracker)
     if collapsed:
@@ -124,6 +130,7 @@ def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Depend
         graph=graph_module,
         output=result,
         example_inputs=example_inputs,
+        evaluation_only=traced.evaluation_only,
     )
 
 

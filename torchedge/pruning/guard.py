@@ -1,57 +1,19 @@
-"""What is proved of a network before it is pruned, and of the result before it is returned."""
+"""What is proved of a pruned network before it is returned: it runs and learns."""
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from torchedge.errors import PruningError
-from torchedge.graph.trace import evaluating
-from torchedge.pruning.dependency import Dependencies
+from torchedge.graph.copies import copied
+from torchedge.graph.faithful import EvaluationGraph
 from torchedge.pruning.tracking import tensors_in
 
-__all__ = ["require_traced", "require_traced_training", "require_trains"]
+__all__ = ["require_trains"]
 
-_TOLERANCE = 1e-4  # of the largest value; sums in another order differ by far less
 _ONE_VALUE = "Expected more than 1 value per channel"
-
-
-def require_traced(model: nn.Module, found: Dependencies) -> None:
-    """Refuse a network whose graph, with nothing removed, computes something else.
-
-    Raises:
-        PruningError: The outputs of the example inputs differ.
-    """
-    with torch.no_grad(), evaluating(model):
-        wanted = model(*(x.clone() for x in found.example_inputs))
-    if _differ(wanted, found.output):
-        raise PruningError(_traced_message(model, "evaluation"))
-
-
-def require_traced_training(model: nn.Module, graph: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """The same in training, with the same random numbers; for a result that is the graph.
-
-    What is only returned in training, as an auxiliary head is, is not compared.
-
-    Raises:
-        PruningError: The outputs of the example inputs differ.
-    """
-    if _drops_attention(model):
-        return
-    seed = torch.random.get_rng_state()
-    outputs = []
-    for network in (model, graph):
-        with torch.random.fork_rng():
-            torch.random.set_rng_state(seed)
-            result, problem = _tried(network, inputs, training=True, backward=False)
-        if problem:
-            return
-        outputs.append(result)
-    if _differ(*outputs) and _as_many(*outputs):
-        raise PruningError(_traced_message(model, "training"))
 
 
 def require_trains(pruned: nn.Module, model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -61,8 +23,8 @@ def require_trains(pruned: nn.Module, model: nn.Module, inputs: tuple[Tensor, ..
         PruningError: It fails on the example inputs, where the original does not.
     """
     for training in (False, True):
-        _, problem = _tried(pruned, inputs, training=training)
-        if problem and not _tried(model, inputs, training=training)[1]:
+        problem = _tried(pruned, inputs, training=training)
+        if problem and not _tried(model, inputs, training=training):
             mode = "training" if training else "evaluation"
             raise PruningError(
                 f"with fewer channels the network does not run in {mode} mode: {problem}; nothing "
@@ -71,33 +33,29 @@ def require_trains(pruned: nn.Module, model: nn.Module, inputs: tuple[Tensor, ..
             )
 
 
-def _tried(
-    network: nn.Module, inputs: tuple[Tensor, ...], *, training: bool, backward: bool = True
-) -> tuple[Any, str]:
-    """The outputs of a copy, or what went wrong in which module.
+def _tried(network: nn.Module, inputs: tuple[Tensor, ...], *, training: bool) -> str:
+    """What goes wrong, and in which module; an empty text where all is well.
 
     A batch norm in training needs two values of each channel; the batch is doubled for it.
     """
-    result, problem = _ran(network, inputs, training, backward)
+    problem = _ran(network, inputs, training)
     if training and _ONE_VALUE in problem:
-        inputs = tuple(torch.cat([x, x]) if x.ndim else x for x in inputs)
-        result, problem = _ran(network, inputs, training, backward)
-    return result, problem
+        doubled = tuple(torch.cat([x, x]) if x.ndim else x for x in inputs)
+        problem = _ran(network, doubled, training)
+    return problem
 
 
-def _ran(
-    network: nn.Module, inputs: tuple[Tensor, ...], training: bool, backward: bool
-) -> tuple[Any, str]:
-    copied = copy.deepcopy(network).train(training)
-    with torch.random.fork_rng(), _inside(copied) as path, torch.enable_grad():
+def _ran(network: nn.Module, inputs: tuple[Tensor, ...], training: bool) -> str:
+    if training and isinstance(network, EvaluationGraph):
+        return ""
+    tried = copied(network).train(training)
+    with torch.random.fork_rng(), _inside(tried) as path, torch.enable_grad():
         try:
-            result = copied(*(x.clone() for x in inputs))
-            if backward:
-                _learn(result)
+            _learn(tried(*(x.clone() for x in inputs)))
         except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
             where = path() or "the model itself"
-            return None, f"'{where}' fails ({str(error).splitlines()[0]})"
-    return result, ""
+            return f"'{where}' fails ({str(error).splitlines()[0]})"
+    return ""
 
 
 def _learn(result: object) -> None:
@@ -124,34 +82,3 @@ def _inside(network: nn.Module) -> Iterator[Callable[[], str]]:
 
 def _left(paths: list[str]) -> None:
     paths.pop()
-
-
-def _differ(first: object, second: object) -> bool:
-    pairs = list(zip(tensors_in(first), tensors_in(second), strict=False))
-    return not _as_many(first, second) or any(_far(a, b) for a, b in pairs)
-
-
-def _as_many(first: object, second: object) -> bool:
-    return len(list(tensors_in(first))) == len(list(tensors_in(second)))
-
-
-def _far(first: Tensor, second: Tensor) -> bool:
-    if first.shape != second.shape:
-        return True
-    if not first.is_floating_point() or first.numel() == 0:
-        return not torch.equal(first, second)
-    error = (first - second).detach().abs().nan_to_num().max()
-    return bool(error > _TOLERANCE * first.detach().abs().nan_to_num().max() + 1e-6)
-
-
-def _drops_attention(model: nn.Module) -> bool:
-    """Whether attention that drops weights in training was opened, which then does not."""
-    return any(isinstance(m, nn.MultiheadAttention) and m.dropout > 0 for m in model.modules())
-
-
-def _traced_message(model: nn.Module, mode: str) -> str:
-    return (
-        f"the graph of {type(model).__name__} computes something else than its code in {mode} "
-        "mode, before anything is removed. Write what depends on self.training or on an optional "
-        "argument as modules (nn.Dropout for F.dropout), or prune the parts around it."
-    )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx
 
 from torchedge.errors import PruningError
+from torchedge.graph.tracer import line_of
 from torchedge.pruning.kept import Left
 from torchedge.pruning.rewriting import freeze_numbers, number_at, set_numbers
 from torchedge.pruning.tracking import tensors_in
@@ -132,11 +133,12 @@ class Settling(fx.Interpreter):
 
 
 def _where(node: fx.Node) -> str:
+    line = line_of(node)
     if node.op == "call_module":
-        return f"'{node.target}'"
+        return f"'{node.target}'{line}"
     stack = node.meta.get("nn_module_stack") or {}
     paths = [str(path) for path, _ in stack.values()] if isinstance(stack, dict) else []
-    return f"'{paths[-1]}'" if paths and paths[-1] else "the model itself"
+    return (f"'{paths[-1]}'" if paths and paths[-1] else "the model itself") + line
 
 
 @final

@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from torchedge.errors import PruningError
+from torchedge.graph.wrappers import unwrapped
 from torchedge.pruning.channel_scores import GroupScores, l2_norms
 from torchedge.pruning.checks import require_share, require_sparsity
 from torchedge.pruning.cost import Costs
@@ -169,7 +170,7 @@ def prune_to(  # noqa: PLR0913 - one of four targets
     found = dependencies(model, example_inputs)
     target = (name, share)
     keep = _chosen(found, target=target, timer=timer, scores=scores, limits=limits)
-    return made_smaller(model, found, keep)
+    return made_smaller(unwrapped(model), found, keep)
 
 
 def _only_target(given: Mapping[str, float]) -> tuple[str, float]:

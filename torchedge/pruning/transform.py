@@ -1,5 +1,6 @@
 """Layers that are really smaller: a network and a choice of channels in, a new network out."""
 
+import copy
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -8,11 +9,13 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from torchedge.errors import PruningError
-from torchedge.graph.trace import evaluating, trace
+from torchedge.graph.faithful import for_evaluation
+from torchedge.graph.trace import evaluating
+from torchedge.graph.wrappers import unwrapped
 from torchedge.pruning.attributes import is_attribute, set_attributes, set_counted
 from torchedge.pruning.dependency import Dependencies, dependencies, opened
 from torchedge.pruning.groups import ChannelGroup
-from torchedge.pruning.guard import require_traced, require_traced_training, require_trains
+from torchedge.pruning.guard import require_trains
 from torchedge.pruning.kept import Left, Places, removed_places
 from torchedge.pruning.settling import Settling
 
@@ -45,6 +48,7 @@ def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]
     for group, channels in keep.items():
         _require_possible(group, channels)
     inputs = next((group.example_inputs for group in keep), ())
+    model = unwrapped(model)
     if not keep:
         return opened(model)
     places = removed_places(keep)
@@ -69,10 +73,8 @@ def made_smaller(
     """
     keep = {g: sorted(set(c)) for g, c in keep.items() if len(set(c)) < g.channels}
     places = removed_places(keep)
-    pruned, inputs = opened(model), found.example_inputs
-    constants = _shrunk_constants(keep)
-    require_traced(model, found)
-    graph_module = trace(pruned, inputs)
+    inputs, constants = found.example_inputs, _shrunk_constants(keep)
+    pruned, graph_module = copy.deepcopy((found.network, found.graph))  # they share their tensors
     more = _has_more(pruned, graph_module)
     set_counted(pruned, {key: v for key, v in constants.items() if is_attribute(key[1])})
     _slice_tensors((pruned, graph_module), places)
@@ -81,9 +83,9 @@ def made_smaller(
     with torch.no_grad(), evaluating(graph_module), evaluating(found.graph):
         settling.settle(inputs)
     if settling.rewritten or more:
-        require_traced_training(model, trace(opened(model), inputs), inputs)
-        pruned = fx.GraphModule(graph_module, graph_module.graph, class_name=type(model).__name__)
-        _set_modes(pruned, model)
+        made = fx.GraphModule(graph_module, graph_module.graph, class_name=type(model).__name__)
+        _set_modes(made, pruned)
+        pruned = made if more else for_evaluation(made, found.evaluation_only)
     pruned.zero_grad()  # what scored the channels is no gradient of the new network
     require_trains(pruned, model, inputs)
     return pruned

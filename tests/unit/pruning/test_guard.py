@@ -7,7 +7,7 @@ from torch import nn
 
 from tests.unit.pruning.networks import Written, conv, head, made
 from torchedge import export
-from torchedge.errors import PruningError
+from torchedge.errors import PruningError, TraceError
 from torchedge.pruning import Limits, channel_groups, prune_by, prune_to, remove_channels, settling
 from torchedge.quantization import prepare_qat
 
@@ -30,7 +30,9 @@ def hidden_number():
 
 
 def test_a_choice_that_cannot_run_is_refused_by_the_name_of_the_module():
-    words = r"fewer channels of '2', '_2' in '2' fails \(shape '\[-1, 16\]' is invalid.*leave_out="
+    words = (
+        r"of '2', '_2' in '2' \(.*test_guard.* fails \(shape '\[-1, 16\]' is invalid.*leave_out="
+    )
     with pytest.raises(PruningError, match=words):
         prune_by(hidden_number(), (IMAGE,), 0.5)
     pruned = prune_by(hidden_number(), (IMAGE,), {"1": 0.25}, limits=Limits(multiple=2))
@@ -41,7 +43,7 @@ def test_a_number_that_is_written_wrongly_is_noticed(monkeypatch):
     model, x = made("reshaped")
     keep = {channel_groups(model, (x,))[0]: [0, 1, 2]}
     monkeypatch.setattr(settling, "set_numbers", lambda *_: None)
-    with pytest.raises(PruningError, match=r"'view' in the model itself fails .*\('stem',\)"):
+    with pytest.raises(PruningError, match=r"'view' in the model itself \(.* fails .*\('stem',\)"):
         remove_channels(model, keep)
 
 
@@ -58,7 +60,7 @@ def test_channels_that_are_mistaken_for_others_are_noticed(monkeypatch):
     torch.testing.assert_close(remove_channels(model, keep)(x), expected)
     monkeypatch.setattr(settling.Settling, "_fits", lambda *_: True)
     monkeypatch.setattr(settling.Settling, "_write", lambda *_: False)
-    with pytest.raises(PruningError, match="'getitem' in the model itself differs by"):
+    with pytest.raises(PruningError, match=r"'getitem' in the model itself \(.* differs by"):
         remove_channels(model, keep)
 
 
@@ -100,11 +102,12 @@ class Noisy(nn.Module):
         return self.last(x.view(-1, 16 * 64))
 
 
-def test_a_graph_is_never_returned_that_trains_as_something_else():
-    model = Noisy().eval()
+def test_dropout_in_code_is_on_in_training_also_in_the_graph():
     x = torch.randn(2, 3, 8, 8)
-    with pytest.raises(PruningError, match="something else than its code in training mode"):
-        prune_by(model, (x,), 0.5)
+    pruned = prune_by(Noisy().eval(), (x,), 0.5)
+    assert torch.equal(pruned(x), pruned(x))
+    pruned.train()
+    assert not torch.equal(pruned(x), pruned(x))
 
 
 def test_modes_of_single_modules_are_kept():
@@ -125,24 +128,19 @@ def test_a_network_on_integers_is_refused_in_one_line():
         prune_to(model, (IMAGE,), macs=0.5)
 
 
-@pytest.mark.parametrize(
-    ("inputs", "words"),
-    [
-        (IMAGE, r"is a Tensor; give a tuple"),
-        ([IMAGE], r"is a list; give a tuple"),
-        ((), "is empty"),
-        ((IMAGE, 1.0), "holds a float"),
-    ],
-)
-def test_inputs_that_are_no_tuple_of_tensors_are_refused(inputs, words):
+@pytest.mark.parametrize("inputs", [IMAGE, (), (IMAGE, 1.0)])
+def test_inputs_that_are_no_tuple_of_tensors_are_refused(inputs):
     model, _ = made("plain")
-    with pytest.raises(PruningError, match=words):
+    with pytest.raises(TraceError, match="example_inputs is"):
         channel_groups(model, inputs)
 
 
-def test_what_is_no_network_is_refused():
-    with pytest.raises(PruningError, match=r"str is no nn\.Module"):
-        channel_groups("resnet18", (IMAGE,))
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile])
+def test_what_is_wrapped_is_pruned(wrap):
+    model, x = made("plain")
+    pruned = prune_by(wrap(model), (x,), 0.5, limits=Limits(multiple=2))
+    assert type(pruned) is nn.Sequential
+    assert pruned[0].out_channels == 4
 
 
 def test_a_softmax_or_a_maximum_over_channels_keeps_them():
