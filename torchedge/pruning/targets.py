@@ -212,7 +212,7 @@ def _chosen(
 ) -> Choice:
     seen = found.network
     if target[0] == "latency":
-        require_measured(found, seen)
+        require_measured(found)
     costs = Costs(found, seen)
     queues = [
         blocks
@@ -221,7 +221,7 @@ def _chosen(
     ]
     latencies = None
     if timer is not None:
-        latencies = Latencies(found, costs, seen, timer, limits.multiple)
+        latencies = Latencies(found, costs, timer, limits.multiple)
     cost = _cost(target[0], costs, latencies)
     search = Search(costs=costs, queues=queues, cost=cost, name=target[0], share=target[1])
     kept = search.ranked() if latencies is None else search.by_time_saved(latencies)
