@@ -13,7 +13,7 @@ from torchedge.errors import PruningError
 from torchedge.pruning.cost import Costs, Kept
 from torchedge.pruning.dependency import Dependencies
 from torchedge.pruning.labels import Labels
-from torchedge.pruning.ranking import Block
+from torchedge.pruning.ranking import Block, Limits
 
 __all__ = ["Latencies", "LayerShape", "LayerTimer", "block_places", "require_measured"]
 
@@ -87,7 +87,7 @@ class Latencies:
         found: From :func:`~torchedge.pruning.dependency.dependencies`.
         costs: Numbers the channels.
         timer: Measures them.
-        multiple: Of the widths that are measured.
+        limits: Tell the multiples of the widths that are measured.
     """
 
     def __init__(
@@ -95,17 +95,17 @@ class Latencies:
         found: Dependencies,
         costs: Costs,
         timer: LayerTimer,
-        multiple: int,
+        limits: Limits,
     ) -> None:
         drafts = _drafts(found, costs)
         rows = [
             row
             for shape, reads, _ in drafts
-            for row in _grid(shape, multiple, _loses_groups(shape, reads))[2]
+            for row in _grid(shape, limits, _loses_groups(shape, reads))[2]
         ]
         wanted = list(dict.fromkeys(shape for row in rows for shape in row))
         times = dict(zip(wanted, timer(wanted), strict=True))
-        self.layers = [_measured(*draft, multiple, times) for draft in drafts]
+        self.layers = [_measured(*draft, limits, times) for draft in drafts]
         self._by_place: dict[int, list[int]] = {}
         for index, layer in enumerate(self.layers):
             for place in {*layer.reads.tolist(), *layer.writes.tolist()}:
@@ -208,12 +208,12 @@ def _padding(layer: nn.Conv1d | nn.Conv2d) -> tuple[int, ...] | None:
 
 
 def _grid(
-    shape: LayerShape, multiple: int, whole: bool
+    shape: LayerShape, limits: Limits, whole: bool
 ) -> tuple[list[int], list[int], list[list[LayerShape]]]:
     """Widths that are measured: inputs, outputs, and the layer at each pair."""
     if shape.groups > 1:
-        return _grouped_grid(shape, multiple, whole)
-    inputs, outputs = _widths(shape.inputs, multiple), _widths(shape.outputs, multiple)
+        return _grouped_grid(shape, limits, whole)
+    inputs, outputs = _widths(shape.inputs, limits), _widths(shape.outputs, limits)
     rows = [[replace(shape, inputs=i, outputs=o) for o in outputs] for i in inputs]
     return inputs, outputs, rows
 
@@ -225,37 +225,36 @@ def _loses_groups(shape: LayerShape, reads: npt.NDArray[np.int64]) -> bool:
 
 
 def _grouped_grid(
-    shape: LayerShape, multiple: int, whole: bool
+    shape: LayerShape, limits: Limits, whole: bool
 ) -> tuple[list[int], list[int], list[list[LayerShape]]]:
     """What loses groups loses inputs and outputs together; other groups become narrower."""
     inputs, outputs = (n // shape.groups for n in (shape.inputs, shape.outputs))
     if whole:
-        multiple = multiple // math.gcd(multiple, inputs)
-        groups = _widths(shape.groups, multiple)
+        groups = _widths(shape.groups, limits, each=inputs)
         row = [replace(shape, inputs=g * inputs, outputs=g * outputs, groups=g) for g in groups]
         return [shape.inputs], [g * outputs for g in groups], [row]
     ins, outs = (
-        [w * shape.groups for w in _widths(n, multiple // math.gcd(multiple, shape.groups))]
-        for n in (inputs, outputs)
+        [w * shape.groups for w in _widths(n, limits, each=shape.groups)] for n in (inputs, outputs)
     )
     return ins, outs, [[replace(shape, inputs=i, outputs=o) for o in outs] for i in ins]
 
 
-def _widths(channels: int, multiple: int) -> list[int]:
-    rounded = {
-        min(channels, max(multiple, round(channels * s / multiple) * multiple)) for s in _MEASURED
-    }
-    return sorted(rounded | {channels})
+def _widths(count: int, limits: Limits, *, each: int = 1) -> list[int]:
+    """Numbers of units that are measured; ``each`` has so many channels."""
+    multiple = limits.multiple_of(count * each)
+    step = multiple // math.gcd(multiple, each)
+    rounded = {min(count, max(step, round(count * s / step) * step)) for s in _MEASURED}
+    return sorted(rounded | {count})
 
 
 def _measured(
     shape: LayerShape,
     reads: npt.NDArray[np.int64],
     writes: npt.NDArray[np.int64],
-    multiple: int,
+    limits: Limits,
     times: dict[LayerShape, float],
 ) -> _Layer:
-    inputs, outputs, rows = _grid(shape, multiple, _loses_groups(shape, reads))
+    inputs, outputs, rows = _grid(shape, limits, _loses_groups(shape, reads))
     return _Layer(
         shape=shape,
         reads=reads,

@@ -18,6 +18,9 @@ from torchedge.pruning.pieces import Pieces
 __all__ = ["Block", "Limits", "blocks_of", "named_groups", "prunable_groups"]
 
 
+_WIDE, _WIDE_MULTIPLE, _NARROW_MULTIPLE = 64, 16, 8
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -25,23 +28,35 @@ class Limits:
 
     Args:
         multiple: What is left of a layer's channels is a multiple of it, so that the hardware's
-            vectors are full; a layer with fewer channels is left alone.
+            vectors are full; a layer with fewer channels is left alone. ``None`` stands for what
+            kernels like: 16 in layers of at least 64 channels, 8 in narrower ones.
         most: Largest share of a group's channels that may go.
         leave_out: Names of layers, whose groups stay whole.
         leave_out_types: The same for all layers of these types.
     """
 
-    multiple: int = 8
+    multiple: int | None = None
     most: float = 0.9
     leave_out: tuple[str, ...] = ()
     leave_out_types: tuple[type[nn.Module], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.multiple < 1 or not 0 <= self.most < 1:
+        if (self.multiple is not None and self.multiple < 1) or not 0 <= self.most < 1:
             raise PruningError(
                 f"multiple={self.multiple}, most={self.most}; give at least 1, and a share in "
                 "[0, 1)."
             )
+
+    def multiple_of(self, channels: int) -> int:
+        """The multiple for a layer of so many channels.
+
+        Example:
+            >>> Limits().multiple_of(64), Limits().multiple_of(48)
+            (16, 8)
+        """
+        if self.multiple is not None:
+            return self.multiple
+        return _WIDE_MULTIPLE if channels >= _WIDE else _NARROW_MULTIPLE
 
 
 @final
@@ -121,7 +136,8 @@ def blocks_of(
     """
     values = _required(scores(model, group), group)
     values = values / values.mean().clamp(min=torch.finfo(values.dtype).tiny)
-    pieces, step = Pieces(group, limits.multiple), _step(group, limits.multiple)
+    multiple = _multiple(group, limits)
+    pieces, step = Pieces(group, multiple), _step(group, multiple)
     kinds = pieces.alike(group.channels)
     if min(map(len, kinds)) < step:
         kinds = [list(range(group.channels))]
@@ -156,6 +172,14 @@ def _required(values: Tensor, group: ChannelGroup) -> Tensor:
             f"give {group.channels} finite numbers."
         )
     return values
+
+
+def _multiple(group: ChannelGroup, limits: Limits) -> int:
+    """That of the narrowest part of the group, in channels of the layer that makes them."""
+    writer = next(part for part in group.slices if part.side == "out")
+    each = sum(unit >= 0 for unit in writer.units) // group.channels
+    parts = Pieces(group, 1).alike(group.channels)
+    return limits.multiple_of(max(each, 1) * min(map(len, parts)))
 
 
 def _step(group: ChannelGroup, multiple: int) -> int:

@@ -105,9 +105,10 @@ def _require_reachable(
     most, possible = share * group.channels, sum(len(block.channels) for block in blocks)
     largest = max((len(block.channels) for block in blocks), default=0)
     if most - possible >= max(largest, 1):
+        multiple = limits.multiple_of(group.channels)
         raise PruningError(
             f"a ratio of {share} for '{group.name}' would take {most:.0f} of its {group.channels} "
-            f"channels, and {possible} can go: multiples of {limits.multiple} stay, at most "
+            f"channels, and {possible} can go: multiples of {multiple} stay, at most "
             f"{limits.most} goes, and no layer may be emptied. Lower the ratio, or change limits."
         )
 
@@ -221,7 +222,7 @@ def _chosen(
     ]
     latencies = None
     if timer is not None:
-        latencies = Latencies(found, costs, timer, limits.multiple)
+        latencies = Latencies(found, costs, timer, limits)
     cost = _cost(target[0], costs, latencies)
     search = Search(costs=costs, queues=queues, cost=cost, name=target[0], share=target[1])
     kept = search.ranked() if latencies is None else search.by_time_saved(latencies)
