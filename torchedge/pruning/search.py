@@ -9,6 +9,7 @@ from typing import TypeAlias, final
 from torchedge.errors import PruningError
 from torchedge.pruning.cost import Costs, Kept
 from torchedge.pruning.dependency import OUTPUT
+from torchedge.pruning.groups import ChannelGroup
 from torchedge.pruning.latency import Latencies, block_places
 from torchedge.pruning.ranking import Block
 
@@ -103,7 +104,9 @@ class Search:
     def _worth(self, kept: Kept, queue: int, place: int, latencies: Latencies) -> float:
         block = self.queues[queue][place]
         saved = latencies.saved(kept, block, self.costs)
-        return saved / max(block.score * len(block.channels) / block.group.channels, 1e-12)
+        left = int(kept[self.costs.units(block.group)].sum())
+        share = len(block.channels) / left * _layers(block.group)
+        return saved / max(block.score * share, 1e-12)
 
     def _without(self, blocks: Sequence[Block]) -> Kept:
         kept = self.costs.everything.copy()
@@ -130,3 +133,8 @@ class Search:
             return ""
         ((reason, count),) = reasons.most_common(1)
         return f" {count} of {len(groups)} groups cannot be pruned: {reason}."
+
+
+def _layers(group: ChannelGroup) -> int:
+    """How many layers read the channels of a group: so many times it matters what goes."""
+    return max(sum(part.side == "in" for part in group.slices), 1)
