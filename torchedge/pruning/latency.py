@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from torchedge.errors import PruningError
+from torchedge.pruning.activations import operations_of
 from torchedge.pruning.cost import Costs, Kept
 from torchedge.pruning.dependency import Dependencies
 from torchedge.pruning.labels import Labels
@@ -35,6 +36,8 @@ class LayerShape:
         dilation: Between the places of the kernel.
         size: Height and width of what it reads.
         batch: Samples, or rows of a linear layer.
+        operation: ONNX's name of an activation that is measured in place of a layer, which as many
+            channels go through as it has groups. Only a timer with ``times_activations`` is asked.
     """
 
     inputs: int
@@ -46,6 +49,7 @@ class LayerShape:
     dilation: tuple[int, ...] = ()
     size: tuple[int, ...] = ()
     batch: int = 1
+    operation: str = ""
 
 
 class LayerTimer(Protocol):
@@ -98,6 +102,8 @@ class Latencies:
         limits: Limits,
     ) -> None:
         drafts = _drafts(found, costs)
+        if getattr(timer, "times_activations", False):
+            drafts += _activations(found, costs)
         rows = [
             row
             for shape, reads, _ in drafts
@@ -145,6 +151,32 @@ def _drafts(found: Dependencies, costs: Costs) -> list[_Draft]:
         writes = _places(costs, result.along(axis), shape.outputs)
         drafts.append((shape, reads, writes))
     return drafts
+
+
+def _activations(found: Dependencies, costs: Costs) -> list[_Draft]:
+    """Operations between layers, by the size of what they give."""
+    drafts: list[_Draft] = []
+    for node, seen in found.results.items():
+        for operation in operations_of(node, found.graph):
+            for result in seen.results[:1]:
+                axis = 1 if len(result.shape) > 3 else len(result.shape) - 1
+                count = result.shape[axis] if axis >= 0 else 0
+                if count:
+                    places = _places(costs, result.along(axis), count)
+                    drafts.append((_activation(operation, result.shape, axis), places, places))
+    return drafts
+
+
+def _activation(operation: str, size: tuple[int, ...], axis: int) -> LayerShape:
+    rest = tuple(s for other, s in enumerate(size) if other not in {0, axis})
+    return LayerShape(
+        inputs=size[axis],
+        outputs=size[axis],
+        groups=size[axis],
+        size=rest,
+        batch=size[0] if axis else 1,
+        operation=operation,
+    )
 
 
 def _called(found: Dependencies) -> Iterator[tuple[str, nn.Module, Labels, Labels]]:
