@@ -38,7 +38,7 @@ def speed(*names: str, out: Path = _OUT, threads: int = 1) -> None:
     """Time networks with half of their multiply-accumulates in ONNX Runtime, beside Torch-Pruning.
 
     Args:
-        names: Networks; ResNet-18 and MobileNetV2 if none is given.
+        names: Networks; nine of torchvision and timm if none is given.
         out: JSON file; sections that were not run keep what it held.
         threads: For torch and for ONNX Runtime.
     """

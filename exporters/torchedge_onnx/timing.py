@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from torchedge.errors import NotRunError, UsageError
 from torchedge_onnx.session import session_options
@@ -44,8 +44,9 @@ class OnnxLayerTimer:
         True
     """
 
-    runs: int = 9
+    runs: int = 15
     threads: int = 0
+    times_activations: ClassVar[bool] = True
 
     def __call__(self, shapes: "Sequence[LayerShape]") -> list[float]:
         """Milliseconds of one call of each layer.
@@ -127,6 +128,8 @@ def _layer(
     def name(what: str) -> str:
         return f"{what}_{number}"
 
+    if shape.operation:
+        return _activation(number, shape)
     size = (shape.batch, shape.inputs, *shape.size)
     weight = (shape.outputs, shape.inputs // shape.groups, *shape.kernel)
     values = np.random.default_rng(0).normal(size=weight).astype(np.float32)
@@ -147,6 +150,23 @@ def _layer(
         helper.make_node("ReduceMax", [name("z")], [name("most")], keepdims=0),
     ]
     return nodes, tensors
+
+
+def _activation(
+    number: int, shape: "LayerShape"
+) -> "tuple[list[onnx.NodeProto], list[onnx.TensorProto]]":
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    x, y, size, most = (f"{what}_{number}" for what in ("x", "y", "size", "most"))
+    sizes = np.array((shape.batch, shape.inputs, *shape.size), np.int64)
+    inputs = [x, x] if shape.operation == "Mul" else [x]
+    nodes = [
+        helper.make_node("Expand", ["seed", size], [x]),
+        helper.make_node(shape.operation, inputs, [y], f"layer_{number}"),
+        helper.make_node("ReduceMax", [y], [most], keepdims=0),
+    ]
+    return nodes, [numpy_helper.from_array(sizes, size)]
 
 
 def _attributes(shape: "LayerShape") -> dict[str, Any]:

@@ -14,6 +14,7 @@ __all__ = [
     "Place",
     "argument",
     "axis_of_sections",
+    "exchange_size_arguments",
     "groups_argument",
     "set_argument",
     "set_size_arguments",
@@ -67,6 +68,11 @@ def set_size_arguments(node: fx.Node, sizes: tuple[Argument, ...]) -> None:
         set_argument(node, name, 1, sizes)
     else:
         node.args = (node.args[0], *sizes)
+
+
+def exchange_size_arguments(node: fx.Node, sizes: tuple[Argument, ...]) -> None:
+    """Exchange one argument that was a whole shape."""
+    set_argument(node, _name_of_sizes(node) or "size", 1, sizes)
 
 
 def _name_of_sizes(node: fx.Node) -> str:

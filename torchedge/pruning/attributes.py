@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from torch import fx, nn
 
-from torchedge.pruning.sizes import Counted, NodeLabels, units_along
+from torchedge.pruning.sizes import Counted, NodeLabels, units_along, units_of_groups
 from torchedge.pruning.units import Units
 
 __all__ = ["counted_attributes", "is_attribute", "set_attributes", "set_counted"]
@@ -21,7 +21,15 @@ _PREFIX = "attribute "
 def counted_attributes(
     node: fx.Node, layer: nn.Module, seen: NodeLabels, units: Units
 ) -> Iterator[Counted]:
-    """Numbers of a norm without weights or statistics; there is no tensor to read them from."""
+    """Numbers of a layer that has no tensor to read them from.
+
+    Such are a norm without weights or statistics, the sizes of ``nn.Unflatten``, and the number of
+    groups of a convolution that loses some.
+    """
+    if isinstance(layer, nn.Unflatten):
+        yield from _unflattened(node, layer, seen, units)
+    if isinstance(layer, _CONVOLUTIONS):
+        yield from _whole_groups(node, layer, seen, units)
     if not isinstance(layer, (*_BATCH_NORMS, nn.GroupNorm)) or layer.state_dict():
         return
     labels = units_along(seen.results[0], 1, units)
@@ -33,6 +41,29 @@ def counted_attributes(
     for name in names:
         place = _PREFIX + name
         yield Counted(node=str(node.target), place=place, value=len(labels), labels=labels)
+
+
+def _whole_groups(
+    node: fx.Node, layer: nn.Module, seen: NodeLabels, units: Units
+) -> Iterator[Counted]:
+    assert isinstance(layer, _CONVOLUTIONS)
+    assert seen.operand is not None
+    labels = units_of_groups(seen.operand, layer.groups, units)
+    if labels is not None and layer.groups < layer.in_channels:
+        place = f"{_PREFIX}groups"
+        yield Counted(node=str(node.target), place=place, value=layer.groups, labels=labels)
+
+
+def _unflattened(
+    node: fx.Node, layer: nn.Unflatten, seen: NodeLabels, units: Units
+) -> Iterator[Counted]:
+    assert seen.operand is not None
+    begin = int(layer.dim) % len(seen.operand.shape)
+    for number, size in enumerate(layer.unflattened_size):
+        labels = units_along(seen.results[0], begin + number, units)
+        if labels is not None and size != -1:
+            place = f"{_PREFIX}unflattened_size {number}"
+            yield Counted(node=str(node.target), place=place, value=len(labels), labels=labels)
 
 
 def is_attribute(place: str) -> bool:
@@ -48,7 +79,14 @@ def set_counted(model: nn.Module, removed: Mapping[tuple[str, str], tuple[int, i
         removed: For a layer's name and place, the number that it was and by how much it shrinks.
     """
     for (path, place), (value, less) in removed.items():
-        setattr(model.get_submodule(path), place.removeprefix(_PREFIX), value - less)
+        layer = model.get_submodule(path)
+        name, _, number = place.removeprefix(_PREFIX).partition(" ")
+        new: object = value - less
+        if number:
+            sizes = list(getattr(layer, name))
+            sizes[int(number)] = new
+            new = tuple(sizes)
+        setattr(layer, name, new)
 
 
 def set_attributes(module: nn.Module) -> None:

@@ -1,8 +1,15 @@
 """What pruning refuses, in one line each."""
 
+from torch import nn
+
 from torchedge.errors import PruningError
 
-__all__ = ["require_runs", "require_share", "require_sparsity"]
+__all__ = ["require_float", "require_runs", "require_share", "require_sparsity"]
+
+_QUANTISED = (
+    *("torchedge.quantization.", "torch.ao.nn.quantized", "torch.ao.nn.qat"),
+    *("torch.ao.nn.intrinsic.q", "torch.ao.quantization.fake", "torch.ao.quantization.observer"),
+)
 
 
 def require_sparsity(sparsity: float, *, reachable: float = 1.0) -> None:
@@ -42,3 +49,17 @@ def require_runs(length: int, n: int, m: int) -> None:
         raise PruningError(
             f"{length} inputs are no multiple of {m}; leave that layer out, or choose another m."
         )
+
+
+def require_float(model: nn.Module) -> None:
+    """Refuse a network on integers.
+
+    Raises:
+        PruningError: A layer of it is quantised.
+    """
+    for name, module in model.named_modules():
+        if type(module).__module__.startswith(_QUANTISED):
+            raise PruningError(
+                f"'{name or 'the model itself'}' is a quantised {type(module).__name__}; prune the "
+                "float network, and quantise what is left."
+            )

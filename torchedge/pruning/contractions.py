@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from torchedge.pruning.labels import Labels, axes_of, joined, shared, without
+from torchedge.pruning.labels import Labels, axes_of, gathered, joined, line, shared, without
 from torchedge.pruning.tracking import Call, Rule, Tracker, Work
 
 __all__ = ["CONTRACTIONS"]
@@ -47,7 +47,9 @@ def _convolution(tracker: Tracker, call: Call) -> None:
     reading, writing = (0, 1) if transposed else (1, 0)
     rank = len(kernel.shape)
     without(tracker.units, kernel, range(2, rank), "it is a place of a kernel")
-    without(tracker.units, x, [a for a in range(rank) if a != 1], "it is a place, not a channel")
+    others = [axis for axis in range(rank) if axis != 1]
+    layers = gathered(tracker.units, x, others, "it is a place, not a channel")
+    x = Labels(shape=x.shape, layers=layers)
     _mark(tracker, kernel, reading, reads=True)
     _mark(tracker, kernel, writing, reads=False)
     inputs, ins = _vector(x, 1), _vector(kernel, reading)
@@ -56,6 +58,8 @@ def _convolution(tracker: Tracker, call: Call) -> None:
         _meet(tracker, inputs, ins)
     elif transposed:
         outs = _grouped_transposed(tracker, inputs, ins, outs, groups)
+    elif ins is not None and tracker.loses_groups(kernel.parameter, len(ins), groups):
+        _whole_groups(tracker, inputs, outs, groups)
     else:
         _grouped(tracker, inputs, ins, outs, groups)
     beside = (1, -1) + (1,) * (rank - 2)
@@ -98,6 +102,15 @@ def _grouped(
         tracker.units.join_along(outs.view(groups, -1), 0)
 
 
+def _whole_groups(tracker: Tracker, x: Tensor | None, outs: Tensor | None, groups: int) -> None:
+    """What a group reads and makes goes with it, and the others stay as wide as they are."""
+    first = [None if labels is None else labels.view(groups, -1) for labels in (x, outs)]
+    for blocks in first:
+        if blocks is not None:
+            tracker.units.join_along(blocks, 1)
+    _meet(tracker, *(None if blocks is None else blocks[:, 0] for blocks in first))
+
+
 def _grouped_transposed(
     tracker: Tracker, x: Tensor | None, ins: Tensor | None, outs: Tensor | None, groups: int
 ) -> Tensor | None:
@@ -124,6 +137,8 @@ def _product(tracker: Tracker, x: Tensor, y: Tensor, result: Tensor) -> Labels:
     ins, outs = first.along(-1), second.along(-1)
     summed = second.along(-2)
     _meet(tracker, *(None if t is None else t.reshape(-1) for t in (ins, summed)))
+    if ins is not None and not (first.parameter or second.parameter):
+        tracker.mixed.append(ins)
     rows = [layer for layer in first.layers if layer is not ins]
     columns = [layer for layer in second.layers if layer is not summed]
     layers = shared(tracker.units, [*_stacked(tracker, first, second, rows, columns)])
@@ -174,7 +189,8 @@ def _attention(tracker: Tracker, call: Call) -> None:
     for labels in (query, key):
         without(tracker.units, labels, (-1,), "the width of its heads sets attention's scale")
     for labels in (query, key, value):
-        without(tracker.units, labels, (0, 2), "it is a place, not a channel")
+        gathered(tracker.units, labels, (0, 2), "it is a place, not a channel")
+    heads = [None if h is None else line(h, 1) for h in heads]
     known = [layer for layer in heads if layer is not None]
     for layer in known:
         if len(known) == 3 and layer.numel() == known[0].numel():
@@ -182,7 +198,8 @@ def _attention(tracker: Tracker, call: Call) -> None:
         else:
             tracker.units.close(layer, "queries, keys and values have unequal heads")
     result = call.result if isinstance(call.result, Tensor) else call.result[0]
-    tracker.put(result, Labels(shape=tuple(result.shape), layers=value.layers))
+    layers = tuple(layer for layer in (heads[2], value.along(-1)) if layer is not None)
+    tracker.put(result, Labels(shape=tuple(result.shape), layers=layers))
     macs = 2 * result.numel() * call.args[1].shape[2]
     _note(tracker, macs, (heads[0],))
 

@@ -12,24 +12,28 @@ from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from torchedge.graph.copies import copied_with_parametrizations
+from torchedge.graph.faithful import faithful_graph
 from torchedge.graph.rewrites import open_attention
-from torchedge.graph.trace import evaluating, trace
+from torchedge.graph.trace import evaluating
+from torchedge.graph.wrappers import require_inputs, unwrapped
 from torchedge.pruning.attributes import counted_attributes
+from torchedge.pruning.checks import require_float
 from torchedge.pruning.groups import ChannelGroup, SizeConstant, Slice
 from torchedge.pruning.labels import axes_of, compact
 from torchedge.pruning.operators import rule_of
 from torchedge.pruning.sizes import Counted, NodeLabels, counted_sizes
 from torchedge.pruning.tracking import Axis, Tracker, Tracking, tensors_in
 
-__all__ = ["Dependencies", "channel_groups", "dependencies", "opened"]
+__all__ = ["OUTPUT", "Dependencies", "channel_groups", "dependencies", "opened"]
 
+OUTPUT = "it is an output of the network"
 _KNOWN_LAYERS = (
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.Embedding, nn.PReLU, nn.LayerNorm),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.GroupNorm, nn.RMSNorm),
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
 )
-_HOLDS_SIZES = (nn.Unflatten, nn.Fold, nn.Unfold)
+_HOLDS_SIZES = (nn.Fold, nn.Unfold)
 _HOLDS_HEADS = "multi_head_attention_forward"
 _LIBRARIES = ("torch", "_operator", "operator", "math", "builtins")
 
@@ -44,12 +48,20 @@ class Dependencies:
         tracker: What the run showed.
         results: For each node the labels of what it returned.
         network: What ran: a copy whose attention is written out in linear layers.
+        graph: The same as a graph.
+        output: What it returned.
+        example_inputs: What it ran on.
+        evaluation_only: Why the graph must not be trained; empty where it may.
     """
 
     groups: tuple[ChannelGroup, ...]
     tracker: Tracker
     results: dict[fx.Node, NodeLabels]
     network: nn.Module
+    graph: fx.GraphModule
+    output: Any
+    example_inputs: tuple[Tensor, ...]
+    evaluation_only: str
 
 
 def channel_groups(
@@ -71,6 +83,7 @@ def channel_groups(
 
     Raises:
         TraceError: torch.fx cannot follow the model.
+        PruningError: It is quantised.
 
     Example:
         >>> layers = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)
@@ -95,19 +108,57 @@ def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Depend
 
     Raises:
         TraceError: torch.fx cannot follow the model.
+        PruningError: It is quantised.
     """
+    model, example_inputs = unwrapped(model), require_inputs(example_inputs)
+    require_float(model)
     known = opened(model)
-    graph_module = trace(known, example_inputs)
-    tracker = Tracker()
-    tracker.register(known)
+    traced = faithful_graph(model, known, example_inputs)
+    graph_module = traced.graph_module
+    following, result = _followed(known, graph_module, example_inputs, frozenset())
+    collapsed = _collapsed(following.tracker)
+    if collapsed:
+        following, result = _followed(known, graph_module, example_inputs, collapsed)
+    tracker = following.tracker
+    sizes = list(_counted(following, tracker))
+    groups = _Grouping(tracker, example_inputs).groups(sizes)
+    return Dependencies(
+        groups=groups,
+        tracker=tracker,
+        results=following.seen,
+        network=known,
+        graph=graph_module,
+        output=result,
+        example_inputs=example_inputs,
+        evaluation_only=traced.evaluation_only,
+    )
+
+
+def _followed(
+    network: nn.Module,
+    graph_module: fx.GraphModule,
+    example_inputs: tuple[Tensor, ...],
+    narrowed: frozenset[str],
+) -> "tuple[_Following, Any]":
+    tracker = Tracker(narrowed=narrowed)
+    tracker.register(network)
     following = _Following(graph_module, tracker)
     with torch.no_grad(), evaluating(graph_module), Tracking(tracker, rule_of):
         result = following.run(*(copy.copy(x) for x in example_inputs))
-    tracker.close(result, "it is an output of the network")
+    tracker.close(result, OUTPUT)
     _keep_grids(tracker)
-    sizes = list(_counted(following, tracker))
-    groups = _Grouping(tracker, example_inputs).groups(sizes)
-    return Dependencies(groups=groups, tracker=tracker, results=following.seen, network=known)
+    return following, result
+
+
+def _collapsed(tracker: Tracker) -> frozenset[str]:
+    """Convolutions that would lose whole groups, if these did not all go together."""
+    return frozenset(
+        axis.path
+        for axis in tracker.axes
+        if axis.path in tracker.whole
+        and axis.axis == 0
+        and len(tracker.units.roots(axis.labels).unique()) == 1
+    )
 
 
 def _counted(following: "_Following", tracker: Tracker) -> Iterator[Counted]:

@@ -15,7 +15,18 @@ from torch import Tensor
 
 from torchedge.pruning.units import FIXED, Units
 
-__all__ = ["Labels", "axes_of", "compact", "concatenated", "joined", "moved", "shared", "without"]
+__all__ = [
+    "Labels",
+    "axes_of",
+    "compact",
+    "concatenated",
+    "gathered",
+    "joined",
+    "line",
+    "moved",
+    "shared",
+    "without",
+]
 
 
 @final
@@ -53,6 +64,13 @@ def compact(labels: Tensor) -> Tensor:
         if labels.stride(axis) == 0 or bool((labels == first).all()):
             labels = first
     return labels
+
+
+def line(layer: Tensor, axis: int) -> Tensor:
+    """The labels along an axis, at the first place of the others."""
+    for other in range(layer.ndim):
+        layer = layer if other == axis else layer.narrow(other, 0, 1)
+    return layer
 
 
 def shared(units: Units, layers: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -148,4 +166,25 @@ def without(units: Units, labels: Labels, axes: Sequence[int], reason: str) -> t
             units.close(layer, reason)
         else:
             kept.append(layer)
+    return tuple(kept)
+
+
+def gathered(units: Units, labels: Labels, axes: Sequence[int], reason: str) -> tuple[Tensor, ...]:
+    """The layers without ``axes``, whose entries become one; those of nothing else are closed.
+
+    A linear layer that is reshaped to channels and places has a label at every place; all places of
+    a channel stay or go together.
+    """
+    inside = {axis % len(labels.shape) for axis in axes}
+    kept = []
+    for layer in labels.layers:
+        mine = [axis for axis in axes_of(layer) if axis in inside]
+        if mine == list(axes_of(layer)):
+            units.close(layer, reason)
+            continue
+        whole = layer
+        for axis in mine:
+            units.join_along(whole, axis)
+            whole = whole.narrow(axis, 0, 1)
+        kept.append(whole)
     return tuple(kept)

@@ -1,5 +1,6 @@
 """How long layers take with fewer channels, measured in the runtime that the network is for."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, final
@@ -9,10 +10,11 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from torchedge.errors import PruningError
+from torchedge.pruning.activations import operations_of
 from torchedge.pruning.cost import Costs, Kept
 from torchedge.pruning.dependency import Dependencies
 from torchedge.pruning.labels import Labels
-from torchedge.pruning.ranking import Block
+from torchedge.pruning.ranking import Block, Limits
 
 __all__ = ["Latencies", "LayerShape", "LayerTimer", "block_places", "require_measured"]
 
@@ -34,6 +36,8 @@ class LayerShape:
         dilation: Between the places of the kernel.
         size: Height and width of what it reads.
         batch: Samples, or rows of a linear layer.
+        operation: ONNX's name of an activation that is measured in place of a layer, which as many
+            channels go through as it has groups. Only a timer with ``times_activations`` is asked.
     """
 
     inputs: int
@@ -45,6 +49,7 @@ class LayerShape:
     dilation: tuple[int, ...] = ()
     size: tuple[int, ...] = ()
     batch: int = 1
+    operation: str = ""
 
 
 class LayerTimer(Protocol):
@@ -85,24 +90,28 @@ class Latencies:
     Args:
         found: From :func:`~torchedge.pruning.dependency.dependencies`.
         costs: Numbers the channels.
-        model: Holds the layers.
         timer: Measures them.
-        multiple: Of the widths that are measured.
+        limits: Tell the multiples of the widths that are measured.
     """
 
     def __init__(
         self,
         found: Dependencies,
         costs: Costs,
-        model: nn.Module,
         timer: LayerTimer,
-        multiple: int,
+        limits: Limits,
     ) -> None:
-        drafts = _drafts(found, costs, model)
-        rows = [row for shape, _, _ in drafts for row in _grid(shape, multiple)[2]]
+        drafts = _drafts(found, costs)
+        if getattr(timer, "times_activations", False):
+            drafts += _activations(found, costs)
+        rows = [
+            row
+            for shape, reads, _ in drafts
+            for row in _grid(shape, limits, _loses_groups(shape, reads))[2]
+        ]
         wanted = list(dict.fromkeys(shape for row in rows for shape in row))
         times = dict(zip(wanted, timer(wanted), strict=True))
-        self.layers = [_measured(*draft, multiple, times) for draft in drafts]
+        self.layers = [_measured(*draft, limits, times) for draft in drafts]
         self._by_place: dict[int, list[int]] = {}
         for index, layer in enumerate(self.layers):
             for place in {*layer.reads.tolist(), *layer.writes.tolist()}:
@@ -131,9 +140,9 @@ def block_places(costs: Costs, block: Block) -> list[int]:
 _Draft = tuple[LayerShape, npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
-def _drafts(found: Dependencies, costs: Costs, model: nn.Module) -> list[_Draft]:
+def _drafts(found: Dependencies, costs: Costs) -> list[_Draft]:
     drafts: list[_Draft] = []
-    for _, layer, operand, result in _called(found, model):
+    for _, layer, operand, result in _called(found):
         shape = _shape(layer, operand.shape)
         if shape is None:
             continue
@@ -144,23 +153,47 @@ def _drafts(found: Dependencies, costs: Costs, model: nn.Module) -> list[_Draft]
     return drafts
 
 
-def _called(
-    found: Dependencies, model: nn.Module
-) -> Iterator[tuple[str, nn.Module, Labels, Labels]]:
+def _activations(found: Dependencies, costs: Costs) -> list[_Draft]:
+    """Operations between layers, by the size of what they give."""
+    drafts: list[_Draft] = []
+    for node, seen in found.results.items():
+        for operation in operations_of(node, found.graph):
+            for result in seen.results[:1]:
+                axis = 1 if len(result.shape) > 3 else len(result.shape) - 1
+                count = result.shape[axis] if axis >= 0 else 0
+                if count:
+                    places = _places(costs, result.along(axis), count)
+                    drafts.append((_activation(operation, result.shape, axis), places, places))
+    return drafts
+
+
+def _activation(operation: str, size: tuple[int, ...], axis: int) -> LayerShape:
+    rest = tuple(s for other, s in enumerate(size) if other not in {0, axis})
+    return LayerShape(
+        inputs=size[axis],
+        outputs=size[axis],
+        groups=size[axis],
+        size=rest,
+        batch=size[0] if axis else 1,
+        operation=operation,
+    )
+
+
+def _called(found: Dependencies) -> Iterator[tuple[str, nn.Module, Labels, Labels]]:
     """Name, layer, and the labels of what it reads and makes, call by call."""
     for node, seen in found.results.items():
         if node.op == "call_module" and seen.operand is not None:
             name = str(node.target)
-            yield name, model.get_submodule(name), seen.operand, seen.results[0]
+            yield name, found.graph.get_submodule(name), seen.operand, seen.results[0]
 
 
-def require_measured(found: Dependencies, model: nn.Module) -> None:
+def require_measured(found: Dependencies) -> None:
     """Refuse a network whose time would be a sum without some of its convolutions.
 
     Raises:
         PruningError: A convolution is of a kind that no timer measures.
     """
-    for name, layer, operand, _ in _called(found, model):
+    for name, layer, operand, _ in _called(found):
         if isinstance(layer, nn.modules.conv._ConvNd) and _shape(layer, operand.shape) is None:
             raise PruningError(
                 f"the time of '{name}' is not measured: a {type(layer).__name__} with "
@@ -206,43 +239,54 @@ def _padding(layer: nn.Conv1d | nn.Conv2d) -> tuple[int, ...] | None:
     return None if any(both % 2 for both in sums) else tuple(both // 2 for both in sums)
 
 
-def _grid(shape: LayerShape, multiple: int) -> tuple[list[int], list[int], list[list[LayerShape]]]:
+def _grid(
+    shape: LayerShape, limits: Limits, whole: bool
+) -> tuple[list[int], list[int], list[list[LayerShape]]]:
     """Widths that are measured: inputs, outputs, and the layer at each pair."""
     if shape.groups > 1:
-        return _grouped_grid(shape, multiple)
-    inputs, outputs = _widths(shape.inputs, multiple), _widths(shape.outputs, multiple)
+        return _grouped_grid(shape, limits, whole)
+    inputs, outputs = _widths(shape.inputs, limits), _widths(shape.outputs, limits)
     rows = [[replace(shape, inputs=i, outputs=o) for o in outputs] for i in inputs]
     return inputs, outputs, rows
 
 
+def _loses_groups(shape: LayerShape, reads: npt.NDArray[np.int64]) -> bool:
+    """Whether all that a group reads goes at once."""
+    blocks = reads.reshape(shape.groups, -1)
+    return bool((blocks == blocks[:, :1]).all())
+
+
 def _grouped_grid(
-    shape: LayerShape, multiple: int
+    shape: LayerShape, limits: Limits, whole: bool
 ) -> tuple[list[int], list[int], list[list[LayerShape]]]:
-    """A depthwise convolution loses inputs and outputs together; others keep their groups."""
-    if shape.groups != shape.inputs:
-        inputs, outputs = [shape.inputs], [shape.outputs]
-        return inputs, outputs, [[shape]]
-    each = shape.outputs // shape.inputs
-    widths = _widths(shape.inputs, multiple)
-    row = [replace(shape, inputs=w, outputs=w * each, groups=w) for w in widths]
-    return [shape.inputs], [w * each for w in widths], [row]
+    """What loses groups loses inputs and outputs together; other groups become narrower."""
+    inputs, outputs = (n // shape.groups for n in (shape.inputs, shape.outputs))
+    if whole:
+        groups = _widths(shape.groups, limits, each=inputs)
+        row = [replace(shape, inputs=g * inputs, outputs=g * outputs, groups=g) for g in groups]
+        return [shape.inputs], [g * outputs for g in groups], [row]
+    ins, outs = (
+        [w * shape.groups for w in _widths(n, limits, each=shape.groups)] for n in (inputs, outputs)
+    )
+    return ins, outs, [[replace(shape, inputs=i, outputs=o) for o in outs] for i in ins]
 
 
-def _widths(channels: int, multiple: int) -> list[int]:
-    rounded = {
-        min(channels, max(multiple, round(channels * s / multiple) * multiple)) for s in _MEASURED
-    }
-    return sorted(rounded | {channels})
+def _widths(count: int, limits: Limits, *, each: int = 1) -> list[int]:
+    """Numbers of units that are measured; ``each`` has so many channels."""
+    multiple = limits.multiple_of(count * each)
+    step = multiple // math.gcd(multiple, each)
+    rounded = {min(count, max(step, round(count * s / step) * step)) for s in _MEASURED}
+    return sorted(rounded | {count})
 
 
 def _measured(
     shape: LayerShape,
     reads: npt.NDArray[np.int64],
     writes: npt.NDArray[np.int64],
-    multiple: int,
+    limits: Limits,
     times: dict[LayerShape, float],
 ) -> _Layer:
-    inputs, outputs, rows = _grid(shape, multiple)
+    inputs, outputs, rows = _grid(shape, limits, _loses_groups(shape, reads))
     return _Layer(
         shape=shape,
         reads=reads,

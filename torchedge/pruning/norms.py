@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from torchedge.pruning.labels import Labels, joined, without
+from torchedge.pruning.labels import Labels, gathered, joined, without
 from torchedge.pruning.tracking import Call, Rule, Tracker
 
 __all__ = ["NORMS"]
@@ -14,7 +14,7 @@ def _with_vectors(tracker: Tracker, x: Tensor, vectors: tuple[Tensor | None, ...
     """The labels of ``x`` joined, along axis 1, with those of its norm's parameters."""
     labels = tracker.of(x)
     elsewhere = [axis for axis in range(len(labels.shape)) if axis != 1]
-    layers = without(tracker.units, labels, elsewhere, "it is normalised over its places")
+    layers = gathered(tracker.units, labels, elsewhere, "it is normalised over its places")
     beside = (1, -1) + (1,) * (len(labels.shape) - 2)
     operands = [Labels(shape=labels.shape, layers=layers)]
     for vector in vectors:
@@ -36,6 +36,7 @@ def _layer_norm(tracker: Tracker, call: Call) -> None:
     labels = tracker.of(x)
     axes = range(len(labels.shape) - len(shape), len(labels.shape))
     vectors = [tracker.of(v) for v in call.args[2:4] if v is not None]
+    tracker.mixed.extend(layer for a in axes if (layer := labels.along(a)) is not None)
     if weight is None:
         without(tracker.units, labels, axes, "its norm has a fixed width and no weights")
     first = call.result if isinstance(call.result, Tensor) else call.result[0]
@@ -49,6 +50,7 @@ def _group_norm(tracker: Tracker, call: Call) -> None:
     labels = _with_vectors(tracker, x, (weight, bias))
     along = labels.along(1)
     if along is not None and along.shape[1] > groups:
+        tracker.mixed.append(along)
         tracker.units.join_along(along.reshape(groups, -1), 0)
     first = call.result if isinstance(call.result, Tensor) else call.result[0]
     tracker.put(first, labels)

@@ -7,20 +7,31 @@ import torch
 from torch import Tensor
 
 from torchedge.pruning.contractions import CONTRACTIONS
-from torchedge.pruning.labels import Labels, axes_of, concatenated, joined, moved, without
+from torchedge.pruning.labels import (
+    Labels,
+    axes_of,
+    compact,
+    concatenated,
+    gathered,
+    joined,
+    moved,
+    without,
+)
 from torchedge.pruning.norms import NORMS
 from torchedge.pruning.tracking import Call, Rule, Tracker, tensors_in
 from torchedge.pruning.units import FIXED
 
 __all__ = ["rule_of"]
 
-_SAME = (
-    "clone detach alias contiguous _to_copy lift_fresh lift_fresh_copy dropout native_dropout "
-    "_softmax _log_softmax softmax log_softmax cumsum"
-)
+_SAME = "clone detach alias contiguous _to_copy lift_fresh lift_fresh_copy dropout native_dropout"
 _MOVING = (
     "view _unsafe_view reshape permute transpose t squeeze unsqueeze expand split "
     "split_with_sizes chunk repeat flip narrow pixel_unshuffle"
+)
+_LIKE = "zeros_like ones_like full_like empty_like"
+_OWN = "new_zeros new_ones new_full new_empty"
+_ALONG_AN_AXIS = (
+    "_softmax _log_softmax softmax log_softmax cumsum cumprod logcumsumexp cummax cummin"
 )
 _PICKING = "select unbind"
 _SPATIAL = (
@@ -34,7 +45,8 @@ _SPATIAL = (
     "reflection_pad1d reflection_pad2d reflection_pad3d "
     "replication_pad1d replication_pad2d replication_pad3d"
 )
-_REDUCING = "mean sum amax amin max min var std linalg_vector_norm norm var_mean logsumexp prod"
+_SUMMING = "sum linalg_vector_norm norm"
+_REDUCING = "mean amax amin max min var std var_mean logsumexp prod"
 _ENTRY_BY_ENTRY = (
     "hardswish hardtanh relu6 elu selu celu leaky_relu softplus mish silu gelu hardsigmoid "
     "sigmoid tanh add sub mul div pow sqrt rsqrt exp log clamp clamp_min clamp_max where "
@@ -148,24 +160,45 @@ def _spatial(tracker: Tracker, call: Call) -> None:
     count = int(digits[0])
     labels = tracker.of(call.args[0])
     axes = range(len(labels.shape) - count, len(labels.shape))
-    layers = without(tracker.units, labels, axes, "its places are pooled or resized")
+    layers = gathered(tracker.units, labels, axes, "its places are pooled or resized")
     for result in tensors_in(call.result):
         tracker.put(result, Labels(shape=tuple(result.shape), layers=layers))
 
 
+def _summing(tracker: Tracker, call: Call) -> None:
+    """Channels of zeros add nothing to a sum."""
+    labels, axes = tracker.of(call.args[0]), _reduced_axes(call)
+    for layer in labels.layers:
+        if set(axes_of(layer)) <= axes:
+            tracker.mixed.append(layer)
+    _reduce(tracker, call, axes, without_closing=True)
+
+
 def _reducing(tracker: Tracker, call: Call) -> None:
-    labels = tracker.of(call.args[0])
-    rank = len(labels.shape)
+    """Any channel, even of zeros, has its part in a mean or in a largest value."""
+    _reduce(tracker, call, _reduced_axes(call), without_closing=False)
+
+
+def _reduced_axes(call: Call) -> set[int]:
+    rank = max(call.args[0].ndim, 1)
     given = call.argument("dim")
     given = range(rank) if given is None or given == [] else given
-    axes = {a % rank for a in ([given] if isinstance(given, int) else given)}
+    return {a % rank for a in ([given] if isinstance(given, int) else given)}
+
+
+def _reduce(tracker: Tracker, call: Call, axes: set[int], *, without_closing: bool) -> None:
+    labels = tracker.of(call.args[0])
+    rank = len(labels.shape)
     layers = []
     for layer in labels.layers:
-        differing = set(axes_of(layer))
+        final = compact(tracker.units.roots(layer))
+        differing = set(axes_of(final))
         if not differing & axes:
-            layers.append(layer)
+            layers.append(final)
         elif differing - axes:
             tracker.units.close(layer, "it is averaged over a part of its channels")
+        elif not without_closing:
+            tracker.units.close(layer, f"'{call.name}' is taken over its channels")
     keeps = any(r.ndim == rank for r in tensors_in(call.result))
     for result in tensors_in(call.result):
         kept = layers if keeps else [_dropped(layer, axes) for layer in layers]
@@ -174,6 +207,17 @@ def _reducing(tracker: Tracker, call: Call) -> None:
 
 def _dropped(layer: Tensor, axes: set[int]) -> Tensor:
     return layer.reshape([size for axis, size in enumerate(layer.shape) if axis not in axes])
+
+
+def _along_an_axis(tracker: Tracker, call: Call) -> None:
+    """Each value is what it is by the others along the axis."""
+    labels = tracker.of(call.args[0])
+    axis = call.argument("dim", -1) % max(len(labels.shape), 1)
+    layers = [compact(tracker.units.roots(layer)) for layer in labels.layers]
+    known = Labels(shape=labels.shape, layers=tuple(x for x in layers if axes_of(x)))
+    without(tracker.units, known, (axis,), f"'{call.name}' is taken over its channels")
+    for result in tensors_in(call.result):
+        tracker.put(result, known)
 
 
 def _embedding(tracker: Tracker, call: Call) -> None:
@@ -190,7 +234,7 @@ def _embedding(tracker: Tracker, call: Call) -> None:
 def _pixel_shuffle(tracker: Tracker, call: Call) -> None:
     """``r²`` neighbouring channels become the pixels of one."""
     labels, factor = tracker.of(call.args[0]), call.args[1]
-    layers = without(tracker.units, labels, (-1, -2), "its places are moved")
+    layers = gathered(tracker.units, labels, (-1, -2), "its places are moved")
     kept = []
     for layer in layers:
         if len(labels.shape) - 3 in axes_of(layer):
@@ -221,11 +265,14 @@ def _gate(tracker: Tracker, call: Call) -> None:
 
 
 _RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(_SAME.split(), _same),
+    **dict.fromkeys((*_SAME.split(), *_LIKE.split()), _same),
+    **dict.fromkeys(_OWN.split(), _nothing),
     **dict.fromkeys(_MOVING.split(), _moving),
     **dict.fromkeys(_PICKING.split(), _picking),
     **dict.fromkeys(_SPATIAL.split(), _spatial),
     **dict.fromkeys(_REDUCING.split(), _reducing),
+    **dict.fromkeys(_SUMMING.split(), _summing),
+    **dict.fromkeys(_ALONG_AN_AXIS.split(), _along_an_axis),
     **dict.fromkeys(_ENTRY_BY_ENTRY.split(), _entry_by_entry),
     "as_strided_": _restriding,
     "constant_pad_nd": _padding,

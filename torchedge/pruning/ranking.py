@@ -1,5 +1,6 @@
 """Channels in the order in which they can go: blocks of a group, least important first."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,8 +13,12 @@ from torch import Tensor, nn
 from torchedge.errors import PruningError, UnknownNameError
 from torchedge.pruning.channel_scores import GroupScores
 from torchedge.pruning.groups import ChannelGroup
+from torchedge.pruning.pieces import Pieces
 
 __all__ = ["Block", "Limits", "blocks_of", "named_groups", "prunable_groups"]
+
+
+_WIDE, _WIDE_MULTIPLE, _NARROW_MULTIPLE = 64, 16, 8
 
 
 @final
@@ -23,23 +28,35 @@ class Limits:
 
     Args:
         multiple: What is left of a layer's channels is a multiple of it, so that the hardware's
-            vectors are full; a layer with fewer channels is left alone.
+            vectors are full; a layer with fewer channels is left alone. ``None`` stands for what
+            kernels like: 16 in layers of at least 64 channels, 8 in narrower ones.
         most: Largest share of a group's channels that may go.
         leave_out: Names of layers, whose groups stay whole.
         leave_out_types: The same for all layers of these types.
     """
 
-    multiple: int = 8
+    multiple: int | None = None
     most: float = 0.9
     leave_out: tuple[str, ...] = ()
     leave_out_types: tuple[type[nn.Module], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.multiple < 1 or not 0 <= self.most < 1:
+        if (self.multiple is not None and self.multiple < 1) or not 0 <= self.most < 1:
             raise PruningError(
                 f"multiple={self.multiple}, most={self.most}; give at least 1, and a share in "
                 "[0, 1)."
             )
+
+    def multiple_of(self, channels: int) -> int:
+        """The multiple for a layer of so many channels.
+
+        Example:
+            >>> Limits().multiple_of(64), Limits().multiple_of(48)
+            (16, 8)
+        """
+        if self.multiple is not None:
+            return self.multiple
+        return _WIDE_MULTIPLE if channels >= _WIDE else _NARROW_MULTIPLE
 
 
 @final
@@ -119,20 +136,33 @@ def blocks_of(
     """
     values = _required(scores(model, group), group)
     values = values / values.mean().clamp(min=torch.finfo(values.dtype).tiny)
-    order = values.argsort(stable=True).tolist()
-    step = _step(group, limits.multiple)
+    multiple = _multiple(group, limits)
+    pieces, step = Pieces(group, multiple), _step(group, multiple)
+    kinds = pieces.alike(group.channels)
+    if min(map(len, kinds)) < step:
+        kinds = [list(range(group.channels))]
+    order = [c for c in values.argsort(stable=True).tolist() if pieces.take(c)]
+    blocks: list[Block] = []
+    for kind in kinds:
+        mine = set(kind)
+        for channels in _cut([c for c in order if c in mine], len(kind), step):
+            score = float(values[channels].mean())
+            blocks.append(Block(group=group, channels=tuple(channels), score=score))
     least = max(step, math.ceil((1 - limits.most) * group.channels - 1e-9))
-    ends = [left for left in range(group.channels - 1, least - 1, -1) if left % step == 0]
-    blocks, begin = [], 0
-    remaining = _remaining(group)
-    for left in ends:
-        channels = order[begin : group.channels - left]
-        if _would_empty(remaining, channels):
-            break
-        begin = group.channels - left
-        score = float(values[channels].mean())
-        blocks.append(Block(group=group, channels=tuple(channels), score=score))
-    return blocks
+    return _leaving(least, sorted(blocks, key=lambda block: block.score), group)
+
+
+def _cut(order: Sequence[int], count: int, step: int) -> list[list[int]]:
+    """Runs of channels after each of which a multiple of ``step`` is left of ``count``."""
+    ends = [count - left for left in range(count - 1, step - 1, -1) if left % step == 0]
+    ends = [end for end in ends if end <= len(order)]
+    return [list(order[begin:end]) for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def _leaving(least: int, blocks: Sequence[Block], group: ChannelGroup) -> list[Block]:
+    """The first blocks, as many as leave enough channels."""
+    ends = itertools.accumulate(len(block.channels) for block in blocks)
+    return [b for b, gone in zip(blocks, ends, strict=True) if group.channels - gone >= least]
 
 
 def _required(values: Tensor, group: ChannelGroup) -> Tensor:
@@ -144,27 +174,16 @@ def _required(values: Tensor, group: ChannelGroup) -> Tensor:
     return values
 
 
+def _multiple(group: ChannelGroup, limits: Limits) -> int:
+    """That of the narrowest part of the group, in channels of the layer that makes them."""
+    writer = next(part for part in group.slices if part.side == "out")
+    each = sum(unit >= 0 for unit in writer.units) // group.channels
+    parts = Pieces(group, 1).alike(group.channels)
+    return limits.multiple_of(max(each, 1) * min(map(len, parts)))
+
+
 def _step(group: ChannelGroup, multiple: int) -> int:
     """How many channels of the group make a multiple in each layer."""
     writers = [part for part in group.slices if part.side == "out"]
     each = Counter(unit for unit in writers[0].units if unit >= 0)
     return multiple // math.gcd(multiple, each.most_common(1)[0][1])
-
-
-def _remaining(group: ChannelGroup) -> list[tuple[Counter[int], list[int]]]:
-    """For each layer that holds only some of a group's channels: which, and how many are left."""
-    found = []
-    for part in group.slices:
-        mine = Counter(unit for unit in part.units if unit >= 0)
-        if len(mine) < group.channels:
-            found.append((mine, [len(part.units)]))
-    return found
-
-
-def _would_empty(remaining: list[tuple[Counter[int], list[int]]], channels: list[int]) -> bool:
-    losses = [sum(mine[c] for c in channels) for mine, _ in remaining]
-    if any(loss >= left[0] for loss, (_, left) in zip(losses, remaining, strict=True)):
-        return True
-    for loss, (_, left) in zip(losses, remaining, strict=True):
-        left[0] -= loss
-    return False

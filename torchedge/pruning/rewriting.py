@@ -1,10 +1,11 @@
-"""Numbers in a network's code that count channels, written anew."""
+"""Numbers in a network's code: what they are in a run, and written anew."""
 
-from collections import defaultdict
+import operator
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 from torch.fx.node import Argument
 
 from torchedge.pruning.arguments import (
@@ -13,38 +14,146 @@ from torchedge.pruning.arguments import (
     START,
     argument,
     axis_of_sections,
+    exchange_size_arguments,
     groups_argument,
     set_argument,
     set_size_arguments,
     size_arguments,
 )
 
-__all__ = ["set_sizes"]
+__all__ = ["Values", "freeze_numbers", "number_at", "set_numbers"]
+
+Values: TypeAlias = Mapping[fx.Node, Any]
+_AS = ("view_as", "reshape_as", "expand_as")
 
 
-def set_sizes(graph: fx.Graph, removed: Mapping[tuple[str, str], tuple[int, int]]) -> None:
-    """Write numbers anew, in place.
+def number_at(node: fx.Node, place: str, values: Values) -> int | None:
+    """What a number is in a run; ``None`` where it counts from the end, or is none by itself.
 
     Args:
-        graph: Traced as it was when the numbers were found.
-        removed: For a node's name and place, the number that it was and by how much it shrinks.
+        node: Of a traced graph.
+        place: Of one of its arguments, as in :class:`~torchedge.pruning.groups.SizeConstant`.
+        values: Of the nodes before it.
     """
-    by_node: dict[str, dict[str, int]] = defaultdict(dict)
-    for (name, place), (value, less) in removed.items():
-        by_node[name][place] = value - less
-    for node in list(graph.nodes):
-        if node.name in by_node:
-            _set_node(node, by_node[node.name])
+    kind, _, number = place.partition(" ")
+    if kind == "section":
+        return None
+    found = _GETTERS[kind](node, int(number or 0), values)
+    found = values.get(found, found) if isinstance(found, fx.Node) else found
+    return found if isinstance(found, int) and found >= 0 else None
 
 
-def _set_node(node: fx.Node, values: Mapping[str, int]) -> None:
-    kinds = {place.partition(" ")[0] for place in values}
-    if "section" in kinds:
-        _set_sections(node, [values[f"section {i}"] for i in range(len(values))])
+def set_numbers(node: fx.Node, numbers: Mapping[str, int], values: Values) -> None:
+    """Write numbers of a node anew, in place.
+
+    Args:
+        node: Of a traced graph.
+        numbers: By their places.
+        values: Of the nodes before it.
+    """
+    if any(place.startswith("section") for place in numbers):
+        _set_sections(node, [numbers[f"section {i}"] for i in range(len(numbers))])
         return
-    for place, value in values.items():
+    if any(place.startswith("size") for place in numbers):
+        _take_apart(node, values)
+    for place, value in numbers.items():
         kind, _, number = place.partition(" ")
         _SETTERS[kind](node, kind, int(number or 0), value)
+
+
+def freeze_numbers(node: fx.Node, before: Values, values: Values) -> None:
+    """Write down, in place, what numbers were that the code computes from sizes that changed.
+
+    Args:
+        node: Of a traced graph.
+        before: Numbers and shapes that the nodes gave in the run that is right.
+        values: In this run.
+    """
+    other = node.args[1] if node.target in _AS else None
+    if isinstance(other, fx.Node):
+        _freeze_shape(node, other, before[other], values[other].shape)
+        return
+
+    def frozen(part: fx.Node) -> Argument:
+        old, new = before.get(part), values.get(part)
+        if isinstance(old, int | float) and not isinstance(old, bool):
+            return part if old == new else old
+        if isinstance(old, torch.Size) and isinstance(new, torch.Size) and old != new:
+            return _elements(node, part, old, new)
+        return part
+
+    node.args = fx.map_arg(node.args, frozen)
+    node.kwargs = fx.map_arg(node.kwargs, frozen)
+
+
+def _freeze_shape(node: fx.Node, other: fx.Node, old: torch.Size, new: torch.Size) -> None:
+    """Of ``x.view_as(other)`` the sizes that changed."""
+    if old != new:
+        with node.graph.inserting_before(node):
+            size = node.graph.call_method("size", (other,))
+        node.target = str(node.target).removesuffix("_as")
+        node.args = (node.args[0], _elements(node, size, old, new))
+
+
+def _elements(
+    node: fx.Node, size: fx.Node, old: Sequence[int], new: Sequence[int]
+) -> tuple[Argument, ...]:
+    """The elements of a shape that are as they were, and constants for the others."""
+    graph = node.graph
+    with graph.inserting_before(node):
+        return tuple(
+            graph.call_function(operator.getitem, (size, i)) if old[i] == new[i] else old[i]
+            for i in range(len(old))
+        )
+
+
+def _take_apart(node: fx.Node, values: Values) -> None:
+    """Give sizes one by one that were the whole shape of another tensor."""
+    sizes = size_arguments(node)
+    if len(sizes) != 1 or not isinstance(sizes[0], fx.Node):
+        return
+    whole, value = sizes[0], values.get(sizes[0])
+    if not isinstance(value, Tensor | torch.Size):
+        return
+    graph = node.graph
+    with graph.inserting_before(node):
+        if isinstance(value, Tensor):
+            whole, value = graph.call_method("size", (whole,)), value.shape
+            node.target = str(node.target).removesuffix("_as")
+        parts = [graph.call_function(operator.getitem, (whole, i)) for i in range(len(value))]
+    exchange_size_arguments(node, tuple(parts))
+
+
+def _size(node: fx.Node, place: int, values: Values) -> Any:  # noqa: ANN401
+    sizes = size_arguments(node)
+    whole = values.get(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], fx.Node) else None
+    if isinstance(whole, Tensor):
+        whole = whole.shape
+    return whole[place] if isinstance(whole, torch.Size) else sizes[place]
+
+
+def _part(node: fx.Node, place: int, values: Values) -> Any:  # noqa: ANN401
+    sizes = argument(node, *PARTS)
+    assert isinstance(sizes, tuple | list)
+    return sizes[place]
+
+
+def _bounds(node: fx.Node, number: int) -> slice:
+    parts = node.args[1] if isinstance(node.args[1], tuple) else [node.args[1]]
+    part = parts[number]
+    assert isinstance(part, slice)
+    return part
+
+
+_GETTERS: Mapping[str, Callable[[fx.Node, int, Values], Any]] = {
+    "size": _size,
+    "part": _part,
+    "start": lambda node, number, _: _bounds(node, number).start,
+    "stop": lambda node, number, _: _bounds(node, number).stop,
+    "first": lambda node, _, __: argument(node, *START),
+    "length": lambda node, _, __: argument(node, *LENGTH),
+    "groups": lambda node, _, __: argument(node, *groups_argument(node)),
+}
 
 
 def _set_sections(node: fx.Node, sizes: Sequence[int]) -> None:

@@ -1,5 +1,6 @@
 """Blocks of channels are taken until a network costs no more than it may."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,6 +8,8 @@ from typing import TypeAlias, final
 
 from torchedge.errors import PruningError
 from torchedge.pruning.cost import Costs, Kept
+from torchedge.pruning.dependency import OUTPUT
+from torchedge.pruning.groups import ChannelGroup
 from torchedge.pruning.latency import Latencies, block_places
 from torchedge.pruning.ranking import Block
 
@@ -101,7 +104,9 @@ class Search:
     def _worth(self, kept: Kept, queue: int, place: int, latencies: Latencies) -> float:
         block = self.queues[queue][place]
         saved = latencies.saved(kept, block, self.costs)
-        return saved / max(block.score * len(block.channels) / block.group.channels, 1e-12)
+        left = int(kept[self.costs.units(block.group)].sum())
+        share = len(block.channels) / left * _layers(block.group)
+        return saved / max(block.score * share, 1e-12)
 
     def _without(self, blocks: Sequence[Block]) -> Kept:
         kept = self.costs.everything.copy()
@@ -116,5 +121,20 @@ class Search:
             raise PruningError(
                 f"{self.name}={self.share} cannot be met: with everything gone that may go, "
                 f"{least / whole:.3f} of the original is left. Raise limits.most, lower "
-                "limits.multiple, or leave fewer layers out."
+                f"limits.multiple, or leave fewer layers out.{self._closed()}"
             )
+
+    def _closed(self) -> str:
+        """How many groups cannot lose channels, and the reason that most of them have."""
+        groups = self.costs.groups
+        reasons = Counter(group.reason for group in groups if group.reason is not None)
+        reasons.pop(OUTPUT, None)
+        if not reasons:
+            return ""
+        ((reason, count),) = reasons.most_common(1)
+        return f" {count} of {len(groups)} groups cannot be pruned: {reason}."
+
+
+def _layers(group: ChannelGroup) -> int:
+    """How many layers read the channels of a group: so many times it matters what goes."""
+    return max(sum(part.side == "in" for part in group.slices), 1)

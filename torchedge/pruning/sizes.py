@@ -21,7 +21,7 @@ from torchedge.pruning.arguments import (
 from torchedge.pruning.labels import Labels, axes_of, compact
 from torchedge.pruning.units import Units
 
-__all__ = ["Counted", "NodeLabels", "counted_sizes", "units_along"]
+__all__ = ["Counted", "NodeLabels", "counted_sizes", "units_along", "units_of_groups"]
 
 _SECTIONS = {"chunk", "split", "tensor_split", "split_with_sizes"}
 _HOLD_GROUPS = {f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3)}
@@ -84,16 +84,25 @@ def units_along(labels: Labels, axis: int, units: Units) -> Tensor | None:
     return None
 
 
+def units_of_groups(labels: Labels, groups: int, units: Units) -> Tensor | None:
+    """The unit of each group of channels; ``None`` where groups are not units."""
+    along = units_along(labels, 1, units)
+    if along is None or groups < 2:
+        return None
+    blocks = along.view(groups, -1)
+    return blocks[:, 0] if bool((blocks == blocks[:, :1]).all()) else None
+
+
 def _shape_sizes(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
+    result = seen.results[0]
     sizes = size_arguments(node)
     if any(isinstance(size, fx.Node) and size not in seen.numbers for size in sizes):
-        return  # the whole shape of another tensor, which shrinks by itself
-    result = seen.results[0]
+        sizes = result.shape  # given as the whole shape of another tensor
     offset = len(result.shape) - len(sizes)
     for place, size in enumerate(sizes):
         axis = place + offset
         labels = units_along(result, axis, units)
-        if labels is not None and size != -1:
+        if labels is not None and isinstance(size, int | fx.Node) and size != -1:
             yield Counted(
                 node=node.name, place=f"size {place}", value=result.shape[axis], labels=labels
             )
@@ -102,7 +111,7 @@ def _shape_sizes(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Coun
 def _unflattened_sizes(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
     assert seen.operand is not None
     if node.op == "call_module":
-        return  # closed where it is found
+        return  # a number of the layer, not of the code
     axis, sizes = argument(node, *AXIS), argument(node, *PARTS)
     assert isinstance(axis, int)
     assert isinstance(sizes, tuple | list)
@@ -201,13 +210,15 @@ def _groups(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
     """A depthwise convolution, or a norm of each channel, loses whole groups."""
     groups = argument(node, *groups_argument(node), default=1)
     assert seen.operand is not None
-    labels = units_along(seen.operand, 1, units)
-    if labels is not None and groups == len(labels):
-        yield Counted(node=node.name, place="groups", value=len(labels), labels=labels)
+    assert isinstance(groups, int)
+    labels = units_of_groups(seen.operand, groups, units)
+    if labels is not None:
+        yield Counted(node=node.name, place="groups", value=groups, labels=labels)
 
 
 _FINDERS: Mapping[str, _Finder] = {
     **dict.fromkeys(("view", "reshape", "expand"), _shape_sizes),
+    **dict.fromkeys(("view_as", "reshape_as", "expand_as"), _shape_sizes),
     **dict.fromkeys(_SECTIONS, _sections),
     **dict.fromkeys({*_HOLD_GROUPS, "group_norm"}, _groups),
     "unflatten": _unflattened_sizes,

@@ -7,15 +7,16 @@ import numpy as np
 from torch import Tensor, nn
 
 from torchedge.errors import PruningError
+from torchedge.graph.wrappers import unwrapped
 from torchedge.pruning.channel_scores import GroupScores, l2_norms
 from torchedge.pruning.checks import require_share, require_sparsity
 from torchedge.pruning.cost import Costs
-from torchedge.pruning.dependency import dependencies
+from torchedge.pruning.dependency import Dependencies, dependencies
 from torchedge.pruning.groups import ChannelGroup
 from torchedge.pruning.latency import Latencies, LayerTimer, require_measured
 from torchedge.pruning.ranking import Block, Limits, blocks_of, named_groups, prunable_groups
 from torchedge.pruning.search import Cost, Search
-from torchedge.pruning.transform import remove_channels
+from torchedge.pruning.transform import made_smaller, remove_channels
 
 __all__ = ["Choice", "choose_channels", "choose_share", "prune_by", "prune_to"]
 
@@ -104,9 +105,10 @@ def _require_reachable(
     most, possible = share * group.channels, sum(len(block.channels) for block in blocks)
     largest = max((len(block.channels) for block in blocks), default=0)
     if most - possible >= max(largest, 1):
+        multiple = limits.multiple_of(group.channels)
         raise PruningError(
             f"a ratio of {share} for '{group.name}' would take {most:.0f} of its {group.channels} "
-            f"channels, and {possible} can go: multiples of {limits.multiple} stay, at most "
+            f"channels, and {possible} can go: multiples of {multiple} stay, at most "
             f"{limits.most} goes, and no layer may be emptied. Lower the ratio, or change limits."
         )
 
@@ -166,10 +168,10 @@ def prune_to(  # noqa: PLR0913 - one of four targets
     name, share = _only_target({k: v for k, v in targets.items() if v is not None})
     if name == "latency" and timer is None:
         raise PruningError("latency needs a timer, such as torchedge_onnx.timing.OnnxLayerTimer().")
-    keep = choose_channels(
-        model, example_inputs, target=(name, share), timer=timer, scores=scores, limits=limits
-    )
-    return remove_channels(model, keep)
+    found = dependencies(model, example_inputs)
+    target = (name, share)
+    keep = _chosen(found, target=target, timer=timer, scores=scores, limits=limits)
+    return made_smaller(unwrapped(model), found, keep)
 
 
 def _only_target(given: Mapping[str, float]) -> tuple[str, float]:
@@ -198,9 +200,20 @@ def choose_channels(
             is of a kind that no timer measures.
     """
     found = dependencies(model, example_inputs)
+    return _chosen(found, target=target, timer=timer, scores=scores, limits=limits)
+
+
+def _chosen(
+    found: Dependencies,
+    *,
+    target: tuple[str, float],
+    timer: LayerTimer | None,
+    scores: GroupScores,
+    limits: Limits,
+) -> Choice:
     seen = found.network
     if target[0] == "latency":
-        require_measured(found, seen)
+        require_measured(found)
     costs = Costs(found, seen)
     queues = [
         blocks
@@ -209,7 +222,7 @@ def choose_channels(
     ]
     latencies = None
     if timer is not None:
-        latencies = Latencies(found, costs, seen, timer, limits.multiple)
+        latencies = Latencies(found, costs, timer, limits)
     cost = _cost(target[0], costs, latencies)
     search = Search(costs=costs, queues=queues, cost=cost, name=target[0], share=target[1])
     kept = search.ranked() if latencies is None else search.by_time_saved(latencies)

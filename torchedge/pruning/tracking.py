@@ -15,6 +15,8 @@ from torchedge.pruning.units import Units
 
 __all__ = ["Axis", "Call", "Rule", "Tracker", "Tracking", "Work", "tensors_in"]
 
+_MANY_GROUPS, _VECTOR, _WIDE = 4, 8, 64  # groups, and channels of one
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,11 @@ class Tracker:
         inputs: Axes of weights that read channels.
         writers: Axes of weights that make channels, in execution order.
         grids: Labels that differ along several axes of a tensor, which stays a grid.
+        mixed: Labels of channels that are summed or normalised over with no weights that read
+            them: what is left of such a sum changes with any of its channels.
+        narrowed: Weights of convolutions all of whose groups are made narrower, because they
+            would otherwise stay or go together.
+        whole: Weights of convolutions that lose whole groups.
     """
 
     units: Units = field(default_factory=Units)
@@ -89,6 +96,9 @@ class Tracker:
     inputs: set[tuple[str, int]] = field(default_factory=set)
     writers: dict[tuple[str, int], None] = field(default_factory=dict)
     grids: list[Tensor] = field(default_factory=list)
+    mixed: list[Tensor] = field(default_factory=list)
+    narrowed: frozenset[str] = frozenset()
+    whole: set[str] = field(default_factory=set)
     _known: WeakTensorKeyDictionary = field(default_factory=WeakTensorKeyDictionary)
     _begins: list[int] = field(default_factory=list)
 
@@ -126,6 +136,17 @@ class Tracker:
             for layer in self.of(tensor).layers:
                 self.units.close(layer, reason)
 
+    def loses_groups(self, path: str, width: int, groups: int) -> bool:
+        """Whether a convolution loses whole groups, rather than a part of each.
+
+        Runtimes have kernels for groups of some widths; a narrower one often takes as long.
+        """
+        kernel = groups >= _MANY_GROUPS or width % _VECTOR == 0
+        whole = bool(path) and path not in self.narrowed and width < _WIDE and kernel
+        if whole:
+            self.whole.add(path)
+        return whole
+
     def axis_of(self, labels: Tensor) -> tuple[str, int] | None:
         """The axis of a parameter that untouched labels are from."""
         if not self._begins:
@@ -156,12 +177,20 @@ class Tracking(TorchDispatchMode):
         name = func._schema.name.removeprefix("aten::")
         call = Call(name=name, function=func, args=args, kwargs=kwargs or {}, result=result)
         rule = self.rule_of(call)
+        reason = f"pruning does not know the operator '{name}' that it passes through"
         if rule is not None:
-            rule(self.tracker, call)
-        elif any(self.tracker.of(t).layers for t in tensors_in((args, kwargs))):
-            reason = f"pruning does not know the operator '{name}' that it passes through"
+            reason = self._applied(rule, call)
+        if reason and any(self.tracker.of(t).layers for t in tensors_in((args, kwargs))):
             self.tracker.close((args, kwargs), reason)
         return result
+
+    def _applied(self, rule: Rule, call: Call) -> str:
+        """Why the rule does not hold here, or an empty text."""
+        try:
+            rule(self.tracker, call)
+        except (RuntimeError, ValueError, IndexError, TypeError):
+            return f"pruning cannot follow its channels through this '{call.name}'"
+        return ""
 
 
 def tensors_in(values: object) -> Iterator[Tensor]:

@@ -1,23 +1,25 @@
 """Layers that are really smaller: a network and a choice of channels in, a new network out."""
 
+import copy
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from torchedge.errors import PruningError
-from torchedge.graph.trace import trace
+from torchedge.graph.faithful import for_evaluation
+from torchedge.graph.trace import evaluating
+from torchedge.graph.wrappers import unwrapped
 from torchedge.pruning.attributes import is_attribute, set_attributes, set_counted
-from torchedge.pruning.dependency import opened
+from torchedge.pruning.dependency import Dependencies, dependencies, opened
 from torchedge.pruning.groups import ChannelGroup
-from torchedge.pruning.rewriting import set_sizes
+from torchedge.pruning.guard import require_trains
+from torchedge.pruning.kept import Left, Places, removed_places
+from torchedge.pruning.settling import Settling
 
-__all__ = ["remove_channels"]
-
-_Places: TypeAlias = dict[tuple[str, int, int], set[int]]  # path, axis, and how long it was
+__all__ = ["made_smaller", "remove_channels"]
 
 
 def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]) -> nn.Module:
@@ -45,25 +47,83 @@ def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]
     """
     for group, channels in keep.items():
         _require_possible(group, channels)
-    example_inputs = next((group.example_inputs for group in keep), ())
-    keep = {g: sorted(set(c)) for g, c in keep.items() if len(set(c)) < g.channels}
-    places = _removed_places(keep)
-    _require_something_left(places)
-    pruned = opened(model)
+    inputs = next((group.example_inputs for group in keep), ())
+    model = unwrapped(model)
     if not keep:
-        return pruned
-    _require_fitting(pruned, places)
-    constants = _shrunk_constants(keep)
-    graph_module = trace(pruned, example_inputs)  # while its sizes are those of its weights
+        return opened(model)
+    places = removed_places(keep)
+    _require_something_left(places)
+    copied = opened(model)
+    _require_fitting(copied, places)
+    return made_smaller(model, dependencies(model, _on_device_of(copied, inputs)), keep)
+
+
+def made_smaller(
+    model: nn.Module, found: Dependencies, keep: Mapping[ChannelGroup, Sequence[int]]
+) -> nn.Module:
+    """What :func:`remove_channels` returns, from what is known of the network already.
+
+    Args:
+        model: The network.
+        found: Its dependencies; the weights of their network are changed.
+        keep: For each group to prune, the channels that stay.
+
+    Raises:
+        PruningError: As there; and where the result cannot run or computes something else.
+    """
+    keep = {g: sorted(set(c)) for g, c in keep.items() if len(set(c)) < g.channels}
+    places = removed_places(keep)
+    inputs, constants = found.example_inputs, _shrunk_constants(keep)
+    pruned, graph_module = copy.deepcopy((found.network, found.graph))  # they share their tensors
+    more = _has_more(pruned, graph_module)
     set_counted(pruned, {key: v for key, v in constants.items() if is_attribute(key[1])})
-    constants = {key: v for key, v in constants.items() if not is_attribute(key[1])}
-    rewritten = bool(constants) or _has_more(pruned, graph_module)
-    if rewritten:
-        set_sizes(graph_module.graph, constants)
-        pruned = fx.GraphModule(graph_module, graph_module.graph, class_name=type(model).__name__)
-    _slice_tensors(pruned, places)
+    _slice_tensors((pruned, graph_module), places)
+    settling = Settling(graph_module, _by_node(constants), Left(found=found, places=places))
+    _stop_reading(found, places)
+    with torch.no_grad(), evaluating(graph_module), evaluating(found.graph):
+        settling.settle(inputs)
+    if settling.rewritten or more:
+        made = fx.GraphModule(graph_module, graph_module.graph, class_name=type(model).__name__)
+        _set_modes(made, pruned)
+        pruned = made if more else for_evaluation(made, found.evaluation_only)
     pruned.zero_grad()  # what scored the channels is no gradient of the new network
-    return pruned.train(model.training) if rewritten else pruned
+    require_trains(pruned, model, inputs)
+    return pruned
+
+
+def _on_device_of(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    device = next((parameter.device for parameter in model.parameters()), None)
+    return tuple(x if device is None else x.to(device) for x in inputs)
+
+
+def _set_modes(pruned: nn.Module, model: nn.Module) -> None:
+    """Each module in the mode that the original's is in."""
+    modes = {name: module.training for name, module in model.named_modules()}
+    for name, module in pruned.named_modules():
+        while name not in modes:  # attention was opened
+            name = name.rpartition(".")[0]
+        module.training = modes[name]
+
+
+def _by_node(
+    constants: Mapping[tuple[str, str], tuple[int, int]],
+) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for (node, place), (value, less) in constants.items():
+        if not is_attribute(place):
+            found[node][place] = value - less
+    return found
+
+
+@torch.no_grad()
+def _stop_reading(found: Dependencies, places: Places) -> None:
+    """Make nothing read the channels that go, in the network that the result is compared with."""
+    tensors = _tensors(found.network)
+    for part in (part for group in found.groups for part in group.slices if part.side == "in"):
+        gone = places.get((part.path, part.axis, len(part.units)))
+        if gone:
+            tensor = tensors[part.path]
+            tensor.index_fill_(part.axis, torch.tensor(sorted(gone), device=tensor.device), 0)
 
 
 def _require_possible(group: ChannelGroup, channels: Sequence[int]) -> None:
@@ -83,18 +143,7 @@ def _require_possible(group: ChannelGroup, channels: Sequence[int]) -> None:
         )
 
 
-def _removed_places(keep: Mapping[ChannelGroup, Sequence[int]]) -> _Places:
-    """For each axis of a parameter the indices that go; where none go, nothing."""
-    places: _Places = defaultdict(set)
-    for group, channels in keep.items():
-        kept = {*channels, -1}
-        for part in group.slices:
-            gone = {place for place, unit in enumerate(part.units) if unit not in kept}
-            places[part.path, part.axis, len(part.units)] |= gone
-    return places
-
-
-def _require_something_left(places: _Places) -> None:
+def _require_something_left(places: Places) -> None:
     for (path, _, size), gone in places.items():
         if len(gone) == size:
             raise PruningError(
@@ -103,8 +152,8 @@ def _require_something_left(places: _Places) -> None:
             )
 
 
-def _require_fitting(model: nn.Module, places: _Places) -> None:
-    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+def _require_fitting(model: nn.Module, places: Places) -> None:
+    tensors = _tensors(model)
     for path, axis, size in places:
         found = tensors.get(path)
         if found is None or found.ndim <= axis or found.shape[axis] != size:
@@ -135,27 +184,32 @@ def _has_more(model: nn.Module, graph_module: fx.GraphModule) -> bool:
 
 
 @torch.no_grad()
-def _slice_tensors(model: nn.Module, places: _Places) -> None:
+def _slice_tensors(models: tuple[nn.Module, ...], places: Places) -> None:
     """Put smaller tensors where the large ones were, one for all places of a shared one."""
-    made = _sliced_tensors(model, places)
+    made = _sliced_tensors(models[0], places)
     changed = []
-    for module in model.modules():
+    modules = dict.fromkeys(module for model in models for module in model.modules())
+    for module in modules:
         for store in (module._parameters, module._buffers):
             smaller = {name: made[id(t)] for name, t in store.items() if id(t) in made}
             store.update(smaller)  # type: ignore[arg-type]
             changed += [module] if smaller else []
-    masked = [module for module in model.modules() if parametrize.is_parametrized(module)]
-    for module in (*changed, *masked):
+    masked = [module for module in modules if parametrize.is_parametrized(module)]
+    for module in dict.fromkeys((*changed, *masked)):
         set_attributes(module)
 
 
-def _sliced_tensors(model: nn.Module, places: _Places) -> dict[int, Tensor]:
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return dict([*model.named_parameters(), *model.named_buffers()])
+
+
+def _sliced_tensors(model: nn.Module, places: Places) -> dict[int, Tensor]:
     """By the identity of the tensor that each stands for."""
     by_path: dict[str, dict[int, set[int]]] = defaultdict(dict)
     for (path, axis, _), gone in places.items():
         if gone:
             by_path[path][axis] = gone
-    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    tensors = _tensors(model)
     return {
         id(tensors[path]): _sliced(tensors[path], axes)
         for path, axes in by_path.items()

@@ -28,7 +28,7 @@ def network():
 def latencies(model, timer, multiple=16):
     found = dependencies(model, (IMAGE,))
     costs = Costs(found, model)
-    return Latencies(found, costs, model, timer, multiple), costs
+    return Latencies(found, costs, timer, Limits(multiple=multiple)), costs
 
 
 def test_the_whole_network_takes_the_sum_of_its_layers():

@@ -8,10 +8,11 @@ from torch.nn.utils import prune
 
 from tests.unit.pruning.more_networks import MORE_NETWORKS
 from tests.unit.pruning.networks import NETWORKS, Written, conv, half_of, head, made
+from tests.unit.pruning.sized_networks import SIZED_NETWORKS
 from torchedge.pruning import channel_groups, remove_channels
 from torchedge.pruning.dependency import opened
 
-ALL = NETWORKS | MORE_NETWORKS
+ALL = NETWORKS | MORE_NETWORKS | SIZED_NETWORKS
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}  # sums in another order
 
 
