@@ -75,8 +75,6 @@ _SMALL_VIT = {
     **{"hidden_dim": 128, "mlp_dim": 256, "num_classes": 10},
 }
 _TORCHVISION = {
-    "alexnet": _Foreign(family="alexnet"),
-    "vgg11_bn": _Foreign(family="vgg", size=64),
     "resnet18": _Foreign(family="resnet"),
     "resnext50_32x4d": _Foreign(family="resnext", size=64),
     "mobilenet_v2": _Foreign(family="mobilenet v2"),
@@ -193,6 +191,13 @@ _TIMM = {
     "eva02_tiny_patch14_224": _Foreign(family="eva", size=84, options={"img_size": 84}),
 }
 
+
+def _vgg() -> nn.Module:
+    """VGG's features under a small head: its own has 120 million weights."""
+    features = package("torchvision.models").vgg11_bn(weights=None).features
+    return nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
+
+
 _SIGNAL = (8, 64)
 _OWN = {
     "yolo_split_raw": Entry(
@@ -213,6 +218,7 @@ _OWN = {
         family="super-resolution", shape=(3, 24, 24), make=vision.SuperResolution
     ),
     "decoder": Entry(family="decoder", shape=(3, 32, 32), make=vision.Decoder),
+    "vgg11_features": Entry(family="vgg", shape=(3, 64, 64), make=_vgg, needs="torchvision"),
     "mobile_digits": Entry(family="digits", shape=(1, 28, 28), make=MobileDigits),
     "keyword_spotter": Entry(family="keywords, 1-D", shape=(40, 49), make=KeywordSpotter),
     "ds_cnn": Entry(family="keywords, DS-CNN", shape=(1, 49, 10), make=sequences.DsCnn),

@@ -27,7 +27,10 @@ from torchedge_onnx.differences import tensor_differences
 from torchedge_onnx.session import open_model
 from torchedge_onnx.step import MODEL_FILE
 
-__all__ = ["AFTER", "STAGES", "Found", "Work", "with_quantisation_off"]
+__all__ = [
+    *("AFTER", "STAGES", "Found", "Work", "answers_apart", "decibels", "in_training"),
+    *("onnx_found", "run", "with_quantisation_off", "without_gradient"),
+]
 
 _FLOAT = 1e-3  # of the output's range: sums in another order, through some fifty layers
 _MARGIN_DB = 0.5
@@ -65,7 +68,7 @@ class Work:
     @cached_property
     def answer(self) -> tuple[Tensor, ...]:
         """What the float network says of the unseen inputs."""
-        return _run(self.subject.model, self.subject.unseen)
+        return run(self.subject.model, self.subject.unseen)
 
     @cached_property
     def prepared(self) -> nn.Module:
@@ -93,8 +96,10 @@ class Work:
 def _prepare(work: Work) -> Found:
     """With quantisation off, the same function, in evaluation and in training."""
     off = with_quantisation_off(work.prepared)
-    evaluated = _apart(_run(off.eval(), work.subject.unseen), work.answer)
-    trained = _apart(_in_training(off, work), _in_training(work.subject.model, work))
+    evaluated = answers_apart(run(off.eval(), work.subject.unseen), work.answer)
+    trained = answers_apart(
+        in_training(off, work.subject.unseen), in_training(work.subject.model, work.subject.unseen)
+    )
     wrong = []
     if not evaluated <= _FLOAT:
         wrong.append(f"with quantisation off, outputs differ by {evaluated:.2g} of their range")
@@ -105,22 +110,22 @@ def _prepare(work: Work) -> Found:
 
 def _calibrate(work: Work) -> Found:
     calibrated = calibrate(work.prepared, work.subject.seen.split(4)).eval()
-    return _against_float(work, _run(calibrated, work.subject.unseen))
+    return _against_float(work, run(calibrated, work.subject.unseen))
 
 
 def _quantize(work: Work) -> Found:
     """The default is not worse than the cheapest on inputs that neither has seen."""
     data = work.subject
     fast = quantize(data.model, ONNX_RUNTIME, data.seen.split(4), effort="fast").eval()
-    cheapest = _against_float(work, _run(fast, data.unseen)).figures["sqnr_db"]
-    found = _against_float(work, _run(work.quantised, data.unseen))
+    cheapest = _against_float(work, run(fast, data.unseen)).figures["sqnr_db"]
+    found = _against_float(work, run(work.quantised, data.unseen))
     wrong = found.wrong
     if not found.figures["sqnr_db"] >= cheapest - _MARGIN_DB:
         wrong += (f"{found.figures['sqnr_db']:.1f} dB where effort='fast' has {cheapest:.1f}",)
     return Found(figures={**found.figures, "fast_db": cheapest}, wrong=wrong)
 
 
-def _onnx(work: Work) -> Found:
+def onnx_found(work: Work) -> Found:
     """ONNX Runtime computes the reference's integers, and what the float network meant."""
     source, made = work.artifact("onnx-cpu", work.quantised)
     path = made.file(MODEL_FILE)
@@ -153,17 +158,17 @@ def _parts_that_differ(
 def _prune(work: Work) -> Found:
     """By nothing it is the same network; by half it runs forward and backward, on any batch."""
     data = work.subject
-    same = _apart(_run(remove_channels(data.model, {}), data.unseen), work.answer)
+    same = answers_apart(run(remove_channels(data.model, {}), data.unseen), work.answer)
     wrong = () if same <= _FLOAT else (f"pruned by nothing, outputs differ by {same:.2g}",)
     pruned = prune_to(data.model, data.example, macs=0.5)
     left = _operations(pruned, data.example) / _operations(data.model, data.example)
-    outputs = _run(pruned.eval(), data.unseen)
+    outputs = run(pruned.eval(), data.unseen)
     shapes = [x.shape for x in outputs], [x.shape for x in work.answer]
     if shapes[0] != shapes[1]:
         wrong += (f"outputs of shapes {shapes[0]} instead of {shapes[1]}",)
     if not left <= 0.51:
         wrong += (f"{left:.1%} of the operations are left",)
-    missing = _without_gradient(pruned, data) - _without_gradient(data.model, data)
+    missing = without_gradient(pruned, data.unseen) - without_gradient(data.model, data.unseen)
     if missing:
         wrong += (f"no finite gradient for {sorted(missing)[:3]}",)
     return Found(figures={"by_nothing": same, "operations": left}, wrong=wrong)
@@ -174,7 +179,7 @@ def _jetson(work: Work) -> Found:
     data = work.subject
     prepared = prepare_qat(data.model, TENSORRT, data.example)
     calibrated = calibrate(prepared, data.seen.split(4), mse).eval()
-    found = _against_float(work, _run(calibrated, data.unseen))
+    found = _against_float(work, run(calibrated, data.unseen))
     _, made = work.artifact("jetson", calibrated)
     broken = tuple(made.details["rules_broken"])
     return Found(
@@ -186,7 +191,7 @@ STAGES: Mapping[str, Callable[[Work], Found]] = {
     "prepare": _prepare,
     "calibrate": _calibrate,
     "quantize": _quantize,
-    "onnx": _onnx,
+    "onnx": onnx_found,
     "prune": _prune,
     "jetson": _jetson,
 }
@@ -209,7 +214,8 @@ def with_quantisation_off(prepared: nn.Module) -> nn.Module:
     return off
 
 
-def _run(model: nn.Module, data: Tensor) -> tuple[Tensor, ...]:
+def run(model: nn.Module, data: Tensor) -> tuple[Tensor, ...]:
+    """What a network answers, four inputs at a time."""
     with torch.no_grad():
         parts = [tensors_of_answer(model(batch)) for batch in data.split(4)]
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))
@@ -222,14 +228,15 @@ def _in_session(
     return tuple(np.concatenate(column) for column in zip(*answers, strict=True))
 
 
-def _in_training(model: nn.Module, work: Work) -> tuple[Tensor, ...]:
+def in_training(model: nn.Module, data: Tensor) -> tuple[Tensor, ...]:
+    """What a copy answers in training mode, with the same random numbers each time."""
     copied = copy.deepcopy(model).train()
     torch.manual_seed(3)
     with torch.no_grad():
-        return tensors_of_answer(copied(work.subject.unseen[:8]))
+        return tensors_of_answer(copied(data[:8]))
 
 
-def _apart(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> float:
+def answers_apart(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> float:
     """Largest difference as a share of the range; infinite where the shapes differ."""
     if [x.shape for x in found] != [x.shape for x in wanted]:
         return math.inf
@@ -243,12 +250,16 @@ def _apart(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> float:
 def _against_float(work: Work, found: tuple[Tensor, ...]) -> Found:
     """The worst output's distance from float; classes where the first output has them."""
     wanted = tuple(w[: len(f)] for f, w in zip(found, work.answer, strict=True))
-    decibels = min(sqnr_db(f, w) for f, w in zip(found, wanted, strict=True))
-    figures = {"sqnr_db": decibels}
+    figures = {"sqnr_db": decibels(found, wanted)}
     if found[0].ndim == 2:
         figures["top1"] = top1_agreement(found[0], wanted[0])
     finite = all(bool(f.isfinite().all()) for f in found)
     return Found(figures=figures, wrong=() if finite else ("outputs are not finite",))
+
+
+def decibels(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> float:
+    """Signal to noise of the worst output."""
+    return min(sqnr_db(f, w) for f, w in zip(found, wanted, strict=True))
 
 
 def _operations(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
@@ -259,10 +270,10 @@ def _operations(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     return counter.get_total_flops()
 
 
-def _without_gradient(model: nn.Module, data: Subject) -> set[str]:
+def without_gradient(model: nn.Module, data: Tensor) -> set[str]:
     """Parameters that a step of training would leave alone, or ruin."""
     trained = copy.deepcopy(model).train()
-    answers = tensors_of_answer(trained(data.unseen[:4]))
+    answers = tensors_of_answer(trained(data[:4]))
     torch.stack([answer.float().square().mean() for answer in answers]).sum().backward()
     gradients = {name: p.grad for name, p in trained.named_parameters()}
     return {n for n, g in gradients.items() if g is None or not bool(g.isfinite().all())}

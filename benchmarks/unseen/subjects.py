@@ -87,7 +87,7 @@ def settled(model: nn.Module, data: Tensor) -> nn.Module:
     """
     generator = torch.Generator().manual_seed(2)
     for name, parameter in model.named_parameters():
-        if float(parameter.abs().max()) < _SMALL and name.rpartition(".")[2] != "bias":
+        if float(parameter.abs().max()) < _SMALL and not name.endswith("bias"):
             _fill(parameter, generator)
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
     for norm in norms:
