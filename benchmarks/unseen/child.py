@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import final
 
-import cyclopts
 import torch
 
 from benchmarks.unseen.catalogue import build
@@ -136,7 +135,3 @@ def _place(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "/torchedge" in frame.filename]
     return f"[{Path(ours[-1].filename).name}:{ours[-1].lineno}]" if ours else "[benchmarks]"
-
-
-if __name__ == "__main__":
-    cyclopts.run(main)
