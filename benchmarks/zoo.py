@@ -16,7 +16,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cyclopts
 from rich.console import Console
@@ -129,9 +129,9 @@ def _child(name: str, stages: Sequence[str], lines: Path, cpu_s: int, memory_gib
     return f"ended with {process.exitcode}; it had {cpu_s} s of processor time, {memory_gib} GiB"
 
 
-def shares(rows: Sequence[Outcome]) -> dict[str, dict[str, object]]:
+def shares(rows: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
     """For each stage how many networks ended how, and the reasons of those that are not whole."""
-    found: dict[str, dict[str, object]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for stage in dict.fromkeys(row.stage for row in rows):
         mine = [row for row in rows if row.stage == stage and row.verdict != "unbuilt"]
         verdicts = [row.verdict for row in mine]
@@ -158,8 +158,9 @@ def _show(rows: Sequence[Outcome], stages: Sequence[str]) -> None:
         cells = [_cell(ends.get((name, stage))) for stage in stages]
         table.add_row(name, NETWORKS[name].family, *cells)
     console.print(table)
-    for stage, row in shares(rows).items():
-        console.print(f"{stage}: {row['share_whole']:.1%} of {row['networks']}; {row['ended']}")
+    for stage, share in shares(rows).items():
+        ended = f"{share['share_whole']:.1%} of {share['networks']}; {share['ended']}"
+        console.print(f"{stage}: {ended}")
     for row in rows:
         if row.verdict != "whole" and not row.reason.startswith("as in"):
             console.print(f"{row.network}, {row.stage}: {row.verdict}: {row.reason[:300]}")

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.generated import recipes
-from benchmarks.generated.layers import CONV, layer
+from benchmarks.generated.convolutions import CONV
+from benchmarks.generated.layers import layer
 from benchmarks.generated.recipes import Block, Recipe
 from benchmarks.unseen.subjects import Subject, settled
 
@@ -109,5 +110,4 @@ def generated(recipe: Recipe) -> Subject:
         sides = (_SIDE[recipe.axes],) * recipe.axes
         data = torch.randn(_SEEN + _UNSEEN, 3, *sides)
         smooth = F.avg_pool1d(data.flatten(2), 3, 1, 1).reshape(data.shape)
-    model = settled(model, smooth[:_SEEN])
-    return Subject(model=model, seen=smooth[:_SEEN], unseen=smooth[_SEEN:])
+    return Subject(model=settled(model, smooth[:_SEEN]), seen=smooth[:_SEEN], unseen=smooth[_SEEN:])

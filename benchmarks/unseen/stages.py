@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from benchmarks.peers.measure import sqnr_db, top1_agreement
 from benchmarks.unseen.subjects import Subject, tensors_of_answer
 from torchedge import export
 from torchedge.backends import ONNX_RUNTIME, TENSORRT
+from torchedge.bench.session import Array
 from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.export import Artifact
 from torchedge.pruning import prune_to, remove_channels
@@ -143,7 +144,7 @@ def onnx_found(work: Work) -> Found:
 
 
 def _parts_that_differ(
-    source: Artifact, path: Path, batches: list[tuple[np.ndarray, ...]]
+    source: Artifact, path: Path, batches: Sequence[tuple[Array, ...]]
 ) -> list[str]:
     """Tensors more than a step off where PyTorch reads what the runtime has computed before."""
     rows = tensor_differences(source, path, batches)
@@ -159,7 +160,9 @@ def _prune(work: Work) -> Found:
     """By nothing it is the same network; by half it runs forward and backward, on any batch."""
     data = work.subject
     same = answers_apart(run(remove_channels(data.model, {}), data.unseen), work.answer)
-    wrong = () if same <= _FLOAT else (f"pruned by nothing, outputs differ by {same:.2g}",)
+    wrong: tuple[str, ...] = ()
+    if not same <= _FLOAT:
+        wrong += (f"pruned by nothing, outputs differ by {same:.2g}",)
     pruned = prune_to(data.model, data.example, macs=0.5)
     left = _operations(pruned, data.example) / _operations(data.model, data.example)
     outputs = run(pruned.eval(), data.unseen)
@@ -222,8 +225,8 @@ def run(model: nn.Module, data: Tensor) -> tuple[Tensor, ...]:
 
 
 def _in_session(
-    session: Callable[..., tuple[np.ndarray, ...]], batches: list[tuple[np.ndarray, ...]]
-) -> tuple[np.ndarray, ...]:
+    session: Callable[..., tuple[Array, ...]], batches: Sequence[tuple[Array, ...]]
+) -> tuple[Array, ...]:
     answers = [session(*batch) for batch in batches]
     return tuple(np.concatenate(column) for column in zip(*answers, strict=True))
 
@@ -267,7 +270,7 @@ def _operations(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
 
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(*inputs)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def without_gradient(model: nn.Module, data: Tensor) -> set[str]:

@@ -32,10 +32,10 @@ class _C2f(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, repeats: int = 1) -> None:
         super().__init__()
-        self.half = outputs // 2
+        half = outputs // 2
         self.cv1 = _conv(inputs, outputs, 1)
-        self.cv2 = _conv((2 + repeats) * self.half, outputs, 1)
-        self.m = nn.ModuleList(_Bottleneck(self.half) for _ in range(repeats))
+        self.cv2 = _conv((2 + repeats) * half, outputs, 1)
+        self.m = nn.ModuleList(_Bottleneck(half) for _ in range(repeats))
 
     def forward(self, x: Tensor) -> Tensor:
         y = list(self.cv1(x).chunk(2, 1))

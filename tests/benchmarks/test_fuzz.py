@@ -58,7 +58,7 @@ def test_making_a_network_leaves_the_random_state_alone():
 
 def _no_split(made):
     kinds = [type(m).__name__ for m in made.model.modules()]
-    assert "_Split" not in kinds, "there is a split"
+    assert "Split" not in kinds, "there is a split"
 
 
 def test_a_violation_is_shrunk_to_the_one_block_that_causes_it(monkeypatch):
