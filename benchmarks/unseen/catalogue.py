@@ -90,7 +90,6 @@ _TORCHVISION = {
     "googlenet": _Foreign(family="googlenet", options=_NO_AUXILIARY),
     "inception_v3": _Foreign(family="inception", size=139, options=_NO_AUXILIARY),
     "convnext_tiny": _Foreign(family="convnext", size=64),
-    "vision_transformer": _Foreign(family="vit", size=64, options=_SMALL_VIT),
     "swin_t": _Foreign(family="swin", size=112),
     "lraspp_mobilenet_v3_large": _Foreign(family="lraspp", options=_SEGMENTS),
     "deeplabv3_mobilenet_v3_large": _Foreign(family="deeplab", options=_SEGMENTS),
@@ -198,6 +197,11 @@ def _vgg() -> nn.Module:
     return nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
 
 
+def _small_vit() -> nn.Module:
+    model: nn.Module = package("torchvision.models").VisionTransformer(**_SMALL_VIT)
+    return model
+
+
 _SIGNAL = (8, 64)
 _OWN = {
     "yolo_split_raw": Entry(
@@ -219,6 +223,7 @@ _OWN = {
     ),
     "decoder": Entry(family="decoder", shape=(3, 32, 32), make=vision.Decoder),
     "vgg11_features": Entry(family="vgg", shape=(3, 64, 64), make=_vgg, needs="torchvision"),
+    "small_vit": Entry(family="vit", shape=(3, 64, 64), make=_small_vit, needs="torchvision"),
     "mobile_digits": Entry(family="digits", shape=(1, 28, 28), make=MobileDigits),
     "keyword_spotter": Entry(family="keywords, 1-D", shape=(40, 49), make=KeywordSpotter),
     "ds_cnn": Entry(family="keywords, DS-CNN", shape=(1, 49, 10), make=sequences.DsCnn),
