@@ -14,6 +14,7 @@ import contextlib
 import io
 import json
 import logging
+import re
 import sys
 import warnings
 from collections import Counter
@@ -150,7 +151,7 @@ def _one_seed(
         try:
             PROPERTIES[name](made)
         except TorchedgeError as error:
-            refusals[f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"] += 1
+            refusals[_reason(error)] += 1
         except Exception as error:
             last.append((recipe, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"))
             raise
@@ -164,6 +165,12 @@ def _one_seed(
         recipe, text = last[-1]
         return Violation(property=name, recipe=repr(recipe), text=text, seed=number)
     return None
+
+
+def _reason(error: TorchedgeError) -> str:
+    """The first line without what differs from network to network: names and folders."""
+    text = re.sub(r"'[^']*'", "'…'", str(error).splitlines()[0])
+    return f"{type(error).__name__}: {re.sub(r'/[^ :]*/', '', text)[:200]}"
 
 
 if __name__ == "__main__":

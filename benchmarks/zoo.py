@@ -13,7 +13,7 @@ goes on where the last one ended; ``runs/zoo.json`` has the shares. About an hou
 import json
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +27,7 @@ from benchmarks.unseen.child import Outcome
 from benchmarks.unseen.child import main as child
 from benchmarks.unseen.stages import STAGES
 from torchedge.errors import UsageError
+from torchedge.quantization.recovery import Effort
 
 __all__ = ["main", "run_network", "shares"]
 
@@ -38,6 +39,7 @@ def main(
     *names: str,
     stages: Annotated[tuple[str, ...], cyclopts.Parameter(consume_multiple=True)] = (),
     again: bool = False,
+    effort: Effort = "balanced",
     processes: int = 1,
     out: Path = Path("runs/zoo.jsonl"),
 ) -> None:
@@ -47,6 +49,7 @@ def main(
         names: Networks; all of them if none is given.
         stages: Stages; all of them if none is given.
         again: Run what has been run before, too.
+        effort: Of the quantised network that is exported; ``fast`` for a quick look.
         processes: Networks at a time, each on one thread.
         out: JSON lines; the shares go to a file beside it.
     """
@@ -63,7 +66,7 @@ def main(
     with ThreadPoolExecutor(processes) as pool:
         for name in names or NETWORKS:
             wanted = [stage for stage in chosen if (name, stage) not in known]
-            pool.submit(_run_and_tell, name, wanted, out)
+            pool.submit(_run_and_tell, name, wanted, out, effort)
     found = read(out)
     rows = [found[key] for key in found if key[0] in (names or NETWORKS) and key[1] in chosen]
     _show(rows, chosen)
@@ -78,8 +81,8 @@ def read(out: Path) -> dict[tuple[str, str], Outcome]:
     return {(outcome.network, outcome.stage): outcome for outcome in lines}
 
 
-def _run_and_tell(name: str, stages: Sequence[str], out: Path) -> None:
-    for outcome in run_network(name, stages, out.with_name(f".{name}.jsonl")):
+def _run_and_tell(name: str, stages: Sequence[str], out: Path, effort: Effort) -> None:
+    for outcome in run_network(name, stages, out.with_name(f".{name}.jsonl"), effort=effort):
         with out.open("a") as file:
             print(json.dumps(vars(outcome)), file=file)
         print(f"{name} {outcome.stage}: {outcome.verdict} {outcome.reason}", flush=True)
@@ -92,6 +95,7 @@ def run_network(
     *,
     cpu_s: int = _CPU_S,
     memory_gib: float = _MEMORY_GIB,
+    effort: Effort = "balanced",
 ) -> list[Outcome]:
     """One network in a process of its own; where it is killed, another does the stages after.
 
@@ -101,11 +105,13 @@ def run_network(
         lines: Where the process writes; removed at the end.
         cpu_s: Processor time of a process.
         memory_gib: Memory of a process.
+        effort: Of quantisation.
     """
     done: list[Outcome] = []
     while len(done) < len(stages):
         lines.unlink(missing_ok=True)
-        ended = _child(name, stages[len(done) :], lines, cpu_s, memory_gib)
+        limits = {"cpu_s": cpu_s, "memory_gib": memory_gib, "effort": effort}
+        ended = _child(name, stages[len(done) :], lines, limits)
         done += read(lines).values()
         if len(done) < len(stages):
             stage = stages[len(done)]
@@ -114,19 +120,19 @@ def run_network(
     return done
 
 
-def _child(name: str, stages: Sequence[str], lines: Path, cpu_s: int, memory_gib: float) -> str:
+def _child(name: str, stages: Sequence[str], lines: Path, options: Mapping[str, Any]) -> str:
     """Run it, and say how it ended. The server has imported everything, and forks."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.unseen.child"])
-    limits = {"cpu_s": cpu_s, "memory_gib": memory_gib}
-    process = context.Process(target=child, args=(name, lines, *stages), kwargs=limits)
+    process = context.Process(target=child, args=(name, lines, *stages), kwargs=options)
     process.start()
-    process.join(_WALL_PER_CPU * cpu_s)
+    most_s = _WALL_PER_CPU * options["cpu_s"]
+    process.join(most_s)
     if process.is_alive():
         process.kill()
         process.join()
-        return f"more than {_WALL_PER_CPU * cpu_s} s"
-    return f"ended with {process.exitcode}; it had {cpu_s} s of processor time, {memory_gib} GiB"
+        return f"more than {most_s} s"
+    return f"ended with {process.exitcode}; it had {options['cpu_s']} s of processor time"
 
 
 def shares(rows: Sequence[Outcome]) -> dict[str, dict[str, Any]]:

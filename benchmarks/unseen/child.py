@@ -19,6 +19,7 @@ from benchmarks.unseen.catalogue import build
 from benchmarks.unseen.stages import AFTER, STAGES, Work
 from benchmarks.unseen.subjects import subject
 from torchedge.errors import TorchedgeError
+from torchedge.quantization.recovery import Effort
 
 __all__ = ["Outcome", "main", "outcomes"]
 
@@ -51,7 +52,9 @@ class Outcome:
     cpu_s: float = 0.0
 
 
-def main(name: str, out: Path, *stages: str, cpu_s: int, memory_gib: float) -> None:
+def main(
+    name: str, out: Path, *stages: str, cpu_s: int, memory_gib: float, effort: Effort = "balanced"
+) -> None:
     """Take a network through stages.
 
     Args:
@@ -60,6 +63,7 @@ def main(name: str, out: Path, *stages: str, cpu_s: int, memory_gib: float) -> N
         stages: Their names.
         cpu_s: Processor time after which the system ends this process.
         memory_gib: What it may allocate.
+        effort: Of quantisation.
     """
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -67,21 +71,24 @@ def main(name: str, out: Path, *stages: str, cpu_s: int, memory_gib: float) -> N
     resource.setrlimit(resource.RLIMIT_DATA, (int(memory_gib * 2**30),) * 2)
     torch.set_num_threads(1)
     with out.open("a") as file, tempfile.TemporaryDirectory() as folder:
-        for outcome in outcomes(name, stages, Path(folder)):
+        for outcome in outcomes(name, stages, Path(folder), effort):
             print(json.dumps(asdict(outcome)), file=file, flush=True)
 
 
-def outcomes(name: str, stages: Sequence[str], folder: Path) -> Iterator[Outcome]:
+def outcomes(
+    name: str, stages: Sequence[str], folder: Path, effort: Effort = "balanced"
+) -> Iterator[Outcome]:
     """How each stage of a network ends; one that is not reached ends like the one before it.
 
     Args:
         name: Of the catalogue.
         stages: Their names, in the order of :data:`STAGES`.
         folder: Empty; files go there.
+        effort: Of quantisation.
     """
     entry = build(name)
     try:
-        work = Work(subject(entry), folder)
+        work = Work(subject(entry), folder, effort)
         work.answer  # noqa: B018 - the network runs, or nothing else does
     except Exception as error:  # whatever it is, it is not the toolkit's
         reason = f"{type(error).__name__}: {_first_line(error)}"

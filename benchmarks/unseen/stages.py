@@ -22,7 +22,7 @@ from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.export import Artifact
 from torchedge.pruning import prune_to, remove_channels
 from torchedge.quantization import FakeQuantize, QuantizedLayer, calibrate, mse, prepare_qat
-from torchedge.quantization.recovery import quantize
+from torchedge.quantization.recovery import Effort, quantize
 from torchedge_onnx.census import read_model, runtime_census
 from torchedge_onnx.differences import tensor_differences
 from torchedge_onnx.session import open_model
@@ -61,10 +61,11 @@ class Work:
     Args:
         subject: The network and its inputs.
         folder: Empty; files go there.
+        effort: Of the quantised network that is judged and exported.
     """
 
-    def __init__(self, subject: Subject, folder: Path) -> None:
-        self.subject, self.folder = subject, folder
+    def __init__(self, subject: Subject, folder: Path, effort: Effort = "balanced") -> None:
+        self.subject, self.folder, self.effort = subject, folder, effort
 
     @cached_property
     def answer(self) -> tuple[Tensor, ...]:
@@ -78,8 +79,10 @@ class Work:
 
     @cached_property
     def quantised(self) -> nn.Module:
-        """As ``quantize`` gives it by default."""
-        return quantize(self.subject.model, ONNX_RUNTIME, self.subject.seen.split(4)).eval()
+        """As ``quantize`` gives it."""
+        data = self.subject
+        batches = data.seen.split(4)
+        return quantize(data.model, ONNX_RUNTIME, batches, effort=self.effort).eval()
 
     def artifact(self, target: str, quantised: nn.Module) -> tuple[Artifact, Artifact]:
         """Save and export: the PyTorch program, and what the target's last step made."""
