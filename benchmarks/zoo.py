@@ -27,7 +27,7 @@ from benchmarks.unseen.child import Outcome
 from benchmarks.unseen.child import main as child
 from benchmarks.unseen.stages import STAGES
 from torchedge.errors import UsageError
-from torchedge.quantization.recovery import Effort
+from torchedge.quantization.recovery.quantize import Effort
 
 __all__ = ["main", "run_network", "shares"]
 

@@ -19,7 +19,7 @@ from benchmarks.unseen.catalogue import build
 from benchmarks.unseen.stages import AFTER, STAGES, Work
 from benchmarks.unseen.subjects import subject
 from torchedge.errors import TorchedgeError
-from torchedge.quantization.recovery import Effort
+from torchedge.quantization.recovery.quantize import Effort
 
 __all__ = ["Outcome", "main", "outcomes"]
 

@@ -22,7 +22,8 @@ from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.export import Artifact
 from torchedge.pruning import prune_to, remove_channels
 from torchedge.quantization import FakeQuantize, QuantizedLayer, calibrate, mse, prepare_qat
-from torchedge.quantization.recovery import Effort, quantize
+from torchedge.quantization.recovery import quantize
+from torchedge.quantization.recovery.quantize import Effort
 from torchedge_onnx.census import read_model, runtime_census
 from torchedge_onnx.differences import tensor_differences
 from torchedge_onnx.session import open_model
