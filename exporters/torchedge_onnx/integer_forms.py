@@ -21,29 +21,63 @@ __all__ = ["fold_padding", "transpose_weights"]
 
 
 def transpose_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store the integers of a linear layer transposed, where a ``Transpose`` follows them.
+    """Store the weight of a linear layer transposed, where a ``Transpose`` follows its Q/DQ.
 
-    ONNX Runtime would move the transposition by dequantising the weight and quantising it again.
+    ONNX Runtime would move the transposition by dequantising the weight and quantising it again,
+    and TensorRT's rules ask for Q/DQ right before the product. The weight may be integers before a
+    ``DequantizeLinear``, or floats before a pair.
     """
     copy = copied(model)
     values, made_by = constants(copy), producers(copy)
     for node in [n for n in copy.graph.node if n.op_type == "Transpose"]:
-        dequantizer = made_by.get(node.input[0])
-        if dequantizer is None or dequantizer.input[0] not in values:
-            continue
-        if dequantizer.op_type != "DequantizeLinear":
+        chain = _weight_chain(node, values, made_by)
+        if not chain:
             continue
         order = list(attribute(node, "perm", []))  # type: ignore[call-overload]
-        integers = f"{node.output[0]}_integers"
-        add_constant(copy, integers, values[dequantizer.input[0]].transpose(order))
-        axis = order.index(int(str(attribute(dequantizer, "axis", 1))) % len(order))
-        inputs = [integers, *dequantizer.input[1:]]
-        dequantized = helper.make_node(
-            "DequantizeLinear", inputs, list(node.output), name=node.name, axis=axis
-        )
-        replace_node(copy, node, [dequantized])
+        name = f"{node.output[0]}_weight"
+        add_constant(copy, name, values[chain[-1].input[0]].transpose(order))
+        replace_node(copy, node, _transposed_chain(node, chain, name, order))
     remove_unused(copy)
     return copy
+
+
+def _weight_chain(
+    node: onnx.NodeProto, values: dict[str, Constant], made_by: dict[str, onnx.NodeProto]
+) -> list[onnx.NodeProto]:
+    """The dequantiser and, where the weight is in float, the quantiser before a ``Transpose``."""
+    chain: list[onnx.NodeProto] = []
+    name = node.input[0]
+    for operation in ("DequantizeLinear", "QuantizeLinear"):
+        link = made_by.get(name)
+        if link is None or link.op_type != operation:
+            return []
+        chain.append(link)
+        name = link.input[0]
+        if name in values:
+            return chain
+    return []
+
+
+def _transposed_chain(
+    node: onnx.NodeProto, chain: list[onnx.NodeProto], name: str, order: list[int]
+) -> list[onnx.NodeProto]:
+    """The same operators over other axes, from the transposed weight to the result of ``node``."""
+    made = []
+    for number, link in enumerate(reversed(chain)):
+        last = number == len(chain) - 1
+        output = node.output[0] if last else f"{node.output[0]}_integers"
+        axis = order.index(int(str(attribute(link, "axis", 1))) % len(order))
+        made.append(
+            helper.make_node(
+                link.op_type,
+                [name, *link.input[1:]],
+                [output],
+                name=f"{node.name}_{link.op_type}",
+                axis=axis,
+            )
+        )
+        name = output
+    return made
 
 
 def fold_padding(model: onnx.ModelProto, *, through_quantizers: bool = False) -> onnx.ModelProto:

@@ -14,6 +14,14 @@ __all__ = ["PLACEMENT_RULES", "Finding", "is_normalised"]
 Finding: TypeAlias = tuple[onnx.NodeProto, str]
 
 _NORMALISATIONS = ("LayerNormalization", "GroupNormalization", "InstanceNormalization")
+# What a stream passes on its way to a norm: sums, means, and operations that only move values.
+_CARRYING = frozenset(
+    {
+        *("Add", "AveragePool", "GlobalAveragePool", "ReduceMean", "MaxPool", "Resize"),
+        *("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Expand"),
+        *("Slice", "Split", "Gather", "Concat", "Pad", "DepthToSpace", "SpaceToDepth"),
+    }
+)
 _PRODUCTS = WEIGHTED_OPERATIONS | {"BatchNormalization"}
 _FUSED_ACTIVATIONS = frozenset(
     {
@@ -34,10 +42,18 @@ def _between(graph: RuleGraph) -> Iterator[Finding]:
         name = node.input[0] if node.input else ""
         if not graph.is_dequantized(name):
             continue
-        before = graph.maker(graph.quantized_source(name))
+        source = graph.quantized_source(name)
+        before = graph.maker(source)
+        if before == "Pad" and not _pads_with_a_constant(graph.made_by[source]):
+            continue  # mirrored borders are a layer of their own
         if move := _parted(before, node.op_type):
             text = f"it parts {before} and {node.op_type}, which run as one; {move}"
             yield graph.made_by[name], text
+
+
+def _pads_with_a_constant(pad: onnx.NodeProto) -> bool:
+    mode = next((a.s for a in pad.attribute if a.name == "mode"), b"constant")
+    return bool(mode == b"constant")
 
 
 def _parted(before: str, after: str) -> str:
@@ -78,13 +94,13 @@ def _fault_of_addition(products: list[bool], quantized: list[bool]) -> str:
 
 
 def is_normalised(graph: RuleGraph, addition: onnx.NodeProto) -> bool:
-    """Residual streams of transformers stay in float."""
+    """Residual streams of transformers stay in float, also where they are moved or averaged."""
     waiting, seen = [addition], {addition.output[0]}
     while waiting:
         for reader, _ in graph.readers.get(waiting.pop().output[0], ()):
             if reader.op_type in _NORMALISATIONS:
                 return True
-            if reader.op_type == "Add" and reader.output[0] not in seen:
+            if reader.op_type in _CARRYING and reader.output[0] not in seen:
                 seen.add(reader.output[0])
                 waiting.append(reader)
     return False

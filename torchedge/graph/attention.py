@@ -1,6 +1,6 @@
 """Multi-head attention written out, so that its projections are linear layers like any other."""
 
-from typing import final
+from typing import ClassVar, final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,17 +12,33 @@ __all__ = ["SelfAttention"]
 
 
 @final
+class _DroppedAttention(nn.Module):
+    """Attention with dropout, one node of a graph because it depends on the mode."""
+
+    traced_whole: ClassVar[bool] = True
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+
+
+@final
 class SelfAttention(nn.Module):
     """What ``nn.MultiheadAttention`` computes without masks, its projections as linear layers.
 
     ``softmax(Q Kᵀ / √d) V`` for each head (Vaswani et al. 2017, section 3.2). The attention itself
-    stays in float.
+    stays in float; its dropout is on in training only.
 
     Args:
         features: Width of the embedding.
         heads: Number of heads.
         bias: Whether the projections have one.
         batch_first: Inputs are ``(batch, sequence, features)``; otherwise the sequence is first.
+        dropout: Share of the attention's weights that is dropped in training.
 
     Example:
         >>> import torch
@@ -34,7 +50,9 @@ class SelfAttention(nn.Module):
         True
     """
 
-    def __init__(self, features: int, heads: int, *, bias: bool, batch_first: bool) -> None:
+    def __init__(
+        self, features: int, heads: int, *, bias: bool, batch_first: bool, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.batch_first = batch_first
@@ -42,6 +60,7 @@ class SelfAttention(nn.Module):
         self.key = nn.Linear(features, features, bias)
         self.value = nn.Linear(features, features, bias)
         self.out_proj = nn.Linear(features, features, bias)
+        self.attend = _DroppedAttention(dropout) if dropout else F.scaled_dot_product_attention
 
     @staticmethod
     def can_stand_for(attention: nn.MultiheadAttention) -> bool:
@@ -57,6 +76,7 @@ class SelfAttention(nn.Module):
             attention.num_heads,
             bias=has_bias,
             batch_first=attention.batch_first,
+            dropout=attention.dropout,
         )
         projections = (opened.query, opened.key, opened.value)
         for layer, weight in zip(projections, attention.in_proj_weight.chunk(3), strict=True):
@@ -89,7 +109,7 @@ class SelfAttention(nn.Module):
             self._split(layer(x))
             for layer, x in ((self.query, query), (self.key, key), (self.value, value))
         )
-        attended = F.scaled_dot_product_attention(q, k, v)
+        attended = self.attend(q, k, v)
         projected: Tensor = self.out_proj(self._joined(attended))
         return projected, None
 

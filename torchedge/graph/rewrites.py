@@ -4,13 +4,14 @@ The result computes what the model computed, so that placement sees one form of 
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from torchedge.graph.attention import SelfAttention
+from torchedge.graph.editing import arguments_of, call_instead, free_path
 
 __all__ = [
     "layers_for_functions",
@@ -28,27 +29,24 @@ _CONVOLUTIONS: dict[Callable[..., Any], type[nn.Module]] = {
 }
 _CONV_NAMES = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED_NAMES = (*_CONV_NAMES[:5], "output_padding", "groups", "dilation")
-_DROPOUTS: dict[Callable[..., Any], type[nn.Module]] = {
-    F.dropout: nn.Dropout,
-    F.dropout1d: nn.Dropout1d,
-    F.dropout2d: nn.Dropout2d,
-    F.dropout3d: nn.Dropout3d,
-}
+# Their code reads the parameters of the attention in them.
+_READ_THEIR_ATTENTION = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 _PADDING = (nn.Conv1d, nn.Conv2d, nn.Conv3d)  # transposed ones only know zeros
 
 
 def open_attention(model: nn.Module) -> None:
     """Exchange, in place, each ``nn.MultiheadAttention`` for linear layers around the attention."""
     for path, module in list(model.named_modules()):
-        if type(module) is nn.MultiheadAttention and SelfAttention.can_stand_for(module):
+        inside = type(model.get_submodule(path.rpartition(".")[0])) in _READ_THEIR_ATTENTION
+        plain = type(module) is nn.MultiheadAttention and SelfAttention.can_stand_for(module)
+        if plain and path and not inside:
             model.set_submodule(path, SelfAttention.of(module))
 
 
 def layers_for_functions(graph_module: fx.GraphModule) -> None:
     """Exchange, in place, ``F.conv2d(x, self.weight, …)`` and the like for layers.
 
-    A layer shares the parameter it was called with and is named after the module that holds it;
-    a dropout gets a module too, because its ``training`` was a constant of the trace.
+    A layer shares the parameter it was called with and is named after the module that holds it.
     """
     for node in list(graph_module.graph.nodes):
         if node.op != "call_function":
@@ -57,12 +55,7 @@ def layers_for_functions(graph_module: fx.GraphModule) -> None:
         if layer is not None:
             path = _free_path(node, graph_module)
             graph_module.add_submodule(path, layer.train(graph_module.training))
-            with graph_module.graph.inserting_before(node):
-                call = graph_module.graph.call_module(
-                    path, (_arguments(node, ("input",))["input"],)
-                )
-            node.replace_all_uses_with(call)
-            graph_module.graph.erase_node(node)
+            call_instead(node, path, graph_module)
     graph_module.graph.eliminate_dead_code()
 
 
@@ -94,14 +87,7 @@ def _layer_of(node: fx.Node, graph_module: fx.GraphModule) -> nn.Module | None:
         return _convolution(node, graph_module)
     if node.target is F.linear:
         return _linear(node, graph_module)
-    if node.target in _DROPOUTS:
-        arguments = _arguments(node, ("input", "p"))
-        return _DROPOUTS[node.target](arguments.get("p", 0.5))
     return None
-
-
-def _arguments(node: fx.Node, names: tuple[str, ...]) -> dict[str, Any]:
-    return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
 
 
 def _parameter(value: object, graph_module: fx.GraphModule) -> Tensor | None:
@@ -120,7 +106,7 @@ def _with_parameters(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> n
 
 
 def _linear(node: fx.Node, graph_module: fx.GraphModule) -> nn.Module | None:
-    arguments = _arguments(node, ("input", "weight", "bias"))
+    arguments = arguments_of(node, ("input", "weight", "bias"))
     weight = _parameter(arguments["weight"], graph_module)
     bias = _parameter(arguments.get("bias"), graph_module)
     if weight is None or (bias is None and arguments.get("bias") is not None):
@@ -132,7 +118,7 @@ def _linear(node: fx.Node, graph_module: fx.GraphModule) -> nn.Module | None:
 def _convolution(node: fx.Node, graph_module: fx.GraphModule) -> nn.Module | None:
     kind = _CONVOLUTIONS[node.target]  # type: ignore[index]
     transposed = "output_padding" in inspect.signature(kind).parameters
-    arguments = _arguments(node, _TRANSPOSED_NAMES if transposed else _CONV_NAMES)
+    arguments = arguments_of(node, _TRANSPOSED_NAMES if transposed else _CONV_NAMES)
     weight = _parameter(arguments.pop("weight"), graph_module)
     bias_node = arguments.pop("bias", None)
     bias = _parameter(bias_node, graph_module)
@@ -147,16 +133,6 @@ def _convolution(node: fx.Node, graph_module: fx.GraphModule) -> nn.Module | Non
 
 
 def _free_path(node: fx.Node, graph_module: fx.GraphModule) -> str:
-    weight = _arguments(node, ("input", "weight")).get("weight")
+    weight = arguments_of(node, ("input", "weight")).get("weight")
     owner = str(weight.target).rpartition(".")[0] if isinstance(weight, fx.Node) else ""
-    path = f"{owner}.functional" if owner else f"functional_{node.name}"
-    taken = {name for name, _ in graph_module.named_modules()}
-    return next(p for p in _numbered(path) if p not in taken)
-
-
-def _numbered(path: str) -> Iterator[str]:
-    yield path
-    number = 1
-    while True:
-        yield f"{path}_{number}"
-        number += 1
+    return free_path(f"{owner}.functional" if owner else f"functional_{node.name}", graph_module)

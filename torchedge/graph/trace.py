@@ -1,74 +1,73 @@
 """A model as a torch.fx graph."""
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, final
 
 import torch
+import torch.utils._pytree as pytree
 from torch import fx, nn
 from typing_extensions import override
 
 from torchedge.errors import TraceError
+from torchedge.graph.hooks import without_hooks
+from torchedge.graph.tracer import LIBRARIES, ExampleTracer
 
-__all__ = [
-    "DROPS_PATHS",
-    "axes_of_results",
-    "evaluating",
-    "trace",
-]
+__all__ = ["DROPS_PATHS", "axes_of_results", "evaluating", "flat_tensors", "is_leaf", "trace"]
 
 DROPS_PATHS = frozenset({"StochasticDepth", "DropPath"})  # by name: several packages have one
-_LIBRARIES = tuple(str(Path(module.__file__ or "").parent) for module in (torch, fx))
 
 
-@final
-class _Tracer(fx.Tracer):
-    """Remembers which module it was in, so that a failure can name it."""
+def trace(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    leaves: Collection[str] = (),
+) -> fx.GraphModule:
+    """The model as a graph that shares its parameters, traced as it computes on one set of inputs.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.inside: list[str] = []
-
-    def call_module(
-        self,
-        m: nn.Module,
-        forward: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:  # noqa: ANN401
-        self.inside.append(self.path_of_module(m))
-        result = super().call_module(m, forward, args, kwargs)
-        self.inside.pop()
-        return result
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        ours = getattr(type(m), "traced_whole", False)
-        ours = ours or type(m).__name__ in DROPS_PATHS  # its forward depends on its mode
-        return ours or super().is_leaf_module(m, module_qualified_name)
-
-
-def trace(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> fx.GraphModule:
-    """The model as a graph that shares its parameters, traced as it computes in evaluation.
-
-    A class with ``traced_whole = True`` is one node of the graph.
+    The model runs in evaluation mode beside the graph: what Python code asks of a tensor (its type,
+    its number of axes, whether an optional argument is there) is answered from these inputs, while
+    sizes stay part of the graph. The graph has one input for each tensor among the arguments. A
+    class with ``traced_whole = True`` is one node of the graph. Forward hooks are traced, too.
 
     Args:
         model: A network that torch.fx can follow.
-        example_inputs: One valid set of inputs.
+        args: Its arguments.
+        kwargs: Its keyword arguments.
+        leaves: Paths of modules that stay one node.
 
     Raises:
-        TraceError: The Python code depends on the data, or does what torch.fx cannot follow; the
-            text names the module and the line.
+        TraceError: The Python code depends on the values of a tensor, or does what torch.fx cannot
+            follow; the text names the module and the line.
     """
-    tracer = _Tracer()
+    tracer = ExampleTracer(args, kwargs or {}, leaves, _is_whole)
     try:
-        with evaluating(model):
+        with torch.no_grad(), evaluating(model):
             graph = tracer.trace(model)
     except Exception as error:
         raise TraceError(_trace_message(error, tracer.inside, model)) from error
-    return fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
+    graph_module = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
+    without_hooks(graph_module)
+    return graph_module
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module is one node of every graph."""
+    return _is_whole(module) or fx.Tracer().is_leaf_module(module, "")
+
+
+def _is_whole(module: nn.Module) -> bool:
+    # A path that is dropped in training depends on the mode.
+    return getattr(type(module), "traced_whole", False) or type(module).__name__ in DROPS_PATHS
+
+
+def flat_tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[torch.Tensor, ...]:
+    """The tensors among arguments in the order of a traced graph's inputs."""
+    leaves = pytree.tree_leaves((list(args), list(kwargs.values())))
+    return tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
 
 
 @contextmanager
@@ -115,11 +114,12 @@ def _trace_message(error: Exception, inside: list[str], model: nn.Module) -> str
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(_LIBRARIES) and Path(frame.filename) != Path(__file__)
+        if not frame.filename.startswith(LIBRARIES)
     ]
     line = f" at {frames[-1].filename}:{frames[-1].lineno} ({frames[-1].line})" if frames else ""
     return (
         f"torch.fx cannot follow {type(module).__name__} '{path or 'the model itself'}'{line}: "
-        f"{str(error).splitlines()[0]}. Write that line without Python control flow on tensor "
-        "values or shapes (torch.where, a fixed number of steps), or quantise the parts around it."
+        f"{(str(error) or type(error).__name__).splitlines()[0]}. Write that line without Python "
+        "control flow on tensor values (torch.where, a fixed number of steps), or pass the parts "
+        "around it."
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from typing_extensions import override
 
-from torchedge.graph.masks import copied_with_masks
+from torchedge.graph.copies import copied_with_parametrizations
 from torchedge.graph.rewrites import open_attention
 from torchedge.graph.trace import evaluating, trace
 from torchedge.pruning.attributes import counted_attributes
@@ -85,7 +85,7 @@ def channel_groups(
 
 def opened(model: nn.Module) -> nn.Module:
     """A copy whose attention is written out in linear layers."""
-    copied = copied_with_masks(model)
+    copied = copied_with_parametrizations(model)
     open_attention(copied)
     return copied
 

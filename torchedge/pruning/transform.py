@@ -45,15 +45,18 @@ def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]
     """
     for group, channels in keep.items():
         _require_possible(group, channels)
+    example_inputs = next((group.example_inputs for group in keep), ())
     keep = {g: sorted(set(c)) for g, c in keep.items() if len(set(c)) < g.channels}
     places = _removed_places(keep)
     _require_something_left(places)
     pruned = opened(model)
+    if not keep:
+        return pruned
     _require_fitting(pruned, places)
     constants = _shrunk_constants(keep)
+    graph_module = trace(pruned, example_inputs)  # while its sizes are those of its weights
     set_counted(pruned, {key: v for key, v in constants.items() if is_attribute(key[1])})
     constants = {key: v for key, v in constants.items() if not is_attribute(key[1])}
-    graph_module = trace(pruned, _example_inputs(keep))
     rewritten = bool(constants) or _has_more(pruned, graph_module)
     if rewritten:
         set_sizes(graph_module.graph, constants)
@@ -61,10 +64,6 @@ def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]
     _slice_tensors(pruned, places)
     pruned.zero_grad()  # what scored the channels is no gradient of the new network
     return pruned.train(model.training) if rewritten else pruned
-
-
-def _example_inputs(keep: Mapping[ChannelGroup, Sequence[int]]) -> tuple[Tensor, ...]:
-    return next((group.example_inputs for group in keep), ())
 
 
 def _require_possible(group: ChannelGroup, channels: Sequence[int]) -> None:

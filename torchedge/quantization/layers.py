@@ -4,8 +4,15 @@ from typing import TypeAlias, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.spectral_norm import SpectralNorm
 
-__all__ = ["TRANSPOSED", "WeightedLayer", "apply_layer", "masked_parameters"]
+__all__ = [
+    "TRANSPOSED",
+    "WeightedLayer",
+    "apply_layer",
+    "masked_parameters",
+    "without_spectral_norm",
+]
 
 WeightedLayer: TypeAlias = (
     nn.Conv1d
@@ -30,10 +37,10 @@ def apply_layer(layer: WeightedLayer, x: Tensor, weight: Tensor, bias: Tensor | 
 
 
 def masked_parameters(layer: WeightedLayer) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of a layer, with the masks of ``torch.nn.utils.prune`` applied.
+    """Weight and bias of a layer, with masks and spectral norms of ``torch.nn.utils`` applied.
 
-    That package applies masks when the layer itself is called, which a quantised layer never does:
-    its ``weight`` would be the one of the day of pruning.
+    These hooks compute the weight when the layer itself is called, which a quantised layer never
+    does: its ``weight`` would be that of the day on which the hook was registered.
 
     Example:
         >>> from torch.nn.utils import prune
@@ -47,9 +54,29 @@ def masked_parameters(layer: WeightedLayer) -> tuple[Tensor, Tensor | None]:
 
 
 def _masked_parameter(layer: nn.Module, name: str) -> Tensor | None:
+    norm = _spectral_norm(layer, name)
+    if norm is not None:
+        weight: Tensor = norm.compute_weight(layer, do_power_iteration=layer.training)
+        setattr(layer, name, weight.detach())  # the weight in use, for whoever looks
+        return weight
     mask: Tensor | None = getattr(layer, f"{name}_mask", None)
     value: Tensor | None = getattr(layer, name if mask is None else f"{name}_orig")
     return value if mask is None or value is None else value * mask
+
+
+def _spectral_norm(layer: nn.Module, name: str) -> SpectralNorm | None:
+    hooks = layer._forward_pre_hooks.values()
+    return next((h for h in hooks if isinstance(h, SpectralNorm) and h.name == name), None)
+
+
+def without_spectral_norm(layer: nn.Module) -> None:
+    """Take the hook of ``torch.nn.utils.spectral_norm`` off, in place; its weight is set anew."""
+    for key, hook in list(layer._forward_pre_hooks.items()):
+        if isinstance(hook, SpectralNorm):
+            del layer._forward_pre_hooks[key]
+            delattr(layer, hook.name)
+            for part in ("orig", "u", "v"):
+                delattr(layer, f"{hook.name}_{part}")
 
 
 def _transposed(layer: WeightedLayer, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

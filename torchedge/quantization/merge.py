@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from torchedge.quantization.layers import without_spectral_norm
 from torchedge.quantization.modules import QuantizedLayer, WeightedLayer
 
 __all__ = ["merge_batchnorms", "plain_copy"]
@@ -49,11 +50,12 @@ def _output_channels(quantized: QuantizedLayer) -> int:
 
 
 def plain_copy(layer: WeightedLayer) -> WeightedLayer:
-    """A copy without parametrisations, so that its weight can be set.
+    """A copy without parametrisations and hooks of its weight, so that its weight can be set.
 
     Copies of a parametrised module share its class, so the class is exchanged and not edited.
     """
     plain = copy.deepcopy(layer)
+    without_spectral_norm(plain)
     if parametrize.is_parametrized(plain):
         plain.__class__ = parametrize.type_before_parametrizations(layer)
         del plain.parametrizations

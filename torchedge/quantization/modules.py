@@ -1,5 +1,6 @@
 """Quantisation with state: activations that remember their range, layers with integer weights."""
 
+import copy
 from typing import ClassVar, TypeAlias, final
 
 import torch
@@ -35,6 +36,7 @@ __all__ = [
     "WeightedLayer",
     "apply_layer",
     "masked_parameters",
+    "without_quantization",
 ]
 
 BatchNorm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
@@ -286,3 +288,18 @@ class QuantizedLayer(nn.Module):
     def extra_repr(self) -> str:
         """Show the grid and the state in ``print(model)``."""
         return f"{self.spec}, enabled={self.enabled}, batchnorm_frozen={self.batchnorm_frozen}"
+
+
+def without_quantization(model: nn.Module) -> nn.Module:
+    """A copy of a prepared model with every quantiser off: the float network, in its own mode.
+
+    Example:
+        >>> quantizer = FakeQuantize(QuantSpec())
+        >>> without_quantization(nn.Sequential(quantizer))(torch.tensor([0.014]))
+        tensor([0.0140])
+    """
+    reference = copy.deepcopy(model)
+    for module in reference.modules():
+        if isinstance(module, FakeQuantize | QuantizedLayer):
+            module.enabled = False
+    return reference

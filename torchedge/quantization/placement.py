@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from torch import fx
 
-from torchedge.quantization.operations import SELECTING, Kind, kind_of, operands
+from torchedge.quantization.operations import SELECTING, Kind, kind_of, operands, vanishes
 from torchedge.scheme import Placement
 
 __all__ = ["FIXED_RANGES", "QuantizedReads", "quantized_reads", "scale_groups"]
@@ -133,12 +133,15 @@ def _fused_operand(
     found: list[fx.Node], graph_module: fx.GraphModule, depths: dict[fx.Node, int]
 ) -> fx.Node | None:
     """The convolution that the addition runs inside of: of two, the one on the longer branch."""
-    branches = [
-        operand
-        for operand in found
-        if kind_of(operand, graph_module) in {"conv", "linear"} and len(operand.users) == 1
-    ]
+    branches = [operand for operand in found if _is_fusable_layer(operand, graph_module)]
     return max(branches, key=lambda operand: depths[operand], default=None)
+
+
+def _is_fusable_layer(operand: fx.Node, graph_module: fx.GraphModule) -> bool:
+    """A layer that only this reader reads, with nothing between them in an exported graph."""
+    while vanishes(operand, graph_module) and len(operand.users) == 1:
+        operand = operand.all_input_nodes[0]
+    return kind_of(operand, graph_module) in {"conv", "linear"} and len(operand.users) == 1
 
 
 def _weighted_depths(graph_module: fx.GraphModule) -> dict[fx.Node, int]:
@@ -151,9 +154,14 @@ def _weighted_depths(graph_module: fx.GraphModule) -> dict[fx.Node, int]:
 
 def _end_of_fusion(node: fx.Node, graph_module: fx.GraphModule) -> fx.Node:
     """The activation right after ``node`` where it is the only reader, else ``node``."""
-    users = list(node.users)
-    fused = len(users) == 1 and kind_of(users[0], graph_module) == "activation"
-    return users[0] if fused else node
+    end = node
+    while len(end.users) == 1:
+        end = next(iter(end.users))
+        if kind_of(end, graph_module) == "activation":
+            return end
+        if not vanishes(end, graph_module):
+            return node
+    return node
 
 
 def _is_quantized(

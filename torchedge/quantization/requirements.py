@@ -6,12 +6,33 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.errors import SchemeError, WeightError
+from torchedge.graph.tracer import line_of
 from torchedge.quantization.modules import FakeQuantize
 from torchedge.quantization.operations import FLOAT_LAYERS, kind_of
 
-__all__ = ["require_finite_weights", "require_known_layers"]
+__all__ = [
+    "require_finite_weights",
+    "require_known_layers",
+    "require_something_to_quantize",
+    "require_usable_weights",
+]
 
 _FLOAT_CONTAINERS = (nn.Embedding, nn.EmbeddingBag, nn.PReLU)
+
+
+def require_usable_weights(model: nn.Module) -> None:
+    """Refuse weights that no integer can stand for, and those that are rounded already.
+
+    Raises:
+        WeightError: A parameter or buffer holds NaN or infinity, or has fewer bits than float32.
+    """
+    require_finite_weights(model)
+    for name, parameter in model.named_parameters():
+        if parameter.dtype in {torch.float16, torch.bfloat16}:
+            raise WeightError(
+                f"'{name}' is {str(parameter.dtype).removeprefix('torch.')}; integers are made of "
+                "float32 weights: call model.float() first, and give float32 inputs."
+            )
 
 
 def require_finite_weights(model: nn.Module) -> None:
@@ -35,6 +56,27 @@ def _finite_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield from module.named_buffers(path, recurse=False)
 
 
+def require_something_to_quantize(graph_module: fx.GraphModule) -> None:
+    """Refuse a network with weights of which none is in a convolution or linear layer of the graph.
+
+    Raises:
+        SchemeError: Every weight is read by a function that has no integer form; the text names it.
+    """
+    nodes = graph_module.graph.nodes
+    if any(kind_of(node, graph_module) in {"conv", "linear"} for node in nodes):
+        return
+    tensors = dict([*graph_module.named_parameters(), *graph_module.named_buffers()])
+    for node in nodes:
+        tensor = tensors.get(str(node.target)) if node.op == "get_attr" else None
+        if tensor is not None and tensor.ndim > 1 and node.users:
+            reader = next(iter(node.users))
+            raise SchemeError(
+                f"nothing of the model would be quantised: '{node.target}' is read by "
+                f"'{reader.name}'{line_of(reader)}, which is no convolution or linear layer. "
+                "Write it with nn.Conv2d, nn.Linear and the like."
+            )
+
+
 def require_known_layers(graph_module: fx.GraphModule) -> None:
     """Refuse layers with weights that are neither quantised nor float on purpose.
 
@@ -48,7 +90,7 @@ def require_known_layers(graph_module: fx.GraphModule) -> None:
         known = isinstance(module, FLOAT_LAYERS + _FLOAT_CONTAINERS)
         if not known and next(module.parameters(), None) is not None:
             raise SchemeError(
-                f"'{node.target}' is a {type(module).__name__} with weights, which has no integer "
-                "form here and would stay in float unseen; write it with convolutions and linear "
-                "layers, or take it out of the model that is prepared."
+                f"'{node.target}' is a {type(module).__name__} with weights{line_of(node)}, which "
+                "has no integer form here and would stay in float unseen; write it with "
+                "convolutions and linear layers, or take it out of the model that is prepared."
             )

@@ -6,19 +6,40 @@ from dataclasses import replace
 import torch
 from torch import Tensor, fx, nn
 
-from torchedge.errors import SchemeError
-from torchedge.graph.masks import copied_with_masks
+from torchedge.errors import SchemeError, TraceError
+from torchedge.graph.copies import copied_with_parametrizations
+from torchedge.graph.editing import free_path
+from torchedge.graph.faithful import (
+    FaithfulGraph,
+    faithful_graph,
+    for_evaluation,
+    require_same_function,
+)
+from torchedge.graph.folding import fold_channel_constants, keep_weights_that_are_read
+from torchedge.graph.hooks import require_no_backward_hooks
+from torchedge.graph.parts import way_out
 from torchedge.graph.rewrites import (
     layers_for_functions,
     open_attention,
     pads_for_padding_modes,
 )
 from torchedge.graph.trace import axes_of_results, evaluating, trace
+from torchedge.graph.values import result_of
+from torchedge.graph.wrappers import require_inputs, unwrapped
 from torchedge.quantization.freeze import FrozenFakeQuantize
-from torchedge.quantization.modules import TRANSPOSED, FakeQuantize, QuantizedLayer
+from torchedge.quantization.modules import (
+    TRANSPOSED,
+    FakeQuantize,
+    QuantizedLayer,
+    without_quantization,
+)
 from torchedge.quantization.operations import kind_of
 from torchedge.quantization.placement import FIXED_RANGES, quantized_reads, scale_groups
-from torchedge.quantization.requirements import require_finite_weights, require_known_layers
+from torchedge.quantization.requirements import (
+    require_known_layers,
+    require_something_to_quantize,
+    require_usable_weights,
+)
 from torchedge.scheme import QuantScheme, QuantSpec
 
 __all__ = ["prepare_qat"]
@@ -51,29 +72,50 @@ def prepare_qat(
         >>> [name for name, m in prepared.named_modules() if isinstance(m, FakeQuantize)]
         ['quantizers.input_1', 'quantizers._2']
     """
+    model, example_inputs = unwrapped(model), require_inputs(example_inputs)
     quantized = FakeQuantize | QuantizedLayer | FrozenFakeQuantize
     if any(isinstance(module, quantized) for module in model.modules()):
         raise SchemeError("the model has fake quantisation already; prepare the float model.")
-    require_finite_weights(model)
-    graph_module = _normalized_graph(model, example_inputs)
+    require_usable_weights(model)
+    require_no_backward_hooks(model)
+    try:
+        traced = _normalized_graph(model, example_inputs)
+    except (TraceError, SchemeError) as error:
+        raise type(error)(
+            f"{error}{way_out(model, example_inputs, _require_preparable)}"
+        ) from error
+    graph_module = traced.graph_module
     _quantize_layers(graph_module, scheme, _foldable_batchnorms(graph_module, example_inputs))
-    _insert_quantizers(graph_module, scheme, _real_inputs(graph_module, example_inputs))
+    _insert_quantizers(graph_module, scheme)
     graph_module.delete_all_unused_submodules()
     graph_module.graph.lint()
     graph_module.recompile()
     _run_once(graph_module, example_inputs)
-    return graph_module
+    require_same_function(traced, without_quantization(graph_module))
+    return for_evaluation(graph_module, traced.evaluation_only)
 
 
-def _normalized_graph(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModule:
-    copied = copied_with_masks(model)
-    open_attention(copied)
-    graph_module = trace(copied, example_inputs)
+def _require_preparable(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    graph_module = trace(model, inputs)
     layers_for_functions(graph_module)
+    require_known_layers(graph_module)
+    require_something_to_quantize(graph_module)
+
+
+def _normalized_graph(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> FaithfulGraph:
+    opened = copied_with_parametrizations(model)
+    open_attention(opened)
+    traced = faithful_graph(model, opened, example_inputs)
+    graph_module = traced.graph_module
+    layers_for_functions(graph_module)
+    fold_channel_constants(graph_module)
     pads_for_padding_modes(graph_module)
     require_known_layers(graph_module)
+    require_something_to_quantize(graph_module)
     # Built anew, it holds only the modules and parameters that the graph still uses.
-    return fx.GraphModule(graph_module, graph_module.graph, class_name=type(model).__name__)
+    rebuilt = fx.GraphModule(graph_module, graph_module.graph, class_name=type(model).__name__)
+    keep_weights_that_are_read(rebuilt)
+    return replace(traced, graph_module=rebuilt)
 
 
 def _quantize_layers(
@@ -135,30 +177,31 @@ def _batchnorm_after(
     return users[0] if once and getattr(norm, "running_mean", None) is not None else None
 
 
-def _real_inputs(
-    graph_module: fx.GraphModule, example_inputs: tuple[Tensor, ...]
-) -> frozenset[fx.Node]:
-    """The inputs that hold real numbers; indices are integers already."""
-    placeholders = [node for node in graph_module.graph.nodes if node.op == "placeholder"]
-    pairs = zip(placeholders, example_inputs, strict=False)
-    return frozenset(node for node, example in pairs if example.is_floating_point())
+def _holds_integers(tensor: fx.Node) -> bool:
+    """Whether a tensor holds whole numbers already, such as indices and positions."""
+    result = result_of(tensor)
+    return result is not None and not result.dtype.is_floating_point
 
 
-def _insert_quantizers(
-    graph_module: fx.GraphModule, scheme: QuantScheme, real_inputs: frozenset[fx.Node]
-) -> None:
-    graph_module.add_module("quantizers", nn.Module())
+def _insert_quantizers(graph_module: fx.GraphModule, scheme: QuantScheme) -> None:
+    quantizers = free_path("quantizers", graph_module)
+    graph_module.add_module(quantizers, nn.Module())
     reads = quantized_reads(graph_module, scheme.placement)
     for tensor, first in scale_groups(graph_module, reads, scheme.placement).items():
-        if tensor.op == "placeholder" and tensor not in real_inputs:
+        if _holds_integers(tensor):
             continue
-        name = f"quantizers.{first.name}"
+        name = f"{quantizers}.{_attribute_name(first.name)}"
         if tensor is first:
             graph_module.add_submodule(name, _quantizer(tensor, graph_module, scheme))
         with graph_module.graph.inserting_after(tensor):
             node = graph_module.graph.call_module(name, (tensor,))
         for reader in reads[tensor]:
             reader.replace_input_with(tensor, node)
+
+
+def _attribute_name(name: str) -> str:
+    """The name of a node, but one of another thing that every module has, such as ``to``."""
+    return f"{name}_" if hasattr(nn.Module, name) else name
 
 
 def _quantizer(tensor: fx.Node, graph_module: fx.GraphModule, scheme: QuantScheme) -> FakeQuantize:

@@ -1,0 +1,205 @@
+"""The guard of every transform: what it made computes what the user's network computes.
+
+Outputs are compared with those of the original module on the example inputs, in both modes and, in
+training mode, with the same random state.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeAlias, final
+
+import torch
+import torch.utils._pytree as pytree
+from torch import Tensor, nn
+
+from torchedge.errors import TorchedgeError, TraceError
+from torchedge.graph.copies import copied
+from torchedge.graph.trace import evaluating
+
+__all__ = [
+    "TOLERANCE",
+    "Arguments",
+    "Reference",
+    "deviation",
+    "outputs_differ",
+    "outputs_of",
+    "reference_of",
+    "tensors_in_output",
+]
+
+Arguments: TypeAlias = tuple[tuple[Any, ...], Mapping[str, Any]]
+
+TOLERANCE = 1e-5
+_SEED = 0
+_ULPS = 8
+_NOISE_FACTOR = 4.0
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What a network returns for its example inputs.
+
+    Args:
+        arguments: The inputs that it ran on in evaluation mode.
+        evaluation: Its outputs there.
+        training_arguments: Those that it ran on in training mode: the same, or two samples made of
+            them where a batch norm needs several values a channel.
+        training: Its outputs there; ``None`` if it does not run in training mode.
+        reason: Why it does not.
+        noise: How far its outputs move, as a share of their range, when the inputs are rounded
+            differently.
+    """
+
+    arguments: Arguments
+    evaluation: tuple[Tensor, ...]
+    training_arguments: Arguments
+    training: tuple[Tensor, ...] | None
+    reason: str
+    noise: Callable[[bool], float]
+
+
+def reference_of(model: nn.Module, arguments: Arguments) -> Reference:
+    """Run a network in both modes; it stays as it is.
+
+    Raises:
+        TraceError: It does not run on these inputs.
+    """
+    try:
+        evaluation = _outputs(model, arguments, training=False)
+    except TorchedgeError:
+        raise
+    except Exception as error:
+        raise TraceError(
+            f"{type(model).__name__} does not run on the example inputs "
+            f"({_shapes(arguments)}): {_first_line(error)}. Give inputs that its forward takes."
+        ) from error
+    training_arguments, training, reason = _trained(model, arguments)
+
+    def noise(in_training: bool) -> float:
+        given = training_arguments if in_training else arguments
+        shaken = pytree.tree_map(_rounded_differently, given)
+        first, second = (_outputs(model, a, training=in_training) for a in (given, shaken))
+        return outputs_differ(first, second)
+
+    return Reference(
+        arguments=arguments,
+        evaluation=evaluation,
+        training_arguments=training_arguments,
+        training=training,
+        reason=reason,
+        noise=noise,
+    )
+
+
+def _trained(
+    model: nn.Module, arguments: Arguments
+) -> tuple[Arguments, tuple[Tensor, ...] | None, str]:
+    reason = ""
+    for given in (arguments, pytree.tree_map(_two_samples, arguments)):
+        try:
+            return given, _outputs(model, given, training=True), ""
+        except Exception as error:
+            reason = reason or _first_line(error)
+    return arguments, None, f"it does not run in training mode on the example inputs: {reason}"
+
+
+def deviation(reference: Reference, made: nn.Module, *, training: bool) -> float:
+    """The largest difference of any output as a share of that output's range.
+
+    Zero where it is within what rounding explains: 1e-5, or in a network that enlarges differences
+    of rounding, four times what rounding its inputs differently does. Infinite where structure,
+    shapes or NaNs differ, or ``made`` does not run.
+    """
+    wanted = reference.training if training else reference.evaluation
+    if wanted is None:
+        return 0.0
+    given = reference.training_arguments if training else reference.arguments
+    try:
+        if training:
+            found = _outputs(made, given, training=True)
+        else:
+            with evaluating(made):
+                found = outputs_of(made, given)
+    except Exception:
+        return float("inf")
+    distance = outputs_differ(wanted, found)
+    if distance <= TOLERANCE or distance <= _NOISE_FACTOR * reference.noise(training):
+        return 0.0
+    return distance
+
+
+def _outputs(model: nn.Module, arguments: Arguments, *, training: bool) -> tuple[Tensor, ...]:
+    """Outputs of a copy, because running a network may change it."""
+    return outputs_of(copied(model).train(training), arguments)
+
+
+@torch.no_grad()
+def outputs_of(ran: nn.Module, arguments: Arguments) -> tuple[Tensor, ...]:
+    """Outputs with a random state of their own."""
+    args, kwargs = pytree.tree_map(_own, arguments)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(_SEED)
+        return tuple(tensor.detach() for tensor in tensors_in_output(ran(*args, **kwargs)))
+
+
+def tensors_in_output(result: object) -> Iterator[Tensor]:
+    """The tensors of an output in order, whatever holds them."""
+    if isinstance(result, Tensor):
+        yield result
+    elif isinstance(result, Mapping):
+        for value in result.values():
+            yield from tensors_in_output(value)
+    elif isinstance(result, list | tuple):
+        for value in result:
+            yield from tensors_in_output(value)
+    elif is_dataclass(result):
+        for field in fields(result):
+            yield from tensors_in_output(getattr(result, field.name))
+
+
+def outputs_differ(wanted: tuple[Tensor, ...], found: tuple[Tensor, ...]) -> float:
+    """The largest difference of any output as a share of that output's range."""
+    if [t.shape for t in wanted] != [t.shape for t in found]:
+        return float("inf")
+    return max((_distance(w, f) for w, f in zip(wanted, found, strict=True)), default=0.0)
+
+
+def _distance(wanted: Tensor, found: Tensor) -> float:
+    if wanted.numel() == 0:
+        return 0.0
+    if not wanted.is_floating_point():
+        return float((wanted != found).to(torch.float32).mean())
+    usable = wanted.isfinite()
+    if not torch.equal(usable, found.isfinite()):
+        return float("inf")
+    wanted, found = (t.double()[usable] for t in (wanted, found))
+    if wanted.numel() == 0:
+        return 0.0
+    largest = float((wanted - found).abs().amax())
+    return largest / max(float(wanted.abs().amax()), 1e-12)
+
+
+def _own(value: Any) -> Any:  # noqa: ANN401 - a leaf of any arguments
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def _two_samples(value: Any) -> Any:  # noqa: ANN401 - a leaf of any arguments
+    if not isinstance(value, Tensor) or value.ndim == 0:
+        return value
+    return torch.cat([value, value / 2 if value.is_floating_point() else value])
+
+
+def _rounded_differently(value: Any) -> Any:  # noqa: ANN401 - a leaf of any arguments
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        return value
+    return value * (1 + _ULPS * torch.finfo(value.dtype).eps)
+
+
+def _shapes(arguments: Arguments) -> str:
+    leaves = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, Tensor)]
+    return ", ".join(str(tuple(leaf.shape)) for leaf in leaves)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
