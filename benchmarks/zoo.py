@@ -82,7 +82,9 @@ def read(out: Path) -> dict[tuple[str, str], Outcome]:
 
 
 def _run_and_tell(name: str, stages: Sequence[str], out: Path, effort: Effort) -> None:
-    for outcome in run_network(name, stages, out.with_name(f".{name}.jsonl"), effort=effort):
+    for outcome in run_network(
+        name, stages, out.with_name(f".{out.stem}-{name}.jsonl"), effort=effort
+    ):
         with out.open("a") as file:
             print(json.dumps(vars(outcome)), file=file)
         print(f"{name} {outcome.stage}: {outcome.verdict} {outcome.reason}", flush=True)
