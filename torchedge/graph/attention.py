@@ -2,11 +2,10 @@
 
 from typing import ClassVar, final
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-
-from torchedge.errors import SchemeError
 
 __all__ = ["SelfAttention"]
 
@@ -21,14 +20,28 @@ class _DroppedAttention(nn.Module):
         super().__init__()
         self.dropout = dropout
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         dropout = self.dropout if self.training else 0.0
-        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return F.scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout)
+
+
+@final
+class _SequenceFirst(nn.Module):
+    """In training, lays a tensor out as ``nn.MultiheadAttention`` does, with the sequence first.
+
+    A dropout behind it follows the layout in memory, so it drops the same values.
+    """
+
+    traced_whole: ClassVar[bool] = True
+    unchanged_in_evaluation: ClassVar[bool] = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(0, 1).contiguous().transpose(0, 1) if self.training else x
 
 
 @final
 class SelfAttention(nn.Module):
-    """What ``nn.MultiheadAttention`` computes without masks, its projections as linear layers.
+    """What ``nn.MultiheadAttention`` computes, its projections as linear layers.
 
     ``softmax(Q Kᵀ / √d) V`` for each head (Vaswani et al. 2017, section 3.2). The attention itself
     stays in float; its dropout is on in training only.
@@ -41,7 +54,6 @@ class SelfAttention(nn.Module):
         dropout: Share of the attention's weights that is dropped in training.
 
     Example:
-        >>> import torch
         >>> _ = torch.manual_seed(0)
         >>> theirs = nn.MultiheadAttention(8, 2, batch_first=True)
         >>> x = torch.randn(1, 3, 8)
@@ -60,6 +72,7 @@ class SelfAttention(nn.Module):
         self.key = nn.Linear(features, features, bias)
         self.value = nn.Linear(features, features, bias)
         self.out_proj = nn.Linear(features, features, bias)
+        self.laid_out = _SequenceFirst() if batch_first else nn.Identity()
         self.attend = _DroppedAttention(dropout) if dropout else F.scaled_dot_product_attention
 
     @staticmethod
@@ -92,26 +105,36 @@ class SelfAttention(nn.Module):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        key_padding_mask: None = None,
+        key_padding_mask: Tensor | None = None,
         need_weights: bool = False,
-        attn_mask: None = None,
+        attn_mask: Tensor | None = None,
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, None]:
         """Attend; the weights are not returned.
 
-        Raises:
-            SchemeError: A mask is given.
+        A mask of booleans is true where nothing is attended to, one of numbers is added.
+        ``is_causal`` only says what kind of mask ``attn_mask`` is.
         """
-        if key_padding_mask is not None or attn_mask is not None or is_causal:
-            raise SchemeError("attention with a mask cannot be opened for quantisation; drop it.")
         q, k, v = (
             self._split(layer(x))
             for layer, x in ((self.query, query), (self.key, key), (self.value, value))
         )
-        attended = self.attend(q, k, v)
-        projected: Tensor = self.out_proj(self._joined(attended))
+        attended = self.attend(q, k, v, self._mask(attn_mask, key_padding_mask, q.dtype))
+        projected: Tensor = self.laid_out(self.out_proj(self._joined(attended)))
         return projected, None
+
+    def _mask(
+        self, attn_mask: Tensor | None, key_padding_mask: Tensor | None, dtype: torch.dtype
+    ) -> Tensor | None:
+        """Both masks as one that is added, to be broadcast to ``(batch, heads, query, key)``."""
+        masks = []
+        if attn_mask is not None:
+            added = _added(attn_mask, dtype)
+            masks.append(added.unflatten(0, (-1, self.heads)) if added.ndim == 3 else added)
+        if key_padding_mask is not None:
+            masks.append(_added(key_padding_mask, dtype)[:, None, None, :])
+        return sum(masks[1:], masks[0]) if masks else None
 
     def _split(self, x: Tensor) -> Tensor:
         """To ``(batch, heads, sequence, features of a head)``."""
@@ -122,6 +145,13 @@ class SelfAttention(nn.Module):
     def _joined(self, x: Tensor) -> Tensor:
         x = x.transpose(1, 2).flatten(2)
         return x if self.batch_first else x.transpose(0, 1)
+
+
+def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask whose values are added to the products of queries and keys."""
+    if mask.dtype != torch.bool:
+        return mask.to(dtype)
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(mask, float("-inf"))
 
 
 def _hand_over(source: nn.Linear, target: nn.Linear) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from torchedge.graph.attention import SelfAttention
 from torchedge.graph.editing import arguments_of, call_instead, free_path
+from torchedge.graph.transformer import Encoder, EncoderLayer
 
 __all__ = [
     "layers_for_functions",
@@ -29,18 +30,29 @@ _CONVOLUTIONS: dict[Callable[..., Any], type[nn.Module]] = {
 }
 _CONV_NAMES = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED_NAMES = (*_CONV_NAMES[:5], "output_padding", "groups", "dilation")
-# Their code reads the parameters of the attention in them.
-_READ_THEIR_ATTENTION = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 _PADDING = (nn.Conv1d, nn.Conv2d, nn.Conv3d)  # transposed ones only know zeros
 
 
 def open_attention(model: nn.Module) -> None:
-    """Exchange, in place, each ``nn.MultiheadAttention`` for linear layers around the attention."""
+    """Exchange, in place, attention and transformer encoders for linear layers around attention."""
     for path, module in list(model.named_modules()):
-        inside = type(model.get_submodule(path.rpartition(".")[0])) in _READ_THEIR_ATTENTION
-        plain = type(module) is nn.MultiheadAttention and SelfAttention.can_stand_for(module)
-        if plain and path and not inside:
-            model.set_submodule(path, SelfAttention.of(module))
+        opened = _opened(module) if path else None
+        if opened is not None and not _is_inside_of_reader(path, model):
+            model.set_submodule(path, opened)
+
+
+def _opened(module: nn.Module) -> nn.Module | None:
+    if type(module) is nn.MultiheadAttention and SelfAttention.can_stand_for(module):
+        return SelfAttention.of(module)
+    if type(module) is nn.TransformerEncoderLayer:
+        return EncoderLayer(module) if SelfAttention.can_stand_for(module.self_attn) else None
+    return Encoder(module) if type(module) is nn.TransformerEncoder else None
+
+
+def _is_inside_of_reader(path: str, model: nn.Module) -> bool:
+    """Whether the module that holds it reads the parameters of the attention in it."""
+    holder = model.get_submodule(path.rpartition(".")[0])
+    return isinstance(holder, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer)
 
 
 def layers_for_functions(graph_module: fx.GraphModule) -> None:

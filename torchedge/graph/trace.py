@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from torchedge.errors import TraceError
 from torchedge.graph.hooks import without_hooks
+from torchedge.graph.in_place import without_in_place
 from torchedge.graph.tracer import LIBRARIES, ExampleTracer
 
 __all__ = ["DROPS_PATHS", "axes_of_results", "evaluating", "flat_tensors", "is_leaf", "trace"]
@@ -51,6 +52,7 @@ def trace(
         raise TraceError(_trace_message(error, tracer.inside, model)) from error
     graph_module = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
     without_hooks(graph_module)
+    without_in_place(graph_module)
     return graph_module
 
 

@@ -18,6 +18,7 @@ from torch.fx.node import Target
 from typing_extensions import override
 
 from torchedge.graph.hooks import has_hooks, run_with_hooks
+from torchedge.graph.in_place import Call, out_of_place
 from torchedge.graph.values import ValueProxy, note_unchanged, value_of
 
 __all__ = ["LIBRARIES", "ExampleTracer", "line_of"]
@@ -125,6 +126,9 @@ class ExampleTracer(fx.Tracer):
         type_expr: Any = None,
         proxy_factory_fn: Any = None,
     ) -> Any:
+        call = Call(target=target, args=args, kwargs=kwargs)
+        call = out_of_place(kind, call, self.root)
+        target, args, kwargs = call.target, call.args, call.kwargs
         called = target if isinstance(target, str) else getattr(target, "__name__", "")
         if kind in {"call_function", "call_method"}:
             _require_independent(called, args)
@@ -138,7 +142,10 @@ class ExampleTracer(fx.Tracer):
         frame = _user_frame()
         if frame is not None:
             node.meta[_LINE] = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        return self._wrapped(node, value)
+        result = self._wrapped(node, value)
+        if call.changes_first and args and _is_tensor(args[0]):
+            args[0].become(result)
+        return result
 
     def _wrapped(self, node: fx.Node, value: object) -> Any:
         """A stand-in; what returns a tuple or a list is taken apart at once."""
@@ -165,7 +172,9 @@ class ExampleTracer(fx.Tracer):
             if kind == "call_method":
                 return getattr(args[0], str(target))(*args[1:], **kwargs)
             if kind == "call_module":
-                return self.root.get_submodule(str(target))(*args, **kwargs)
+                module = self.root.get_submodule(str(target))
+                in_place = getattr(module, "inplace", False) is True
+                return module(*(_own(args) if in_place else args), **kwargs)
             return _attribute(self.root, str(target))
         finally:
             self.running = False
@@ -215,6 +224,14 @@ def _is_fact(value: object) -> bool:
     """What a graph cannot hold as the result of a node, and need not."""
     facts = bool | str | torch.dtype | torch.device | torch.layout | torch.memory_format
     return value is None or isinstance(value, facts)
+
+
+def _is_tensor(item: Any) -> bool:
+    return type(item) is ValueProxy and isinstance(item.value, Tensor)
+
+
+def _own(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(a.clone() if isinstance(a, Tensor) else a for a in args)
 
 
 def _attribute(root: nn.Module, path: str) -> Any:

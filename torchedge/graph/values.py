@@ -1,7 +1,7 @@
 """Stand-ins for tensors and sizes that carry the value of the example while a network is traced."""
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, fx
 from torch.fx.proxy import TracerBase
 from typing_extensions import override
+
+from torchedge.graph.in_place import set_items
 
 __all__ = [
     "Attribute",
@@ -107,6 +109,30 @@ class ValueProxy(fx.Proxy):
 
     def __contains__(self, item: object) -> bool:
         return value_of(item) in self._number("'in'")
+
+    def become(self, result: "ValueProxy") -> None:
+        """Stand for what an operation in place has left of the tensor."""
+        self.node, self.value = result.node, result.value
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", set_items, (self, index, value), {})
+
+    def __iadd__(self, other: Any) -> Any:
+        return self._changed(operator.iadd, other)
+
+    def __isub__(self, other: Any) -> Any:
+        return self._changed(operator.isub, other)
+
+    def __imul__(self, other: Any) -> Any:
+        return self._changed(operator.imul, other)
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self._changed(operator.itruediv, other)
+
+    def _changed(self, function: Callable[..., Any], other: Any) -> Any:
+        """The result of an assignment such as ``+=``, which gives a number a new name."""
+        made = self.tracer.create_proxy("call_function", function, (self, other), {})
+        return self if isinstance(self.value, Tensor) else made
 
     @override
     def __hash__(self) -> int:

@@ -184,7 +184,7 @@ def vanishes(node: fx.Node, graph_module: fx.GraphModule) -> bool:
         return _name_of(node) in _VANISHING | _CONVERSIONS
     module = graph_module.get_submodule(str(node.target))
     dropped = isinstance(module, _VANISHING_MODULES) or type(module).__name__ in DROPS_PATHS
-    return dropped or is_unchanged(node)
+    return dropped or is_unchanged(node) or _is_unchanging(module)
 
 
 def operands(node: fx.Node) -> list[fx.Node]:
@@ -197,13 +197,17 @@ def operands(node: fx.Node) -> list[fx.Node]:
 def _module_kind(module: nn.Module) -> Kind:
     if isinstance(module, QuantizedLayer):
         return _module_kind(module.layer)
-    if type(module).__name__ in DROPS_PATHS:
+    if type(module).__name__ in DROPS_PATHS or _is_unchanging(module):
         return "same_values"
     written = parametrize.type_before_parametrizations(module)  # a pruning mask changes the type
     kind: Kind = next((kind for types, kind in _MODULE_KINDS if written in types), "float")
     if kind == "resize" and getattr(module, "mode", "bilinear") == "nearest":
         return "select"
     return _clipped_kind(kind, getattr(module, "min_val", None), getattr(module, "max_val", None))
+
+
+def _is_unchanging(module: nn.Module) -> bool:
+    return getattr(type(module), "unchanged_in_evaluation", False)
 
 
 def _clipped_kind(kind: Kind, low: object, high: object) -> Kind:

@@ -57,6 +57,26 @@ class ReadWeight(Two):
         return self.norm(self.first(x)) * self.first.weight.abs().mean() + self.second(x)
 
 
+class ChangesInPlace(Two):
+    """Whatever names a tensor afterwards reads what was left of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        y = self.first(x)
+        alias = y
+        y += 1
+        y = self.second(alias) + self.act(y) + y
+        z = self.second(y)
+        z[:, 0] = 0.5
+        F.relu(z, inplace=True)
+        z.mul_(2)
+        torch.relu_(z)
+        return z + y
+
+
 class Noise(nn.Module):
     def forward(self, x):
         return x + 0.1 * torch.randn_like(x) if self.training else x
@@ -135,6 +155,38 @@ class Attends(nn.Module):
         return self.head(self.attention(x, x, x, need_weights=False)[0])
 
 
+class MaskedAttention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = x.flatten(2)[..., :8]
+        later = torch.ones(4, 4, dtype=torch.bool).triu(1)
+        padded = torch.zeros(len(x), 4, dtype=torch.bool)
+        padded[:, 3] = True
+        y = self.attention(x, x, x, padded, False, later)[0]
+        return self.head(self.attention(y, y, y, attn_mask=later.float(), need_weights=False)[0])
+
+
+class Encoded(nn.Module):
+    """Transformer encoders of torch.nn, with and without a mask."""
+
+    def __init__(self, *, norm_first: bool, dropout: float) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            *(8, 2, 16, dropout, "gelu"), batch_first=True, norm_first=norm_first
+        )
+        self.encoder = nn.TransformerEncoder(layer, 2, nn.LayerNorm(8), enable_nested_tensor=False)
+        self.single, self.head = nn.TransformerEncoderLayer(8, 2, 16, dropout), nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = x.flatten(2)[..., :8]
+        later = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
+        return self.head(self.single(self.encoder(x, mask=later, is_causal=True)))
+
+
 class Named(Two):
     def forward(self, x):
         y = self.first(x)
@@ -189,6 +241,7 @@ FOLLOWED = {
     "sizes": (Sizes, X),
     "facts": (Facts, X),
     "weight_read_elsewhere": (ReadWeight, X),
+    "in_place": (ChangesInPlace, X),
     "noise_and_dropped_paths": (Noisy, X),
     "functional_dropout": (FunctionalDropout, X),
     "dropout_that_is_off": (DropoutThatIsOff, X),
@@ -196,6 +249,9 @@ FOLLOWED = {
     "frozen_norm": (Frozen, X),
     "attention": (lambda: Attends(0.0), X),
     "attention_with_dropout": (lambda: Attends(0.5), X),
+    "masked_attention": (MaskedAttention, X),
+    "encoder": (lambda: Encoded(norm_first=False, dropout=0.0), X),
+    "encoder_norm_first_with_dropout": (lambda: Encoded(norm_first=True, dropout=0.2), X),
     "named_outputs": (Named, X),
     "dataclass_output": (AsDataclass, X),
     "kept_activation": (keeping_an_activation_with_a_history, X),
@@ -221,9 +277,9 @@ class Doubled(Two):
 class InPlace(Two):
     def forward(self, x):
         y = self.first(x)
-        alias = y
-        y += 1
-        return self.second(alias) + y
+        part = y[:, :2]
+        part += 1
+        return self.second(y)
 
 
 class Random(Two):

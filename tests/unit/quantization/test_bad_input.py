@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from torchedge import export
-from torchedge.errors import CalibrationError, SchemeError, TorchedgeError, TraceError
+from torchedge.errors import CalibrationError, SchemeError, TraceError
 from torchedge.quantization import QuantSpec, calibrate, freeze, minmax, prepare_qat
 
 ONNX = export.target("onnx-cpu").scheme
@@ -78,20 +78,6 @@ class OwnWeights(nn.Module):
 def test_weights_that_would_stay_float_unseen_are_refused_by_name(model, name):
     with pytest.raises(SchemeError, match=name):
         prepare_qat(model, ONNX, (torch.ones(3, 4),))
-
-
-class MaskedAttention(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.attention = nn.MultiheadAttention(4, 2)
-
-    def forward(self, x):
-        return self.attention(x, x, x, attn_mask=torch.zeros(3, 3))[0]
-
-
-def test_attention_with_a_mask_is_refused_by_name():
-    with pytest.raises(TorchedgeError, match=r"'attention'.*attention with a mask"):
-        prepare_qat(MaskedAttention(), ONNX, (torch.ones(3, 1, 4),))
 
 
 @pytest.mark.parametrize(
