@@ -10,7 +10,7 @@ from benchmarks.generated import recipes
 from benchmarks.generated.convolutions import BATCH_NORM, GROUPS, activation, conv, plain
 from benchmarks.generated.recipes import Conv
 
-__all__ = ["Join", "Optional", "Residual", "Resize", "Shared", "Split", "Transposed"]
+__all__ = ["Join", "Optional", "Residual", "Resize", "Shared", "Split", "Transposed", "Unflattened"]
 
 _TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
 
@@ -26,11 +26,17 @@ class Residual(nn.Module):
         if spec.layers == 2:
             layers += [nn.ReLU(), conv(inner, channels, axes, channels)]
         self.inside, self.act = nn.Sequential(*layers), activation(spec.act)
+        self.in_place = spec.in_place
 
     def forward(self, x: Tensor) -> Tensor:
         """What comes out."""
-        y: Tensor = self.act(x + self.inside(x))
-        return y
+        y: Tensor = self.inside(x)
+        if self.in_place:
+            y += x
+        else:
+            y = x + y
+        activated: Tensor = self.act(y)
+        return activated
 
 
 @final
@@ -145,6 +151,26 @@ class Optional(nn.Module):
         """What comes out."""
         y: Tensor = self.inner(x, skip=x) if self.given else self.inner(x)
         return y
+
+
+@final
+class Unflattened(nn.Module):
+    """A linear layer between pictures."""
+
+    def __init__(self, spec: recipes.Unflattened, channels: int, axes: int) -> None:
+        super().__init__()
+        self.sides = (4,) * axes
+        self.pool = nn.AdaptiveAvgPool1d(2) if axes == 1 else nn.AdaptiveAvgPool2d(2)
+        self.grow = nn.Linear(channels * 2**axes, 16 * 4**axes)
+        self.shape = nn.Unflatten(1, (16, *self.sides)) if spec.form == "module" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What comes out."""
+        y = torch.relu(self.grow(self.pool(x).flatten(1)))
+        if self.shape is None:
+            return y.view(-1, 16, *self.sides)
+        shaped: Tensor = self.shape(y)
+        return shaped
 
 
 @final

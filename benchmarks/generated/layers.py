@@ -19,6 +19,7 @@ _MODULES: Mapping[type, Callable[[Any, int, int], nn.Module]] = {
     recipes.Shared: joins.Shared,
     recipes.Optional: joins.Optional,
     recipes.Resize: joins.Resize,
+    recipes.Unflattened: joins.Unflattened,
     recipes.Training: steps.Training,
     recipes.Attention: steps.Attention,
     recipes.Excite: steps.Excite,

@@ -1,6 +1,6 @@
 """From a recipe to a network with weights, and to data for it."""
 
-from typing import final
+from typing import TypeAlias, final
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from benchmarks.unseen.subjects import Subject, settled
 
 __all__ = ["Generated", "GeneratedWithOption", "generated"]
 
+Answer: TypeAlias = Tensor | tuple[Tensor, Tensor] | dict[str, Tensor]
 _WIDTH, _WIDTHS = 16, (8, 16, 24, 32)
 _SIDE = {1: 16, 2: 8}
 _SEEN, _UNSEEN = 64, 128
@@ -52,11 +53,11 @@ class Generated(nn.Module):
         self.blocks.extend(made)
         return y
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor) -> Answer:
         """What the head gives."""
         return self._headed(self.blocks(torch.relu(self.start(x))))
 
-    def _headed(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def _headed(self, x: Tensor) -> Answer:
         if self.head == "places":
             scores: Tensor = self.places(x)
             return scores
@@ -64,6 +65,8 @@ class Generated(nn.Module):
             logits: Tensor = self.classes(torch.flatten(self.pool(x), 1))
             return logits
         pooled: Tensor = self.classes(x.flatten(2).mean(2))
+        if self.head == "named":
+            return {"classes": pooled, "places": self.places(x)}
         return (pooled, self.places(x)) if self.head == "two" else pooled
 
 
@@ -71,7 +74,7 @@ class Generated(nn.Module):
 class GeneratedWithOption(Generated):
     """The same with an argument that may be left out."""
 
-    def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, factor: Tensor | None = None) -> Answer:
         """What the head gives; scaled before it where a factor is given."""
         y = self.blocks(torch.relu(self.start(x)))
         return self._headed(y if factor is None else 2 * y * factor)

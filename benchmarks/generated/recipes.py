@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, final
 __all__ = [
     *("Attention", "Block", "Conv", "Excite", "Join", "Norm", "Optional", "PaddingMode"),
     *("Recipe", "Residual", "Resize", "Scaled", "Shared", "Split", "Training", "Transposed"),
+    "Unflattened",
 ]
 
 PaddingMode: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
@@ -29,13 +30,14 @@ class Conv:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Residual:
-    """``act(x + f(x))``: the stream is read and written; one or two layers inside."""
+    """``act(x + f(x))``: the stream is read and written, a new tensor or in place."""
 
     layers: Literal[1, 2] = 1
     groups: Literal["one", "two", "all"] = "one"
     mode: PaddingMode = "zeros"
     norm: bool = False
     act: Activation = "relu"
+    in_place: bool = False
 
 
 @final
@@ -93,7 +95,9 @@ class Training:
 class Attention:
     """Attention over places, with the sizes read from one tensor or from another."""
 
-    form: Literal["own_sizes", "flexible", "module", "covariance", "function"] = "own_sizes"
+    form: Literal["own_sizes", "flexible", "module", "covariance", "function", "encoder"] = (
+        "own_sizes"
+    )
     heads: Literal[2, 4] = 2
 
 
@@ -115,6 +119,14 @@ class Resize:
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class Unflattened:
+    """Pooled, a linear layer, and its result as channels and places again."""
+
+    form: Literal["view", "module"] = "view"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class Scaled:
     """A tensor times something that is no activation."""
 
@@ -124,9 +136,9 @@ class Scaled:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Norm:
-    """A normalisation that is not folded."""
+    """A normalisation: not folded, of the user's own class with an activation, or frozen."""
 
-    form: Literal["layer", "group", "instance", "batch"] = "layer"
+    form: Literal["layer", "group", "instance", "batch", "with_activation", "frozen"] = "layer"
 
 
 Block: TypeAlias = (
@@ -143,6 +155,7 @@ Block: TypeAlias = (
     | Resize
     | Scaled
     | Norm
+    | Unflattened
 )
 
 
@@ -153,14 +166,15 @@ class Recipe:
 
     Args:
         blocks: Between a first convolution to 16 channels and the head.
-        head: A pooled classifier, a flattened one, scores for each place, or two outputs.
+        head: A pooled classifier, a flattened one, scores for each place, two outputs, or two by
+            name.
         axes: Pictures or signals.
         optional: The network itself has an argument that nobody gives.
         seed: Of the weights and the data.
     """
 
     blocks: tuple[Block, ...] = ()
-    head: Literal["pooled", "flattened", "places", "two"] = "pooled"
+    head: Literal["pooled", "flattened", "places", "two", "named"] = "pooled"
     axes: Literal[2, 1] = 2
     optional: bool = False
     seed: int = 0

@@ -68,6 +68,10 @@ class Attention(nn.Module):
         self.norm, self.proj = nn.LayerNorm(channels), nn.Linear(channels, channels)
         if spec.form == "module":
             self.attention = nn.MultiheadAttention(channels, spec.heads, batch_first=True)
+        elif spec.form == "encoder":
+            self.encoder = nn.TransformerEncoderLayer(
+                channels, spec.heads, 24, dropout=0.1, batch_first=True
+            )
         else:
             self.qkv = nn.Linear(channels, 3 * channels)
 
@@ -81,6 +85,9 @@ class Attention(nn.Module):
         if self.form == "module":
             attended: Tensor = self.attention(x, x, x, need_weights=False)[0]
             return attended
+        if self.form == "encoder":
+            encoded: Tensor = self.encoder(x)
+            return encoded
         batch, places, channels = x.shape
         split = -1 if self.form == "flexible" else channels // self.heads
         parts = self.qkv(x).reshape(batch, places, 3, self.heads, split).permute(2, 0, 3, 1, 4)
@@ -139,18 +146,48 @@ class Scaled(nn.Module):
 
 
 @final
+class _WithActivation(nn.BatchNorm2d):
+    """Norm and activation in one class, as timm has it."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        del input  # signals as well as pictures
+
+    def forward(self, input: Tensor) -> Tensor:
+        training = self.training
+        y = F.batch_norm(
+            *(input, self.running_mean, self.running_var, self.weight, self.bias),
+            training,
+            0.1 if self.momentum is None else self.momentum,
+            self.eps,
+        )
+        return F.relu(y)
+
+
+@final
+class _Frozen(nn.Module):
+    """Statistics that never change, in buffers, as detectors have them."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, channels: int, axes: int) -> None:
+        super().__init__()
+        shape = (1, channels, *(1 for _ in range(axes)))
+        self.register_buffer("scale", torch.rand(shape) + 0.5)
+        self.register_buffer("shift", torch.rand(shape) - 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.shift
+
+
+@final
 class Norm(nn.Module):
     """A layer and a norm."""
 
     def __init__(self, spec: recipes.Norm, channels: int, axes: int) -> None:
         super().__init__()
         self.form, self.a = spec.form, plain(channels, channels, axes)
-        self.norm: nn.Module = {
-            "layer": lambda: nn.LayerNorm(channels),
-            "group": lambda: nn.GroupNorm(4, channels),
-            "instance": lambda: _INSTANCE_NORM[axes](channels, affine=True),
-            "batch": lambda: BATCH_NORM[axes](channels),
-        }[spec.form]()
+        self.norm = _norm(spec.form, channels, axes)
 
     def forward(self, x: Tensor) -> Tensor:
         """What comes out."""
@@ -161,3 +198,15 @@ class Norm(nn.Module):
         if self.form == "layer":
             return x + self.norm(y.movedim(1, -1)).movedim(-1, 1)
         return torch.relu(self.norm(y))
+
+
+def _norm(form: str, channels: int, axes: int) -> nn.Module:
+    if form == "layer":
+        return nn.LayerNorm(channels)
+    if form == "group":
+        return nn.GroupNorm(4, channels)
+    if form == "instance":
+        return _INSTANCE_NORM[axes](channels, affine=True)
+    if form == "batch":
+        return BATCH_NORM[axes](channels)
+    return _Frozen(channels, axes) if form == "frozen" else _WithActivation(channels)
