@@ -17,11 +17,11 @@ import logging
 import re
 import sys
 import warnings
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, final
+from typing import Annotated, TypeAlias, final
 
 import cyclopts
 import torch
@@ -34,8 +34,9 @@ from benchmarks.generated.recipes import Recipe
 from benchmarks.generated.strategies import recipes
 from torchedge.errors import TorchedgeError, UsageError
 
-__all__ = ["Violation", "main", "violations"]
+__all__ = ["Refusals", "Violation", "main", "violations"]
 
+Refusals: TypeAlias = dict[str, list[str]]
 _AT_A_TIME = 25
 
 
@@ -81,7 +82,7 @@ def main(
     found: dict[str, object] = {}
     bad = 0
     for name in names or PROPERTIES:
-        refusals: Counter[str] = Counter()
+        refusals: Refusals = defaultdict(list)
         broken = []
         for violation in violations(name, examples, seed, refusals, without):
             broken.append(asdict(violation))
@@ -91,10 +92,10 @@ def main(
             )
         print(
             f"{name}: {examples} networks, {len(broken)} violations, "
-            f"{sum(refusals.values())} refused"
+            f"{sum(map(len, refusals.values()))} refused"
         )
-        for reason, count in refusals.most_common(10):
-            print(f"    refused {count}: {reason}")
+        for reason, refused in refusals.items():
+            print(f"    refused {len(refused)}: {reason}\n        {refused[0]}")
         found[name] = {"examples": examples, "violations": broken, "refused": refusals}
         bad += len(broken)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +107,7 @@ def violations(
     name: str,
     examples: int,
     first_seed: int,
-    refusals: Counter[str],
+    refusals: Refusals,
     without: Collection[str] = (),
 ) -> Iterator[Violation]:
     """At most one for each 25 networks, shrunk.
@@ -115,7 +116,7 @@ def violations(
         name: The property.
         examples: How many networks.
         first_seed: Of the first 25.
-        refusals: Counts the reasons of networks that were refused by name.
+        refusals: Takes the recipes of networks that are refused by name, by reason.
         without: Names of blocks that are not drawn.
     """
     drawn = recipes(without=without)
@@ -130,7 +131,7 @@ def _one_seed(
     name: str,
     examples: int,
     number: int,
-    refusals: Counter[str],
+    refusals: Refusals,
     drawn: SearchStrategy[Recipe],
 ) -> Violation | None:
     last: list[tuple[Recipe, str]] = []
@@ -151,7 +152,7 @@ def _one_seed(
         try:
             PROPERTIES[name](made)
         except TorchedgeError as error:
-            refusals[_reason(error)] += 1
+            refusals[_reason(error)].append(repr(recipe))
         except Exception as error:
             last.append((recipe, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"))
             raise
