@@ -253,6 +253,26 @@ def test_transposed_integers_mean_the_same_weights(inputs, outputs, per_channel,
     assert np.array_equal(run(turned, x), run(model, x))
 
 
+@SMALL
+@given(inputs=st.integers(1, 5), outputs=st.integers(1, 5), seed=seeds)
+def test_a_float_weight_before_its_pair_is_stored_transposed_too(inputs, outputs, seed):
+    rng = np.random.default_rng(seed)
+    values = weights(rng, (outputs, inputs), axis=0)
+    values["weight"] = rng.standard_normal((outputs, inputs)).astype(np.float32)
+    numbers = ["weight_scale", "weight_zero"]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["weight", *numbers], ["integers"], axis=0),
+        helper.make_node("DequantizeLinear", ["integers", *numbers], ["real"], axis=0),
+        helper.make_node("Transpose", ["real"], ["turned"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "turned"], ["y"]),
+    ]
+    model = graph(nodes, values, (2, 3, inputs))
+    turned = transpose_weights(model)
+    assert operations(turned) == ["QuantizeLinear", "DequantizeLinear", "MatMul"]
+    x = activations((2, 3, inputs), seed)
+    assert np.array_equal(run(turned, x), run(model, x))
+
+
 def test_the_transposition_of_an_activation_stays():
     node = helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0])
     assert operations(transpose_weights(graph([node], {}, (2, 3)))) == ["Transpose"]
