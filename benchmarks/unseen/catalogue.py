@@ -155,7 +155,6 @@ _TIMM = {
     "tresnet_m": _Foreign(family="tresnet", size=64),
     "convnext_atto": _Foreign(family="convnext"),
     "convnextv2_atto": _Foreign(family="convnext v2"),
-    "convmixer_768_32": _Foreign(family="convmixer", size=64),
     "inception_next_atto": _Foreign(family="inception-next"),
     "rdnet_tiny": _Foreign(family="rdnet", size=64),
     "poolformer_s12": _Foreign(family="metaformer"),
@@ -205,10 +204,10 @@ def _small_vit() -> nn.Module:
 _SIGNAL = (8, 64)
 _OWN = {
     "yolo_split_raw": Entry(
-        family="yolo, C2f", shape=(3, 96, 96), make=partial(vision.SplitYolo, decoded=False)
+        family="yolo, C2f", shape=(3, 64, 64), make=partial(vision.SplitYolo, decoded=False)
     ),
     "yolo_split_decoded": Entry(
-        family="yolo, C2f", shape=(3, 96, 96), make=partial(vision.SplitYolo, decoded=True)
+        family="yolo, C2f", shape=(3, 64, 64), make=partial(vision.SplitYolo, decoded=True)
     ),
     "yolo_csp_raw": Entry(
         family="yolo, C3", shape=(3, 64, 64), make=partial(vision.CspYolo, decoded=False)

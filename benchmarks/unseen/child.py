@@ -89,7 +89,7 @@ def outcomes(
     entry = build(name)
     try:
         work = Work(subject(entry), folder, effort)
-        work.answer  # noqa: B018 - the network runs, or nothing else does
+        _require_finite(work.answer)
     except Exception as error:  # whatever it is, it is not the toolkit's
         reason = f"{type(error).__name__}: {_first_line(error)}"
         yield from (
@@ -105,6 +105,11 @@ def outcomes(
         else:
             ended[stage] = _outcome(name, stage, work)
         yield ended[stage]
+
+
+def _require_finite(answer: tuple[torch.Tensor, ...]) -> None:
+    if not answer or not all(bool(tensor.isfinite().all()) for tensor in answer):
+        raise ValueError("the float network answers with infinities or with no tensor")
 
 
 def _outcome(name: str, stage: str, work: Work) -> Outcome:

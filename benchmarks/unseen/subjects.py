@@ -75,7 +75,7 @@ def settled(model: nn.Module, data: Tensor) -> nn.Module:
 
     Args:
         model: A fresh network; it is changed.
-        data: Inputs, at least two for each of the batches of four.
+        data: Inputs.
 
     Example:
         >>> layer = nn.Linear(2, 1, bias=False)
@@ -92,11 +92,10 @@ def settled(model: nn.Module, data: Tensor) -> nn.Module:
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
     for norm in norms:
         _settle(norm, generator)
-    for batch in data.split(4):
-        model.eval()
-        for norm in norms:
-            norm.train()
-        model(batch)
+    model.eval()
+    for norm in norms:
+        norm.train()
+    model(data)  # all at once: of parts, each norm would know another network before it
     return model.eval()
 
 
