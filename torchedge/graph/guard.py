@@ -4,7 +4,7 @@ Outputs are compared with those of the original module on the example inputs, in
 training mode, with the same random state.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeAlias, final
 
@@ -144,18 +144,26 @@ def outputs_of(ran: nn.Module, arguments: Arguments) -> tuple[Tensor, ...]:
 
 
 def tensors_in_output(result: object) -> Iterator[Tensor]:
-    """The tensors of an output in order, whatever holds them."""
+    """The tensors of an output in order, whatever holds them.
+
+    Example:
+        >>> [float(t) for t in tensors_in_output({"a": torch.ones(()), "b": [torch.zeros(())]})]
+        [1.0, 0.0]
+    """
     if isinstance(result, Tensor):
         yield result
-    elif isinstance(result, Mapping):
-        for value in result.values():
-            yield from tensors_in_output(value)
-    elif isinstance(result, list | tuple):
-        for value in result:
-            yield from tensors_in_output(value)
-    elif is_dataclass(result):
-        for field in fields(result):
-            yield from tensors_in_output(getattr(result, field.name))
+    for part in _parts(result):
+        yield from tensors_in_output(part)
+
+
+def _parts(result: object) -> Iterable[object]:
+    if isinstance(result, Mapping):
+        return result.values()
+    if isinstance(result, list | tuple):
+        return result
+    if is_dataclass(result):
+        return [getattr(result, field.name) for field in fields(result)]
+    return ()
 
 
 def outputs_differ(wanted: tuple[Tensor, ...], found: tuple[Tensor, ...]) -> float:
