@@ -173,7 +173,7 @@ _TIMM = {
     "swiftformer_xs": _Foreign(family="swiftformer", size=128),
     "pvt_v2_b0": _Foreign(family="pvt", size=128),
     "coat_lite_tiny": _Foreign(family="coat", size=128, options=_AT_128),
-    "tiny_vit_5m_224": _Foreign(family="tinyvit", size=128, options=_AT_128),
+    "tiny_vit_5m_224": _Foreign(family="tinyvit", size=224),
     "visformer_tiny": _Foreign(family="visformer", size=128, options=_AT_128),
     "xcit_nano_12_p16_224": _Foreign(family="xcit", size=128, options=_AT_128),
     "vit_tiny_patch16_224": _Foreign(family="vit", options={"img_size": 96}),

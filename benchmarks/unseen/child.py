@@ -1,5 +1,7 @@
 """One network in its own process: a JSON line for each stage on a file, as soon as it is done."""
 
+import contextlib
+import io
 import json
 import logging
 import math
@@ -70,7 +72,8 @@ def main(
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
     resource.setrlimit(resource.RLIMIT_DATA, (int(memory_gib * 2**30),) * 2)
     torch.set_num_threads(1)
-    with out.open("a") as file, tempfile.TemporaryDirectory() as folder:
+    silent = contextlib.redirect_stderr(io.StringIO())  # torch.fx prints its errors
+    with out.open("a") as file, tempfile.TemporaryDirectory() as folder, silent:
         for outcome in outcomes(name, stages, Path(folder), effort):
             print(json.dumps(asdict(outcome)), file=file, flush=True)
 
