@@ -1,0 +1,1 @@
+"""Networks built from short frozen recipes, and what must hold for each."""
