@@ -79,6 +79,7 @@ class ExampleTracer(fx.Tracer):
     def trace(self, root: Any, concrete_args: Any = None) -> fx.Graph:
         with _factories_traced(self), _lengths_traced(root):
             graph = super().trace(root, concrete_args)
+        graph._tracer_cls = fx.Tracer  # with it a pickled module is traced again, without examples
         for node in reversed(graph.nodes):  # parts of a result that nothing reads
             if node.target is operator.getitem and not node.users:
                 graph.erase_node(node)

@@ -109,9 +109,6 @@ def test_a_network_from_before_a_checkpoint_was_loaded_is_not_taken_for_it(image
     assert "float_module" in artifact.details["float_network"]
 
 
-@pytest.mark.xfail(
-    strict=True, raises=TypeError, reason="torch.fx rebuilds a graph with the class of its tracer"
-)
 def test_a_model_that_was_pickled_has_its_scheme_and_no_float_network(net, images, save):
     stream = io.BytesIO()
     torch.save(quantized(net, images, SCHEME), stream)

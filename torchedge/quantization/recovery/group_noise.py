@@ -195,7 +195,8 @@ class _Measuring(fx.Interpreter):
 
     def noise_of(self, trial: Trial) -> float:
         """Noise to signal, summed over the group's readers."""
-        written = sum(self.written[trial, n] / self.samples[n] for n in trial.group.writers)
+        each = [self.written[trial, n] / self.samples[n] for n in trial.group.writers]
+        written = torch.stack(each).sum(0)
         noise = 0.0
         for node in trial.group.readers:
             weight = weights_by_input(layer_of(node, self.graph_module), trial.group.channels)

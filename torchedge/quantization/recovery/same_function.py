@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from torchedge.graph.masks import copied_with_masks
+from torchedge.graph.copies import copied
 from torchedge.graph.trace import evaluating
 
 __all__ = ["Inputs", "outputs_of", "same_function"]
@@ -35,7 +35,7 @@ def same_function(original: nn.Module, changed: nn.Module, data: list[Inputs]) -
     """
     if all(_are_close(original, changed, inputs) for inputs in data):
         return True
-    wide = [copied_with_masks(model).double() for model in (original, changed)]
+    wide = [copied(model).double() for model in (original, changed)]
     return all(_are_close(wide[0], wide[1], tree_map(_double, inputs)) for inputs in data)
 
 

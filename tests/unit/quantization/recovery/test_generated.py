@@ -1,10 +1,10 @@
 """Properties of recovery on networks that nobody chose."""
 
 import torch
-from tests.unit.quantization.generated_networks import networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.quantization.generated_networks import networks
 from torchedge.backends import ONNX_RUNTIME
 from torchedge.quantization.recovery import equalize, quantize
 
