@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from torchedge.errors import CalibrationError
+from torchedge.quantization.batches import require_tensor
 from torchedge.quantization.clipping import chosen_range, notes_on
 from torchedge.quantization.histogram import Histogram, RangeRule, observe
 from torchedge.quantization.merge import merge_batchnorms
@@ -97,7 +98,7 @@ def _histograms(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Histog
     number = -1
     with torch.no_grad():
         for number, batch in enumerate(batches):
-            _run(model, batch, number)
+            _run(model, require_tensor(batch, number), number)
     if number < 0:
         raise CalibrationError(
             "the calibration set is empty; give at least one batch, and some 100 to 500 samples."

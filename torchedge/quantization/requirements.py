@@ -9,15 +9,31 @@ from torchedge.errors import SchemeError, WeightError
 from torchedge.graph.tracer import line_of
 from torchedge.quantization.modules import FakeQuantize
 from torchedge.quantization.operations import FLOAT_LAYERS, kind_of
+from torchedge.scheme import QuantScheme
 
 __all__ = [
     "require_finite_weights",
     "require_known_layers",
+    "require_scheme",
     "require_something_to_quantize",
     "require_usable_weights",
 ]
 
 _FLOAT_CONTAINERS = (nn.Embedding, nn.EmbeddingBag, nn.PReLU)
+
+
+def require_scheme(scheme: object) -> None:
+    """Refuse what is no scheme, such as the name of a target.
+
+    Raises:
+        SchemeError: It is something else; the text says what to pass.
+    """
+    if not isinstance(scheme, QuantScheme):
+        name = scheme if isinstance(scheme, str) else "jetson"
+        raise SchemeError(
+            f"the scheme is a {type(scheme).__name__} ({scheme!r}); pass "
+            f"torchedge.export.target('{name}').scheme, or a QuantScheme of your own."
+        )
 
 
 def require_usable_weights(model: nn.Module) -> None:

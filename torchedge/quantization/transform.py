@@ -38,6 +38,7 @@ from torchedge.quantization.origin import with_origin
 from torchedge.quantization.placement import FIXED_RANGES, quantized_reads, scale_groups
 from torchedge.quantization.requirements import (
     require_known_layers,
+    require_scheme,
     require_something_to_quantize,
     require_usable_weights,
 )
@@ -73,6 +74,7 @@ def prepare_qat(
         >>> [name for name, m in prepared.named_modules() if isinstance(m, FakeQuantize)]
         ['quantizers.input_1', 'quantizers._2']
     """
+    require_scheme(scheme)
     model, example_inputs = unwrapped(model), require_inputs(example_inputs)
     quantized = FakeQuantize | QuantizedLayer | FrozenFakeQuantize
     if any(isinstance(module, quantized) for module in model.modules()):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.errors import CalibrationError, SchemeError
+from torchedge.quantization.batches import require_tensor
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 
 __all__ = ["LayerStep", "in_float", "layer_steps", "tensors_of"]
@@ -82,17 +83,8 @@ def tensors_of(batches: Iterable[Tensor]) -> tuple[Tensor, ...]:
     return kept
 
 
-def _require_numbers(batch: object, number: int) -> None:
-    if not isinstance(batch, Tensor):
-        raise CalibrationError(
-            f"calibration batch {number} is of type {type(batch).__name__}, not a tensor; give the "
-            "inputs alone, for example (inputs for inputs, _ in loader)."
-        )
-    if batch.ndim == 0 or batch.numel() == 0:
-        raise CalibrationError(
-            f"calibration batch {number} of shape {tuple(batch.shape)} holds no sample; "
-            "give at least one, the samples along its first axis."
-        )
+def _require_numbers(given: object, number: int) -> None:
+    batch = require_tensor(given, number)
     unusable = batch.numel() - int(batch.isfinite().sum())
     if unusable:
         raise CalibrationError(
