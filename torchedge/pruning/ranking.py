@@ -18,7 +18,7 @@ from torchedge.pruning.pieces import Pieces
 __all__ = ["Block", "Limits", "blocks_of", "named_groups", "prunable_groups"]
 
 
-_WIDE, _WIDE_MULTIPLE, _NARROW_MULTIPLE = 64, 16, 8
+_WIDE, _WIDE_MULTIPLE, _NARROW_MULTIPLE = 24, 16, 8
 
 
 @final
@@ -29,7 +29,7 @@ class Limits:
     Args:
         multiple: What is left of a layer's channels is a multiple of it, so that the hardware's
             vectors are full; a layer with fewer channels is left alone. ``None`` stands for what
-            kernels like: 16 in layers of at least 64 channels, 8 in narrower ones.
+            kernels like: 16 in layers of at least 24 channels, 8 in narrower ones.
         most: Largest share of a group's channels that may go.
         leave_out: Names of layers, whose groups stay whole.
         leave_out_types: The same for all layers of these types.
@@ -51,7 +51,7 @@ class Limits:
         """The multiple for a layer of so many channels.
 
         Example:
-            >>> Limits().multiple_of(64), Limits().multiple_of(48)
+            >>> Limits().multiple_of(48), Limits().multiple_of(16)
             (16, 8)
         """
         if self.multiple is not None:
