@@ -15,6 +15,9 @@ from benchmarks.unseen.subjects import settled, smooth, subject, tensors_of_answ
 from benchmarks.zoo import main, read, run_network, shares
 from torchedge.errors import TraceError, UnknownNameError, UsageError
 
+# A range that clips is told of; random networks have such.
+pytestmark = pytest.mark.filterwarnings("ignore:the range clips:UserWarning")
+
 _EXPORTED = ("yolo_split_decoded", "unet_transposed", "encoder_stack")
 _IN_PYTORCH = (
     *("ds_cnn", "ssd_heads", "decoder", "tcn", "signal_resnet", "gated_convolutions"),

@@ -147,3 +147,29 @@ def test_a_module_that_cannot_be_captured_is_refused_by_name(tmp_path):
     with pytest.raises(ExportError, match="Branching"):
         save_program(Branching(), (torch.ones(1),), tmp_path / "m.pt2")
     assert not list(tmp_path.iterdir())
+
+
+class Summed(nn.Module):
+    def __init__(self, equation):
+        super().__init__()
+        self.equation = equation
+        self.weight = nn.Parameter(torch.rand(3, 2))
+
+    def forward(self, x):
+        return torch.einsum(self.equation, x, self.weight)
+
+
+@pytest.mark.parametrize("equation", ["nbc,cd->nbd", "...c,cd", "nbc, cd -> bd"])
+def test_the_equation_of_a_sum_of_products_is_data(equation, tmp_path):
+    x = torch.rand(2, 4, 3)
+    save_program(Summed(equation), (x,), tmp_path / "program.pt2")
+    assert torch.equal(
+        load_program(tmp_path / "program.pt2").module()(x),
+        Summed.forward(_of(tmp_path, equation), x),
+    )
+
+
+def _of(folder, equation):
+    summed = Summed(equation)
+    summed.load_state_dict(load_program(folder / "program.pt2").state_dict)
+    return summed
