@@ -38,7 +38,9 @@ def choose_weight_scales(
 
     For each output channel ``s = ratio · max|W| / quant_max`` with the ratio of the least error:
     ``Σ (W - W')²`` without data, and with data that of the layer's output, from the second moments
-    of its inputs. Scales are stored in ``weight_scale``; weights stay as they are.
+    of its inputs. The part of the error that only makes the channel smaller or larger counts many
+    times, because in the layers behind it adds up. Scales are stored in ``weight_scale``; weights
+    stay as they are.
 
     Args:
         model: A model from ``prepare_qat``, calibrated where there are batches.

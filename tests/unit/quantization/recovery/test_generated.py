@@ -24,7 +24,7 @@ def noise_db(model, network, x):
         return float(10 * torch.log10((model(x) - exact).square().sum() / exact.square().sum()))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(drawn=networks(), with_data=st.booleans())
 def test_an_equalised_network_computes_the_same_on_images_that_it_was_not_shown(drawn, with_data):
     network, x = drawn.network(), drawn.images(16)
@@ -33,7 +33,7 @@ def test_an_equalised_network_computes_the_same_on_images_that_it_was_not_shown(
     assert moved(equalized, network, drawn.images(16, seed=1)) < 1e-5
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(drawn=networks(), samples=st.sampled_from([8, 24]))
 def test_more_effort_never_costs_more_than_half_a_decibel_on_unseen_images(drawn, samples):
     network, unseen = drawn.network(), drawn.images(256, seed=1)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from torchedge.quantization import (
     prepare_qat,
 )
 from torchedge.quantization.recovery import round_adaptively
+from torchedge.quantization.recovery.gain import correct_gain, output_error
 from torchedge.quantization.recovery.lockstep import LayerStep
 from torchedge.quantization.recovery.patches import as_matrix, from_matrix, sample_rows
 from torchedge.quantization.recovery.reconstruction import reconstruction
@@ -91,13 +94,46 @@ def test_the_quadratic_is_the_variance_of_the_output_error(name):
     layer = step.layer.layer
     weight = layer.weight.detach()
     deviation = as_matrix(step.layer.on_grid(weight) - weight, layer).detach()
-    target_error = reconstruction(step, generator()).errors(deviation).flatten()
+    target_error = replace(reconstruction(step, generator()), gain=None).errors(deviation).flatten()
     error = (step.layer(x) - target).detach()
     by_channel = error.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).flatten(1)
     variance = by_channel.var(1, correction=0)
     # With few rows, unseen directions are filled in: then only the size is known.
     tolerance = 0.35 if target.numel() < 2000 else 0.1
     torch.testing.assert_close(target_error, variance, rtol=tolerance, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_excess_of_the_gain_is_the_covariance_of_error_and_wanted_output(name):
+    step, x, target = step_of(name)
+    layer = step.layer.layer
+    weight = layer.weight.detach()
+    deviation = as_matrix(step.layer.on_grid(weight) - weight, layer).detach()
+    gain = reconstruction(step, generator()).gain
+    axis = -1 if isinstance(layer, nn.Linear) else 1
+    rows = [t.detach().movedim(axis, 0).flatten(1) for t in (step.layer(x) - target, target)]
+    error, wanted = (row - row.mean(1, keepdim=True) for row in rows)
+    covariance = (error * wanted).mean(1)
+    # All positions are drawn where there are at most 4,096 of them: only rounding is left.
+    size = error.square().mean(1).sqrt() * wanted.square().mean(1).sqrt()
+    tolerance = 1e-3 if wanted.shape[1] <= 4096 else 0.1
+    assert ((gain.excess(deviation).flatten() - covariance).abs() <= tolerance * size).all()
+    measured = output_error(step)
+    torch.testing.assert_close(measured.both, covariance, rtol=1e-3, atol=1e-7)
+
+
+def test_a_gain_that_layers_before_have_lost_is_given_back():
+    torch.manual_seed(0)
+    layer, x = nn.Linear(16, 4), torch.randn(256, 16)
+    step = LayerStep(
+        name="0",
+        layer=QuantizedLayer(layer, QuantSpec(axis=0, narrow=True)),
+        inputs=(0.9 * x,),
+        targets=(layer(x).detach(),),
+    )
+    correct_gain(step)
+    # What is left is the rounding of the weights: half a step of 1/127, averaged over 16 of them.
+    torch.testing.assert_close(output_error(step).gain, torch.ones(4), rtol=0, atol=1e-2)
 
 
 @settings(max_examples=30)
