@@ -16,7 +16,8 @@ def test_with_half_of_the_arithmetic_a_network_trains_and_is_the_same_in_onnx_ru
     assert 0.475 <= row.macs <= 0.525
     assert row.trains == 1
     assert 0 < row.onnx_difference <= 1e-4
-    no_answer = name in {"small_vit", "shufflenet_v2_x1_0"}
+    # Grouped convolutions lose whole groups here and channels of each group there.
+    no_answer = name in {"grouped", "small_vit", "shufflenet_v2_x1_0"}
     assert row.same_as_torch_pruning == (-1 if no_answer else 1)
 
 

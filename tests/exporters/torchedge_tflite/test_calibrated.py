@@ -24,6 +24,9 @@ from torchedge_tflite.trained import read_trained
 
 NETWORKS = [kind.__name__ for kind in INPUT_SHAPES]
 
+# Random networks on few samples have ranges that clip, which is told of.
+pytestmark = pytest.mark.filterwarnings("ignore:the range clips:UserWarning")
+
 
 def float_graph(artifact):
     samples = load_samples(artifact.file(SAMPLES_FILE))

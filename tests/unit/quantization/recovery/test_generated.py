@@ -1,5 +1,6 @@
 """Properties of recovery on networks that nobody chose."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ def test_an_equalised_network_computes_the_same_on_images_that_it_was_not_shown(
     assert moved(equalized, network, drawn.images(16, seed=1)) < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore:the range clips:UserWarning")
 @settings(max_examples=8)
 @given(drawn=networks(), samples=st.sampled_from([8, 24]))
 def test_more_effort_never_costs_more_than_half_a_decibel_on_unseen_images(drawn, samples):
