@@ -42,7 +42,8 @@ class Contest:
     def is_won_by(self, candidate: nn.Module, *, least_gain: float = 0.0) -> bool:
         """Whether a candidate has less noise by more than chance; it then is the best.
 
-        By chance is within a standard error of the mean difference. Of equal ones the earlier
+        Beyond chance is a mean difference above the 97.5 % quantile of Student's t times its
+        standard error, so that a few held-out samples have to agree well. Of equal ones the earlier
         stays, which is the one that less was done to.
 
         Args:
@@ -51,10 +52,9 @@ class Contest:
         """
         noise = self._noise_of(candidate)
         gain = self._least - noise
-        single = len(gain) < 2
-        chance = (
-            _SINGLE_SAMPLE_GAIN * self._least.mean() if single else gain.std() / len(gain) ** 0.5
-        )
+        chance = self._least.mean() * _SINGLE_SAMPLE_GAIN
+        if len(gain) > 1:
+            chance = gain.std() * (_student_quantile(len(gain)) / len(gain) ** 0.5)
         if not bool(gain.mean() > torch.maximum(chance, least_gain * self._least.mean())):
             return False
         self.best, self._least = candidate, noise
@@ -78,3 +78,10 @@ class Contest:
             each = squares.flatten(1).sum(1) if by_sample and theirs.ndim > 1 else squares
             noise += each / signal if by_sample else squares.sum() / samples / signal
         return noise
+
+
+def _student_quantile(samples: int) -> float:
+    """The 97.5 % quantile of Student's t for the mean of so many samples (Student 1908)."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, samples - 1))
