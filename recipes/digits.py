@@ -83,7 +83,8 @@ def main(  # noqa: PLR0913 - options of a command line
         float_model = reestimate_batchnorm(float_model, calibration.split(100)).train()
         fit(task(float_model, teacher, distil), data, epochs)
     model = calibrated(prepare_qat(float_model, scheme, example_inputs), float_model, calibration)
-    post_training_accuracy = accuracy(model, *test)
+    metrics["float_accuracy"] = accuracy(float_model, *test)
+    metrics["post_training_accuracy"] = accuracy(model, *test)
     fit_with_integers(model, data, qat_epochs, compile=compile)
 
     artifact = CompressedModel(
@@ -94,12 +95,7 @@ def main(  # noqa: PLR0913 - options of a command line
         labels=data.test_labels,
         calibration=(calibration,),
         scheme=scheme,
-        metrics=metrics
-        | {
-            "float_accuracy": accuracy(float_model, *test),
-            "post_training_accuracy": post_training_accuracy,
-            "fake_quantized_accuracy": accuracy(model, *test),
-        },
+        metrics=metrics | {"fake_quantized_accuracy": accuracy(model, *test)},
         name="digits",
         class_names=tuple("0123456789"),
     ).save(out, overwrite=overwrite)

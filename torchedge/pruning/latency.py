@@ -155,15 +155,19 @@ def _drafts(found: Dependencies, costs: Costs) -> list[_Draft]:
 
 def _activations(found: Dependencies, costs: Costs) -> list[_Draft]:
     """Operations between layers, by the size of what they give."""
+    operations = [
+        (operation, seen.results[0])
+        for node, seen in found.results.items()
+        for operation in operations_of(node, found.graph)
+        if seen.results
+    ]
     drafts: list[_Draft] = []
-    for node, seen in found.results.items():
-        for operation in operations_of(node, found.graph):
-            for result in seen.results[:1]:
-                axis = 1 if len(result.shape) > 3 else len(result.shape) - 1
-                count = result.shape[axis] if axis >= 0 else 0
-                if count:
-                    places = _places(costs, result.along(axis), count)
-                    drafts.append((_activation(operation, result.shape, axis), places, places))
+    for operation, result in operations:
+        axis = 1 if len(result.shape) > 3 else len(result.shape) - 1
+        count = result.shape[axis] if axis >= 0 else 0
+        if count:
+            places = _places(costs, result.along(axis), count)
+            drafts.append((_activation(operation, result.shape, axis), places, places))
     return drafts
 
 

@@ -189,20 +189,24 @@ def _reduced_axes(call: Call) -> set[int]:
 def _reduce(tracker: Tracker, call: Call, axes: set[int], *, without_closing: bool) -> None:
     labels = tracker.of(call.args[0])
     rank = len(labels.shape)
-    layers = []
-    for layer in labels.layers:
-        final = compact(tracker.units.roots(layer))
-        differing = set(axes_of(final))
-        if not differing & axes:
-            layers.append(final)
-        elif differing - axes:
-            tracker.units.close(layer, "it is averaged over a part of its channels")
-        elif not without_closing:
-            tracker.units.close(layer, f"'{call.name}' is taken over its channels")
+    final = [(layer, compact(tracker.units.roots(layer))) for layer in labels.layers]
+    layers = [roots for _, roots in final if not set(axes_of(roots)) & axes]
+    for layer, roots in final:
+        if reason := _closed_by(call, set(axes_of(roots)), axes, without_closing=without_closing):
+            tracker.units.close(layer, reason)
     keeps = any(r.ndim == rank for r in tensors_in(call.result))
     for result in tensors_in(call.result):
         kept = layers if keeps else [_dropped(layer, axes) for layer in layers]
         tracker.put(result, Labels(shape=tuple(result.shape), layers=tuple(kept)))
+
+
+def _closed_by(call: Call, differing: set[int], axes: set[int], *, without_closing: bool) -> str:
+    """Why channels along some axes cannot go after a reduction over ``axes``; empty if they can."""
+    if not differing & axes:
+        return ""
+    if differing - axes:
+        return "it is averaged over a part of its channels"
+    return "" if without_closing else f"'{call.name}' is taken over its channels"
 
 
 def _dropped(layer: Tensor, axes: set[int]) -> Tensor:

@@ -85,7 +85,7 @@ def made_smaller(
     if settling.rewritten or more:
         made = fx.GraphModule(graph_module, graph_module.graph, class_name=type(model).__name__)
         _set_modes(made, pruned)
-        pruned = made if more else for_evaluation(made, found.evaluation_only)
+        pruned = for_evaluation(made, found.evaluation_only)
     pruned.zero_grad()  # what scored the channels is no gradient of the new network
     require_trains(pruned, model, inputs)
     return pruned

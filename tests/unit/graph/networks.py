@@ -1,5 +1,6 @@
 """Networks whose Python code decides what is computed, and networks that cannot be a graph."""
 
+import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -228,6 +229,19 @@ def hooked() -> nn.Module:
     return net
 
 
+def spectrally_normed(layer: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # it is old, and in many checkpoints
+        return torch.nn.utils.spectral_norm(layer)
+
+
+def weight_normed() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        layer = torch.nn.utils.weight_norm(nn.Conv2d(4, 4, 3))
+    return nn.Sequential(layer, nn.ReLU(), nn.Conv2d(4, 4, 1))
+
+
 def keeping_an_activation_with_a_history() -> nn.Module:
     net = KeepsActivation()
     net(*X).sum().backward()
@@ -257,6 +271,11 @@ FOLLOWED = {
     "kept_activation": (keeping_an_activation_with_a_history, X),
     "own_quantizers": (OwnQuantizers, X),
     "hooks": (hooked, X),
+    "weight_norm_by_hooks": (weight_normed, X),
+    "spectral_norm_by_hooks": (
+        lambda: nn.Sequential(spectrally_normed(nn.Conv2d(4, 4, 3)), nn.ReLU()),
+        X,
+    ),
     "data_parallel": (lambda: nn.DataParallel(FunctionalDropout()), X),
     "averaged": (lambda: torch.optim.swa_utils.AveragedModel(FunctionalDropout()), X),
 }

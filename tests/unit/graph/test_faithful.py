@@ -1,6 +1,7 @@
 import copy
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import torch.utils._pytree as pytree
 from torch import nn
@@ -14,19 +15,40 @@ from tests.unit.graph.networks import (
     ReadWeight,
     Recurrent,
     X,
+    spectrally_normed,
 )
 from torchedge.errors import CalibrationError, SchemeError, TraceError, WeightError
+from torchedge.graph.copies import copied
 from torchedge.graph.guard import tensors_in_output
 from torchedge.quantization import QuantizedLayer, QuantScheme, calibrate, prepare_qat
 from torchedge.quantization.modules import without_quantization
 from torchedge.quantization.operations import kind_of
+
+
+class Around(pl.LightningModule):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(x)
+
+
+class OwnLayers(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x)))
+
 
 # Folding a batch norm and a constant rounds each weight once more: a few units of 2⁻²⁴ a layer.
 _ROUNDING = 1e-5
 
 
 def _outputs(model, inputs, *, training):
-    ran = copy.deepcopy(model).train(training)
+    ran = copied(model).train(training)  # as it is, hooks and all
     torch.manual_seed(5)
     return [t.detach() for t in tensors_in_output(ran(*(x.clone() for x in inputs)))]
 
@@ -38,8 +60,6 @@ def test_a_prepared_network_computes_what_the_network_computes_in_both_modes(nam
     torch.manual_seed(0)
     net = make()
     prepared = without_quantization(prepare_qat(net, QuantScheme(), inputs))
-    for module in net.modules():
-        vars(module).pop("kept", None)  # has a history, and cannot be copied here
     wanted = _outputs(net, inputs, training=training)
     found = _outputs(prepared, inputs, training=training)
     assert len(wanted) == len(found) > 0
@@ -90,14 +110,14 @@ def test_norms_with_an_activation_and_frozen_norms_fold_into_their_layers(make):
 def test_a_norm_with_an_activation_moves_its_statistics_in_training():
     net = NormActs()
     prepared = prepare_qat(net, QuantScheme(), X)
-    net.train()(*X)
-    without_quantization(prepared).train()
-    prepared.train()(*X)
-    layers = [m for m in prepared.modules() if isinstance(m, QuantizedLayer)]
+    off = without_quantization(prepared).train()
+    for model in (net.train(), off):
+        model(*X)
+    layers = [m for m in off.modules() if isinstance(m, QuantizedLayer)]
     for layer, norm in zip(layers, (net.a, net.b), strict=True):
-        assert layer.batchnorm.num_batches_tracked == 1
-        assert layer.batchnorm.running_mean.shape == norm.running_mean.shape
-    assert torch.allclose(layers[0].batchnorm.running_mean, net.a.running_mean, atol=1e-2)
+        assert layer.batchnorm.num_batches_tracked == norm.num_batches_tracked == 1
+        assert torch.allclose(layer.batchnorm.running_mean, norm.running_mean, rtol=1e-5)
+        assert torch.allclose(layer.batchnorm.running_var, norm.running_var, rtol=1e-5)
 
 
 def test_a_weight_that_is_read_elsewhere_is_trained_as_one_parameter():
@@ -137,6 +157,30 @@ def test_wrong_inputs_are_refused_before_anything_is_traced():
     ):
         with pytest.raises(TraceError, match=text):
             prepare_qat(net, QuantScheme(), inputs)
+
+
+def test_a_weight_that_a_hook_computes_is_trained_through_it():
+    net = nn.Sequential(spectrally_normed(nn.Conv2d(4, 4, 1)), nn.ReLU())
+    prepared = prepare_qat(net, QuantScheme(), X).train()
+    layer = prepared.get_submodule("0").layer
+    before = layer.weight.clone()
+    prepared(*X).sum().backward()
+    torch.optim.SGD(prepared.parameters(), 1.0).step()
+    prepared(*X)
+    assert layer.weight_orig.grad.abs().max() > 0
+    assert not torch.equal(layer.weight, before)
+    assert copy.deepcopy(prepared)(*X).shape == (2, 4, 8, 8)
+
+
+def test_a_lightning_module_around_a_network_is_refused_with_the_attribute():
+    with pytest.raises(TraceError, match=r"around the network 'net'; pass that attribute"):
+        prepare_qat(Around(nn.Conv2d(4, 4, 1)), QuantScheme(), X)
+
+
+def test_a_lightning_module_with_layers_of_its_own_is_prepared():
+    net = OwnLayers()
+    off = without_quantization(prepare_qat(net, QuantScheme(), X))
+    assert torch.allclose(off(*X), net(*X), atol=1e-6)
 
 
 def test_the_name_of_a_target_is_no_scheme():

@@ -9,6 +9,7 @@ from torch.nn.utils import prune
 from tests.unit.pruning.more_networks import MORE_NETWORKS
 from tests.unit.pruning.networks import NETWORKS, Written, conv, half_of, head, made
 from tests.unit.pruning.sized_networks import SIZED_NETWORKS
+from torchedge.errors import TraceError
 from torchedge.pruning import channel_groups, remove_channels
 from torchedge.pruning.dependency import opened
 
@@ -181,7 +182,7 @@ def test_a_shared_weight_stays_shared():
     assert not [g for g in groups if g.name == "4" and g.prunable]
 
 
-def test_weights_that_only_training_uses_go_with_the_trace():
+def test_weights_that_only_training_uses_go_with_the_trace_and_it_refuses_to_train():
     class Helped(nn.Module):
         def __init__(self):
             super().__init__()
@@ -194,7 +195,11 @@ def test_weights_that_only_training_uses_go_with_the_trace():
     model, x = Helped().eval(), torch.randn(1, 3, 8, 8)
     pruned = remove_channels(model, half_of(channel_groups(model, (x,))))
     assert not [name for name, _ in pruned.named_parameters() if name.startswith("help")]
-    assert pruned.train()(x).shape == (1, 3)
+    assert pruned(x).shape == (1, 3)
+    with pytest.raises(TraceError, match="computes something else in training mode"):
+        pruned.train()
+    with pytest.raises(TraceError, match="computes something else in training mode"):
+        channel_groups(Helped().train(), (x,))
 
 
 def test_masks_of_weights_lose_the_same_channels():

@@ -2,9 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from torchedge.graph.copies import copied
+from torchedge.graph.guard import tensors_in_output
 from torchedge.graph.trace import evaluating
 
 __all__ = ["Inputs", "outputs_of", "same_function"]
@@ -18,8 +19,8 @@ _TOLERANCE = 1e-5  # of an output's largest magnitude
 def outputs_of(model: nn.Module, inputs: Inputs) -> list[Tensor]:
     """The tensors of real numbers that a network returns in evaluation mode."""
     with evaluating(model):
-        leaves = tree_leaves(model(*inputs))
-    return [x for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]
+        found = tensors_in_output(model(*inputs))
+        return [x for x in found if x.is_floating_point()]
 
 
 def same_function(original: nn.Module, changed: nn.Module, data: list[Inputs]) -> bool:
