@@ -10,6 +10,7 @@ from torchedge.bench.parity import (
     compare,
     compare_answers,
     top1_accuracy,
+    top1_agreement_up_to_ties,
 )
 from torchedge.bench.session import (
     Array,
@@ -44,4 +45,5 @@ __all__ = [
     "measure_latency",
     "operators_text",
     "top1_accuracy",
+    "top1_agreement_up_to_ties",
 ]
