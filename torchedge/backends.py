@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from torchedge.errors import SchemeError
-from torchedge.scheme import Placement, QuantScheme, QuantSpec
+from torchedge.scheme import EVERYWHERE, Placement, QuantScheme, QuantSpec
 
 __all__ = [
     "CORE_ML",
@@ -100,10 +100,16 @@ TFLITE_LIMITS = Limits(backend="TFLite", signed_activations=True, int32_biases=T
 # uint8 activations: on x86-64 ONNX Runtime rewrites int8 ones to uint8, and a tensor with two
 # readers is left out of that rewriting, which keeps its convolutions in float. Asymmetric, because
 # a ReLU is dropped only where the grid begins at zero; one that stays keeps a convolution float.
+# It has integer kernels for products and sigmoids, and none for SiLU and Hardswish as a whole.
 ONNX_RUNTIME = QuantScheme(
     weight=QuantSpec(axis=0, narrow=True),
     activation=QuantSpec(symmetric=False, signed=False),
     bias="int32",
+    placement=replace(
+        EVERYWHERE,
+        inputs_of=EVERYWHERE.inputs_of | {"multiply"},
+        gated=frozenset({"silu", "hardswish"}),
+    ),
 )
 
 # It reads the same files and computes the same integers on a CPU.

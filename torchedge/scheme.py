@@ -7,7 +7,7 @@ from typing import Any, Literal, cast, final, get_args
 
 from torchedge.errors import SchemeError
 
-__all__ = ["BiasKind", "OperationKind", "Placement", "QuantScheme", "QuantSpec"]
+__all__ = ["BiasKind", "GatedKind", "OperationKind", "Placement", "QuantScheme", "QuantSpec"]
 
 OperationKind = Literal[
     "input",
@@ -25,7 +25,8 @@ OperationKind = Literal[
     "average_pool",
     "resize",
 ]
-_SETS = ("inputs_of", "outputs_of", "same_scale")
+_SETS = ("inputs_of", "outputs_of", "same_scale", "gated")
+GatedKind = Literal["silu", "hardswish"]
 BiasKind = Literal["float", "float_on_grid", "int32"]
 
 
@@ -121,6 +122,8 @@ class Placement:
             operand is quantised; otherwise an addition follows the first two sets.
         fixed_outputs: A quantised sigmoid or softmax has the range [0, 1) and a quantised tanh
             [-1, 1), in 256 steps, whatever the data.
+        gated: Activations that are computed as the product of a tensor with its gate, ``x·σ(x)``:
+            the gate is a tensor of its own and gets a quantiser as any other.
     """
 
     inputs_of: frozenset[OperationKind] = frozenset()
@@ -128,6 +131,7 @@ class Placement:
     same_scale: frozenset[OperationKind] = frozenset()
     fused_add: bool = False
     fixed_outputs: bool = False
+    gated: frozenset[GatedKind] = frozenset()
 
 
 EVERYWHERE = Placement(
@@ -175,7 +179,10 @@ class QuantScheme:
             SchemeError: A field is missing, unknown or of the wrong type.
         """
         try:
-            placement = dict(plain["placement"])
+            placement: dict[str, Any] = {
+                "gated": (),
+                **plain["placement"],
+            }
             for name in _SETS:
                 placement[name] = frozenset(placement[name])
             linear_weight = plain["linear_weight"]

@@ -60,7 +60,7 @@ class TorchToOnnx:
             ONNX_LIMITS.require(source.scheme)
         program = load_program(source.file(PROGRAM_FILE))
         model = self._quantized_model(program, source)
-        _write(model, folder / MODEL_FILE)
+        _write(_with_integer_gates(model, source), folder / MODEL_FILE)
         _write(_float_twin(model), folder / FLOAT_FILE)
         shutil.copyfile(source.file(SAMPLES_FILE), folder / SAMPLES_FILE)
         details = {"opset": model.opset_import[0].version, "deployed_files": [MODEL_FILE]}
@@ -99,6 +99,13 @@ def _float_twin(model: "onnx.ModelProto") -> "onnx.ModelProto":
     from torchedge_onnx import rewrites
 
     return rewrites.without_quantizers(model)
+
+
+def _with_integer_gates(model: "onnx.ModelProto", source: Artifact) -> "onnx.ModelProto":
+    from torchedge_onnx.hard_gates import hard_gates_as_sums
+
+    gated = source.scheme is not None and "hardswish" in source.scheme.placement.gated
+    return hard_gates_as_sums(model) if gated else model
 
 
 def _write(model: "onnx.ModelProto", path: Path) -> None:

@@ -10,7 +10,6 @@ quantiser itself, cannot round them again.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
 
@@ -18,6 +17,15 @@ import torch
 from torch import Tensor, fx, nn
 from typing_extensions import override
 
+from torchedge.quantization.elementwise import (
+    Grid,
+    Operand,
+    hard_gate_steps,
+    in_steps,
+    is_hard_gate_grid,
+    product_steps,
+    sum_steps,
+)
 from torchedge.quantization.logistic import runtime_sigmoid, runtime_silu
 from torchedge.quantization.operator import fake_quantize_operator
 from torchedge.quantization.whole_numbers import whole_average, whole_sum
@@ -53,6 +61,8 @@ _CLIPS = frozenset(
     }
 )
 _ADDITIONS = frozenset({_ATEN.add.Tensor, _ATEN.add_.Tensor})
+_PRODUCTS = frozenset({_ATEN.mul.Tensor, _ATEN.mul_.Tensor})
+_HARD_GATES = frozenset({_ATEN.hardsigmoid.default, _ATEN.hardsigmoid_.default})
 _POOL = _ATEN.avg_pool2d.default
 _AVERAGES = frozenset({_ATEN.adaptive_avg_pool2d.default, _ATEN.mean.dim, _POOL})
 _SAME_VALUES = frozenset(
@@ -75,20 +85,12 @@ assert fake_quantize_operator is not None  # its import registers the operator
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
-class _Grid:
-    """Scale and zero point of a tensor, as the program's constants."""
-
-    scale: Tensor
-    zero_point: Tensor
-
-
-@final
 class IntegerProgram(fx.Interpreter):
     """Runs the graph of an exported program whose biases are int32.
 
-    Convolutions, linear layers, additions and global averages between quantisers are computed on
-    integers; sigmoids to the last bit as the runtime does; everything else as it is written.
+    Convolutions, linear layers, sums, products, hard gates and global averages between quantisers
+    are computed on integers; sigmoids to the last bit as the runtime does; everything else as it is
+    written.
 
     Args:
         graph_module: ``program.module()`` of a program with ``torchedge::fake_quantize`` nodes.
@@ -118,23 +120,30 @@ class IntegerProgram(fx.Interpreter):
             if quantizer.target is not _QUANTIZE or not isinstance(quantizer.args[0], fx.Node):
                 continue
             node = _before_clip(quantizer.args[0])
-            compute = None if node is None else self._on_integers(node)
+            result = self._grid(quantizer)
+            compute = None if node is None else self._on_integers(node, result)
             if node is not None and compute is not None:
-                yield node, partial(compute, result=self._grid(quantizer))
+                yield node, partial(compute, result=result)
 
-    def _on_integers(self, node: fx.Node) -> Callable[..., Tensor] | None:
+    def _on_integers(self, node: fx.Node, result: Grid) -> Callable[..., Tensor] | None:
         """How a node is computed whose operands are on grids; ``None`` for any other."""
         if node.target in _WEIGHTED:
             return self._weighted if self._has_integer_operands(node) else None
         if node.target in _ADDITIONS:
-            return self._added if self._adds_integers(node) else None
+            return self._added if self._joins_integers(node) else None
+        if node.target in _PRODUCTS:
+            floats = self._whole_numbers or not self._joins_integers(node)
+            return None if floats else self._multiplied
+        if node.target in _HARD_GATES:
+            floats = self._whole_numbers or self._source_grid(node.args[0]) is None
+            return self._hard_gate if not floats and is_hard_gate_grid(result) else None
         return self._averaged if self._averages_integers(node) else None
 
-    def _grid(self, quantizer: fx.Node) -> _Grid:
+    def _grid(self, quantizer: fx.Node) -> Grid:
         scale, zero_point = (self._constant(quantizer.args[index]) for index in (1, 2))
         assert scale is not None
         assert zero_point is not None
-        return _Grid(scale=scale, zero_point=zero_point)
+        return Grid(scale=scale, zero_point=zero_point)
 
     def _constant(self, node: object) -> Tensor | None:
         if not isinstance(node, fx.Node) or node.op != "get_attr":
@@ -142,7 +151,7 @@ class IntegerProgram(fx.Interpreter):
         constant: Tensor = self.fetch_attr(str(node.target)).detach()
         return constant
 
-    def _source_grid(self, node: object) -> _Grid | None:
+    def _source_grid(self, node: object) -> Grid | None:
         """The grid of an activation: its quantiser's, also through operations that keep values."""
         while isinstance(node, fx.Node) and node.target in _SAME_VALUES:
             node = node.args[0]
@@ -157,7 +166,7 @@ class IntegerProgram(fx.Interpreter):
         integer_bias = bias is None or (isinstance(bias, fx.Node) and bias.target is _QUANTIZE)
         return on_grid and integer_bias and self._source_grid(node.args[0]) is not None
 
-    def _adds_integers(self, node: fx.Node) -> bool:
+    def _joins_integers(self, node: fx.Node) -> bool:
         scaled = len(node.args) != 2 or bool(node.kwargs)  # alpha · the second operand
         return not scaled and all(self._source_grid(value) for value in node.args)
 
@@ -171,7 +180,7 @@ class IntegerProgram(fx.Interpreter):
             return sorted(d % 4 for d in _whole_numbers(node.args[1])) == [2, 3]
         return _whole_numbers(node.args[1]) == [1, 1]
 
-    def _weighted(self, node: fx.Node, result: _Grid) -> Tensor:
+    def _weighted(self, node: fx.Node, result: Grid) -> Tensor:
         """``float(Σ x_q·w_q + b_q) · (s_x·s_w / s_y)`` steps (ONNX Runtime's requantisation)."""
         arguments, _ = self.fetch_args_kwargs_from_env(node)
         x, weight, *rest = arguments
@@ -186,32 +195,34 @@ class IntegerProgram(fx.Interpreter):
         if rest and rest[0] is not None:
             bias = torch.round(rest[0].double() / scales.double())
             sums = sums + _along(bias, sums.ndim, channel)
-        return _in_steps(sums.float(), _along(scales / result.scale, sums.ndim, channel), result)
+        ratios = _along(scales / result.scale, sums.ndim, channel)
+        return in_steps(sums.float(), ratios) * result.scale
 
-    def _added(self, node: fx.Node, result: _Grid) -> Tensor:
-        """``a·(s_a/s_y) + (b·(s_b/s_y) + c)`` steps, each sum rounded once to float32."""
-        (a, first), (b, second) = (
-            (value, self._source_grid(argument))
-            for value, argument in zip(
-                self.fetch_args_kwargs_from_env(node)[0], node.args, strict=True
-            )
-        )
-        assert first is not None
-        assert second is not None
-        ratios = first.scale / result.scale, second.scale / result.scale
+    def _added(self, node: fx.Node, result: Grid) -> Tensor:
+        first, second = self._operands(node)
         if self._whole_numbers:
-            steps_of = torch.round(a / first.scale), torch.round(b / second.scale)
-            return whole_sum(steps_of, ratios).float() * result.scale
-        zero = result.zero_point.float()
-        of_b = (ratios[1] * second.zero_point.float()).double()
-        offset = (ratios[0].double() * first.zero_point.double() + of_b).float()
-        total = zero - offset
-        for x, grid, ratio in ((b, second, ratios[1]), (a, first, ratios[0])):
-            steps = torch.round(x / grid.scale).double() + grid.zero_point.double()
-            total = (total.double() + steps * ratio.double()).float()
-        return (torch.round(total) - zero) * result.scale
+            ratios = first.grid.scale / result.scale, second.grid.scale / result.scale
+            return whole_sum((first.steps, second.steps), ratios).float() * result.scale
+        return sum_steps(first, second, result) * result.scale
 
-    def _averaged(self, node: fx.Node, result: _Grid) -> Tensor:
+    def _multiplied(self, node: fx.Node, result: Grid) -> Tensor:
+        first, second = self._operands(node)
+        return product_steps(first, second, result) * result.scale
+
+    def _hard_gate(self, node: fx.Node, result: Grid) -> Tensor:
+        (x,) = self._operands(node)
+        return hard_gate_steps(x, result) * result.scale
+
+    def _operands(self, node: fx.Node) -> tuple[Operand, ...]:
+        values, _ = self.fetch_args_kwargs_from_env(node)
+        pairs = zip(values, map(self._source_grid, node.args), strict=True)
+        return tuple(
+            Operand(steps=torch.round(value / grid.scale), grid=grid)
+            for value, grid in pairs
+            if grid is not None
+        )
+
+    def _averaged(self, node: fx.Node, result: Grid) -> Tensor:
         """``float(Σ x_q) · (s_x / (s_y·n))`` steps."""
         x = self.fetch_args_kwargs_from_env(node)[0][0]
         source = self._source_grid(node.args[0])
@@ -219,7 +230,7 @@ class IntegerProgram(fx.Interpreter):
         sums, count = _window_sums(node, torch.round(x / source.scale))
         if self._whole_numbers and source.scale == result.scale:
             return whole_average(sums, count, result.zero_point).float() * result.scale
-        return _in_steps(sums, source.scale / (result.scale * count), result)
+        return in_steps(sums, source.scale / (result.scale * count)) * result.scale
 
 
 def _has_no_border(pool: fx.Node) -> bool:
@@ -248,10 +259,6 @@ def _before_clip(node: fx.Node) -> fx.Node | None:
     if node.target in _CLIPS and len(node.users) == 1 and isinstance(node.args[0], fx.Node):
         node = node.args[0]
     return node if len(node.users) == 1 else None
-
-
-def _in_steps(sums: Tensor, multiplier: Tensor, result: _Grid) -> Tensor:
-    return torch.round(sums * multiplier) * result.scale
 
 
 def _along(values: Tensor, rank: int, axis: int) -> Tensor:

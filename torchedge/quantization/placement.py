@@ -19,15 +19,17 @@ FIXED_RANGES: dict[Kind, tuple[float, float]] = {
     "tanh": (-1.0, 127 / 128),
 }
 _READS_ALL: frozenset[Kind] = frozenset({"add", "multiply", "concat"})
+_WHERE_READ: frozenset[Kind] = frozenset({"multiply", "concat"})
 
 
 def quantized_reads(graph_module: fx.GraphModule, placement: Placement) -> QuantizedReads:
     """Each tensor that gets a quantiser, with the nodes that read the quantised values.
 
     Other readers of the same tensor keep the float values: a backend that fuses a convolution into
-    the addition after it must not see that operand rounded. A concatenation is quantised only where
-    an integer operation reads it: boxes and scores that are joined for the output keep their own
-    scales. The additions of a stream that is normalised again and again stay in float.
+    the addition after it must not see that operand rounded. A concatenation or a product, where the
+    backend does not store every one as integers, is quantised only where an integer operation reads
+    it: boxes and scores that are joined or multiplied for the output keep their own precision. The
+    additions of a stream that is normalised again and again stay in float.
     """
     reads: QuantizedReads = {}
     for node in graph_module.graph.nodes:
@@ -36,10 +38,11 @@ def quantized_reads(graph_module: fx.GraphModule, placement: Placement) -> Quant
             tensor = _end_of_fusion(node, graph_module)
             reads[tensor] = set(tensor.users)
     depths = _weighted_depths(graph_module)
-    for node in reversed(graph_module.graph.nodes):  # a concatenation after what reads it
+    for node in reversed(graph_module.graph.nodes):  # a concatenation or product after its reader
         for operand in _integer_operands(node, graph_module, placement, depths, reads):
             if not _is_quantized(operand, node, graph_module, reads):
-                reads.setdefault(operand, set()).add(node)
+                tensor, reader = _at_product(operand, node, graph_module, placement)
+                reads.setdefault(tensor, set()).add(reader)
     position = {node: index for index, node in enumerate(graph_module.graph.nodes)}
     return {tensor: reads[tensor] for tensor in sorted(reads, key=position.__getitem__)}
 
@@ -107,7 +110,9 @@ def _integer_operands(
     if kind == "add" and placement.fused_add:
         fused = _fused_operand(operands(node), graph_module, depths)
         return [operand for operand in operands(node) if operand is not fused]
-    if kind not in placement.inputs_of or (kind == "concat" and node not in reads):
+    if kind not in placement.inputs_of:
+        return []
+    if kind in _WHERE_READ and not _is_stored(node, graph_module, reads):
         return []
     return operands(node) if kind in _READS_ALL else operands(node)[:1]
 
@@ -162,6 +167,29 @@ def _end_of_fusion(node: fx.Node, graph_module: fx.GraphModule) -> fx.Node:
         if not vanishes(end, graph_module):
             return node
     return node
+
+
+def _at_product(
+    operand: fx.Node, reader: fx.Node, graph_module: fx.GraphModule, placement: Placement
+) -> tuple[fx.Node, fx.Node]:
+    """Where the values that ``reader`` wants are quantised: at a product, before they are moved."""
+    tensor, moved_by = operand, reader
+    while kind_of(tensor, graph_module) == "same_values" and len(tensor.users) == 1:
+        if not operands(tensor):
+            break
+        tensor, moved_by = operands(tensor)[0], tensor
+    kind = kind_of(tensor, graph_module)
+    is_product = kind == "multiply" and kind in placement.inputs_of and len(tensor.users) == 1
+    return (tensor, moved_by) if is_product else (operand, reader)
+
+
+def _is_stored(node: fx.Node, graph_module: fx.GraphModule, reads: QuantizedReads) -> bool:
+    """Whether a result is quantised, at once or after what runs inside of its operation."""
+    while node not in reads and len(node.users) == 1:
+        node = next(iter(node.users))
+        if kind_of(node, graph_module) != "activation" and not vanishes(node, graph_module):
+            return False
+    return node in reads
 
 
 def _is_quantized(

@@ -16,6 +16,7 @@ from torchedge.graph.faithful import (
     require_same_function,
 )
 from torchedge.graph.folding import fold_channel_constants, keep_weights_that_are_read
+from torchedge.graph.gates import open_gates
 from torchedge.graph.hooks import require_no_backward_hooks
 from torchedge.graph.parts import way_out
 from torchedge.graph.rewrites import (
@@ -88,6 +89,7 @@ def prepare_qat(
             f"{error}{way_out(model, example_inputs, _require_preparable)}"
         ) from error
     graph_module = traced.graph_module
+    open_gates(graph_module, scheme.placement.gated)
     _quantize_layers(graph_module, scheme, _foldable_batchnorms(graph_module, example_inputs))
     _insert_quantizers(graph_module, scheme)
     graph_module.delete_all_unused_submodules()

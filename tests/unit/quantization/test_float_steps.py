@@ -35,8 +35,12 @@ IN_FLOAT = {
         "it normalises by statistics of what it reads",
     ),
     "curve": (
+        Steps(nn.GELU(), do=lambda x, step: step(x)),
+        "the scheme leaves GELU in float",
+    ),
+    "a gate that no integer operation waits for": (
         Steps(nn.Hardswish(), do=lambda x, step: step(x)),
-        "the scheme leaves Hardswish in float",
+        "which is not on an integer grid",
     ),
     "two readers of a layer": (
         Steps(nn.BatchNorm2d(4), do=lambda x, step: step(x) + x),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.errors import CalibrationError, SchemeError
+from torchedge.graph.gates import close_gates
 from torchedge.quantization.calibration import RangeRule
 from torchedge.quantization.diagnostics.grids import grid_range
 from torchedge.quantization.diagnostics.sqnr import Power
@@ -74,6 +75,7 @@ def dequantized(model: nn.Module) -> nn.Module:
             copied.graph.erase_node(node)
         elif isinstance(module, QuantizedLayer):
             _unfold(node, copied, module)
+    close_gates(copied)
     copied.graph.lint()
     # Built anew, it holds only the modules that the graph still uses.
     return fx.GraphModule(copied, copied.graph, class_name=type(model).__name__).train(
