@@ -31,7 +31,7 @@ from torchedge.quantization.recovery.quantize import Effort
 
 __all__ = ["main", "run_network", "shares"]
 
-_CPU_S, _MEMORY_GIB = 240, 6.0
+_CPU_S, _MEMORY_GIB = 480, 9.0
 _WALL_PER_CPU = 12  # of a machine that others use
 
 
