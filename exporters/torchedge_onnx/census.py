@@ -32,6 +32,7 @@ CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _FLOAT, _INTEGER = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8
 _FLOATS = frozenset({_FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE})
 _TO_UNSIGNED = "_s8_2_u8"  # what ONNX Runtime appends to weights that it makes unsigned
+_MOVED_QUANTIZER = "_q_to_dq"  # of a result whose quantiser ONNX Runtime moved to before a reshape
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -128,6 +129,7 @@ def _integer_operations(model: onnx.ModelProto) -> Counter[tuple[str, str]]:
         if node.op_type in _WEIGHT_INPUT:
             weight = node.input[_WEIGHT_INPUT[node.op_type]]
             name = weight.removesuffix(_TO_UNSIGNED) if weight in constant else node.output[0]
+            name = name.removesuffix(_MOVED_QUANTIZER)
             found[name, node.op_type] += 1
     return found
 

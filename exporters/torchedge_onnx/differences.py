@@ -32,6 +32,8 @@ class TensorDifference:
 
     Args:
         name: What computes it, as the saved program names it.
+        exact: Whether both compute it on integers; otherwise last bits of float operations, such as
+            a softmax, may round to the next step.
         values: How many were compared.
         local_identical: Share that is equal where PyTorch reads what the runtime has computed
             before: what this part of the network differs by itself.
@@ -41,6 +43,7 @@ class TensorDifference:
     """
 
     name: str
+    exact: bool
     values: int
     local_identical: float
     local_within_one: float
@@ -87,7 +90,7 @@ def tensor_differences(
         theirs = watched.run(inputs)
         _walk(program, tensors, theirs, local, replace=True)
         _walk(program, tensors, theirs, carried, replace=False)
-    return tuple(_difference(node, local[node.name], carried[node.name]) for node in nodes)
+    return tuple(_difference(program, n, local[n.name], carried[n.name]) for n in nodes)
 
 
 @final
@@ -101,7 +104,7 @@ class _Watched:
         self.names = [name for name, _, _ in self._grids.values()]
         outputs = [value.name for value in model.graph.output]
         self._outputs = len(outputs)
-        self._session = open_observed(model, [*outputs, *self._grids])
+        self._session = open_observed(model, [*outputs, *self._grids], as_deployed=True)
 
     def run(self, inputs: tuple[Array, ...]) -> dict[str, tuple[Tensor, float]]:
         """Real values and step of each tensor, by the program's name of it."""
@@ -173,11 +176,14 @@ class _Count:
         self.within_one += int((steps < _ONE).sum())
 
 
-def _difference(node: fx.Node, local: _Count, carried: _Count) -> TensorDifference:
+def _difference(
+    program: IntegerProgram, node: fx.Node, local: _Count, carried: _Count
+) -> TensorDifference:
     """Named after the operation before the quantiser, which says more than its number."""
     source = node.args[0]
     return TensorDifference(
         name=source.name if isinstance(source, fx.Node) else node.name,
+        exact=program.is_exact(node),
         values=carried.values,
         local_identical=local.identical / local.values,
         local_within_one=local.within_one / local.values,

@@ -106,23 +106,27 @@ def fold_padding(model: onnx.ModelProto, *, through_quantizers: bool = False) ->
 
 
 def _quantized_before_padding(model: onnx.ModelProto) -> onnx.ModelProto:
-    """``Pad → Q → DQ → Conv`` as ``Q → DQ → Pad → Conv``, where nothing else reads between them."""
+    """``Pad → Q → DQ → Conv`` as ``Q → DQ → Pad → Conv``, where nothing else reads the pair.
+
+    Others may read the ``Pad``; they keep it.
+    """
     copy = copied(model)
     values, made_by = constants(copy), producers(copy)
     reads = Counter(name for node in copy.graph.node for name in node.input)
     moved: set[str] = set()
     for node in [n for n in copy.graph.node if n.op_type == "Conv"]:
         chain = _chain_before(node, made_by, ("DequantizeLinear", "QuantizeLinear", "Pad"))
-        if chain is None or any(reads[link.output[0]] != 1 for link in chain):
+        if chain is None or any(reads[link.output[0]] != 1 for link in chain[:2]):
             continue
         real, integers, pad = chain
         zero = values.get(real.input[2])
         if zero is None or np.any(zero) or _zero_padding(pad, values) is None:
             continue
-        integers.input[0], node.input[0] = pad.input[0], pad.output[0]
-        pad.input[0] = real.output[0]
-        copy.graph.node.remove(pad)
-        copy.graph.node.insert(list(copy.graph.node).index(node), pad)
+        padded = f"{real.output[0]}_padded"
+        behind = helper.make_node("Pad", [real.output[0], *pad.input[1:]], [padded])
+        behind.attribute.extend(pad.attribute)
+        integers.input[0], node.input[0] = pad.input[0], padded
+        copy.graph.node.insert(list(copy.graph.node).index(node), behind)
         moved |= {link.output[0] for link in chain}
     for info in [v for v in copy.graph.value_info if v.name in moved]:
         copy.graph.value_info.remove(info)

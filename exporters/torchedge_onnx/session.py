@@ -69,12 +69,16 @@ def open_model(path: Path, options: "onnxruntime.SessionOptions | None" = None) 
     return run
 
 
-def open_observed(model: "onnx.ModelProto", names: Sequence[str]) -> Session:
+def open_observed(
+    model: "onnx.ModelProto", names: Sequence[str], *, as_deployed: bool = False
+) -> Session:
     """A session that returns these tensors of a graph, inner ones too, in this order.
 
     Args:
         model: Is not changed.
         names: Results of nodes; the runtime finds their types.
+        as_deployed: Compute to the last bit as :func:`open_model` does. Otherwise the layouts of
+            tensors are left alone: changing them, ONNX Runtime 1.32 loses outputs of some graphs.
 
     Raises:
         ArtifactError: ONNX Runtime cannot read the graph.
@@ -90,4 +94,12 @@ def open_observed(model: "onnx.ModelProto", names: Sequence[str]) -> Session:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "observable.onnx")
         path.write_bytes(observable.SerializeToString())
-        return open_model(path)
+        return open_model(path, session_options() if as_deployed else _without_layouts())
+
+
+def _without_layouts() -> "onnxruntime.SessionOptions":
+    options = session_options()
+    import onnxruntime
+
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    return options

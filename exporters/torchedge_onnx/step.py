@@ -77,7 +77,7 @@ class TorchToOnnx:
             rewrites.mean_to_global_pool(model), through_quantizers=not self.integer_weights
         )
         if self.integer_weights:
-            model = rewrites.fold_weight_quantizers(model)
+            model = rewrites.fold_weight_quantizers(rewrites.fold_bias_quantizers(model))
         model = integer_forms.transpose_weights(model)
         if self.integer_weights:
             model = rewrites.with_own_zero_points(subpixel_convolutions(model))

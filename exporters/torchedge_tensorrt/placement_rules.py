@@ -20,6 +20,7 @@ _CARRYING = frozenset(
         *("Add", "AveragePool", "GlobalAveragePool", "ReduceMean", "MaxPool", "Resize"),
         *("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Expand"),
         *("Slice", "Split", "Gather", "Concat", "Pad", "DepthToSpace", "SpaceToDepth"),
+        *("QuantizeLinear", "DequantizeLinear"),
     }
 )
 _PRODUCTS = WEIGHTED_OPERATIONS | {"BatchNormalization"}

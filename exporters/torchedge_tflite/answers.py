@@ -27,7 +27,8 @@ def with_answers_of(model: "onnx.ModelProto", samples: Samples, batch_size: int)
     """
     from torchedge_onnx.session import open_observed
 
-    session = open_observed(model, [output.name for output in model.graph.output])
+    names = [output.name for output in model.graph.output]
+    session = open_observed(model, names, as_deployed=True)
     answers = [session(*inputs) for inputs in samples.batches(batch_size)]
     return replace(samples, expected=tuple(np.concatenate(c) for c in zip(*answers, strict=True)))
 

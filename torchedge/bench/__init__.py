@@ -10,7 +10,6 @@ from torchedge.bench.parity import (
     compare,
     compare_answers,
     top1_accuracy,
-    top1_agreement_up_to_ties,
 )
 from torchedge.bench.session import (
     Array,
@@ -45,5 +44,4 @@ __all__ = [
     "measure_latency",
     "operators_text",
     "top1_accuracy",
-    "top1_agreement_up_to_ties",
 ]

@@ -10,14 +10,9 @@ import numpy as np
 from torchedge.bench.session import Array, Session
 from torchedge.errors import VerificationError
 
-__all__ = [
-    *("OutputParity", "Parity", "compare", "compare_answers", "top1_accuracy"),
-    "top1_agreement_up_to_ties",
-]
+__all__ = ["OutputParity", "Parity", "compare", "compare_answers", "top1_accuracy"]
 
 _WHOLE = "biu"  # kinds of dtype: bool, int, unsigned
-_ROUNDING = 1e-3  # of a step, in the float32 numbers that stand for integers
-_TIED_STEPS = 2  # one step of rounding in each of two scores
 
 
 @final
@@ -178,32 +173,6 @@ def _top1_agreement(found: Array, wanted: Array) -> float | None:
     if wanted.ndim != 2 or wanted.shape[1] < 2:
         return None
     return float(np.mean(found.argmax(1) == wanted.argmax(1)))
-
-
-def top1_agreement_up_to_ties(found: Array, wanted: Array, *, step: float) -> float | None:
-    """Share of rows whose largest score in ``found`` is one of the largest in ``wanted``.
-
-    Two scores of the reference that lie within two steps of the grid are a tie: each may be rounded
-    the other way by a last bit somewhere before, which says nothing about who is right.
-
-    Args:
-        found: Scores, a row for each sample.
-        wanted: What they should be.
-        step: Of the grid that the scores are on; 0 for scores in float.
-
-    Returns:
-        The share; ``None`` where the answers are not rows of scores.
-
-    Example:
-        >>> wanted, found = np.array([[0.50, 0.49, 0.10]]), np.array([[0.49, 0.50, 0.10]])
-        >>> [top1_agreement_up_to_ties(found, wanted, step=step) for step in (0.0, 0.01)]
-        [0.0, 1.0]
-    """
-    if _top1_agreement(found, wanted) is None:
-        return None
-    chosen = np.take_along_axis(wanted, found.argmax(1)[:, None], 1)[:, 0]
-    behind = wanted.max(1).astype(np.float64) - chosen.astype(np.float64)
-    return float(np.mean(behind <= _TIED_STEPS * step * (1 + _ROUNDING)))
 
 
 def top1_accuracy(scores: Array, labels: Array) -> float:

@@ -2,8 +2,11 @@
 
 import json
 
+import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from tests.exporters.torchedge_onnx.exports import exported
@@ -12,6 +15,7 @@ from torchedge.cli import main
 from torchedge.export import load_artifact
 from torchedge.export.plugins import runner
 from torchedge.quantization import calibrate, minmax, prepare_qat
+from torchedge_onnx.census import runtime_census
 
 
 class NormsBehind(nn.Module):
@@ -70,3 +74,34 @@ def test_the_command_prints_the_counts_as_json_and_as_a_table(artifact, capsys):
     assert rows["BatchNormalization"]["in_float"] == 2
     assert main(["benchmark", str(artifact.path), "--census"]) == 0
     assert "BatchNormalization" in capsys.readouterr().out
+
+
+def test_a_product_whose_quantiser_the_runtime_moves_is_counted_once(tmp_path):
+    """It puts a quantiser behind the product, under a name of its own, to get past the reshape."""
+    nodes = []
+    for name in ("x", "w"):
+        nodes += [
+            helper.make_node("QuantizeLinear", [name, "scale", "zero"], [f"{name}_integers"]),
+            helper.make_node(
+                "DequantizeLinear", [f"{name}_integers", "scale", "zero"], [f"{name}r"]
+            ),
+        ]
+    nodes += [
+        helper.make_node("MatMul", ["xr", "wr"], ["product"], name="product"),
+        helper.make_node("Reshape", ["product", "shape"], ["flat"]),
+        helper.make_node("QuantizeLinear", ["flat", "scale", "zero"], ["stored"]),
+        helper.make_node("DequantizeLinear", ["stored", "scale", "zero"], ["y"]),
+    ]
+    held = {"scale": np.float32(0.1), "zero": np.uint8(128), "shape": np.array([1, 24])}
+    inputs = {"x": (1, 4, 5), "w": (1, 5, 6)}
+    graph = helper.make_graph(
+        nodes,
+        "moved",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 24))],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in held.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.save(model, tmp_path / "moved.onnx")
+    (layer,) = runtime_census(tmp_path / "moved.onnx").layers
+    assert (layer.operation, layer.macs, layer.integer) == ("QLinearMatMul", 4 * 5 * 6, True)

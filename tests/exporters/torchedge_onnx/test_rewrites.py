@@ -176,3 +176,29 @@ def test_paths_of_the_exporting_machine_are_dropped():
     entry.key, entry.value = "pkg.torch.onnx.stack_trace", "File /home/me/secret.py"
     model.graph.node[1].doc_string = "/home/me/secret.py"
     assert b"secret" not in rewrites.without_metadata(model).SerializeToString()
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_bias_that_the_exporter_left_in_steps_of_arithmetic_is_stored_as_int32(opened):
+    bias = np.array([0.3, -0.25, 0.125, 7.0], np.float32)
+    scale = np.array([0.01, 0.1, 0.05, 0.002], np.float32)
+    chain = [
+        helper.make_node("Div", ["bias", "scale"], ["divided"]),
+        helper.make_node("Round", ["divided"], ["rounded"]),
+        helper.make_node("Cast", ["rounded"], ["integers"], to=TensorProto.INT32),
+        helper.make_node("DequantizeLinear", ["integers", "scale", "zero"], ["real"], axis=0),
+        helper.make_node("Add", ["x", "real"], ["y"]),
+    ]
+    values = {"bias": bias, "scale": scale, "zero": np.zeros(4, np.int32)}
+    inputs = {"x": (4,)}
+    if not opened:
+        inputs["bias"] = values.pop("bias").shape  # known only when it runs
+    model = graph(chain, values, inputs, {"y": (4,)})
+    folded = rewrites.fold_bias_quantizers(model)
+    onnx.checker.check_model(folded, full_check=True)
+    if not opened:
+        assert operations(folded) == operations(model)
+        return
+    assert operations(folded) == ["DequantizeLinear", "Add"]
+    (stored,) = [v for v in constants(folded).values() if v.dtype == np.int32 and v.any()]
+    np.testing.assert_array_equal(stored, [30, -2, 2, 3500])  # halves go to the even one

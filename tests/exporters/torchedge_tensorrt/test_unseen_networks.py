@@ -42,6 +42,34 @@ class Normalised(nn.Module):
         return self.head(self.norm(moved).mean((1, 2)))
 
 
+class NormalisedAfterPooling(nn.Module):
+    """A scaled residual whose average is quantised for the pool, and then normalised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.scale = nn.Parameter(torch.rand(8, 1, 1))
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = x * self.scale + self.conv(x)
+        return self.head(self.norm(x.mean((2, 3))))
+
+
+class PadReadTwice(nn.Module):
+    """Zeros below and to the right, which a convolution and a max pool read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 2)
+        self.pool, self.head = nn.MaxPool2d(2, 1), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x):
+        x = nn.functional.pad(torch.relu(self.stem(x)) * 0.5, (0, 1, 0, 1))
+        return self.head(torch.cat([self.pool(x), torch.relu(self.conv(x))], 1))
+
+
 class NormActBetween(Skip):
     """A norm with an activation, an identity in it, and an addition."""
 
@@ -91,6 +119,8 @@ NETWORKS = {
     "stochastic_depth": lambda: Skip(torchvision.ops.StochasticDepth(0.1, "row")),
     "norm_with_an_activation": NormActBetween,
     "normalised_after_a_move": Normalised,
+    "normalised_after_pooling": NormalisedAfterPooling,
+    "pad_read_twice": PadReadTwice,
     "tokens": Tokens,
     "attention": Attention,
     "mirrored_borders": Mirrored,

@@ -11,7 +11,6 @@ from torchedge.bench import (
     latency_ratio,
     measure_latency,
     top1_accuracy,
-    top1_agreement_up_to_ties,
 )
 from torchedge.errors import UsageError, VerificationError
 
@@ -83,15 +82,6 @@ def test_a_changed_winner_lowers_the_agreement():
     parity = compare(constant([1, 0], [1, 0]), constant([1, 0], [0, 1]), SAMPLES)
     assert parity.top1_agreement == 0.5
     assert parity.outputs[0].max_lsb is None
-
-
-@pytest.mark.parametrize(("behind", "share"), [(1.0, 1.0), (2.0, 1.0), (3.0, 0.5)])
-def test_scores_within_two_steps_of_the_largest_are_tied_with_it(behind, share):
-    step = np.float32(0.0123)
-    wanted = np.array([[10, 10 - behind, 0], [0, 0, 7]], np.float32) * step
-    found = np.array([[9, 10, 0], [0, 0, 7]], np.float32) * step
-    assert top1_agreement_up_to_ties(found, wanted, step=float(step)) == share
-    assert top1_agreement_up_to_ties(found, wanted, step=0.0) == 0.5
 
 
 def test_the_cosine_is_that_of_all_values_together():
