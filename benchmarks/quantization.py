@@ -49,7 +49,7 @@ def main(
     """
     if network not in LITE_SIDES:
         raise UsageError(f"there is no network '{network}'; choose of {list(LITE_SIDES)}.")
-    chosen = {**SECTIONS, "accuracy": partial(post_training, network)}
+    chosen: Sections = {**SECTIONS, "accuracy": partial(post_training, network)}
     run_sections(chosen, sections, out, threads=threads)
 
 
