@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-__all__ = ["open_model", "open_observed", "session_options"]
+__all__ = ["observable", "open_model", "open_observed", "session_options"]
 
 _FATAL_ONLY = 4
 # It rounds float biases to int32 behind the file's back; TensorRT's graphs keep them in float.
@@ -80,14 +80,19 @@ def open_observed(model: "onnx.ModelProto", names: Sequence[str]) -> Session:
         ArtifactError: ONNX Runtime cannot read the graph.
         MissingDependencyError: onnxruntime is not installed.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "observable.onnx")
+        path.write_bytes(observable(model, names).SerializeToString())
+        return open_model(path)
+
+
+def observable(model: "onnx.ModelProto", names: Sequence[str]) -> "onnx.ModelProto":
+    """A copy of a graph whose outputs are these tensors, inner ones too, in this order."""
     import onnx
 
     from torchedge_onnx.graph import copied
 
-    observable = copied(model)
-    del observable.graph.output[:]
-    observable.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "observable.onnx")
-        path.write_bytes(observable.SerializeToString())
-        return open_model(path)
+    copy = copied(model)
+    del copy.graph.output[:]
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return copy

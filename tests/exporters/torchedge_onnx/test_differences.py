@@ -34,6 +34,7 @@ def test_exact_operations_differ_nowhere_also_where_one_works_in_place(tmp_path)
     for row in rows:
         assert row.local_identical == row.identical == 1.0
     assert rows[1].values == 16 * 4 * 6 * 6
+    assert [row.operation for row in rows][:2] == ["QuantizeLinear", "QLinearConv"]
 
 
 def test_a_wrong_bias_is_found_where_it_is_and_carried_on_behind_it(tmp_path):
