@@ -62,7 +62,8 @@ class Generated(nn.Module):
             scores: Tensor = self.places(x)
             return scores
         if self.head == "gated":
-            return self.places(x) * torch.sigmoid(self.certain(x))
+            certain: Tensor = self.places(x) * torch.sigmoid(self.certain(x))
+            return certain
         if self.head == "mean":
             means: Tensor = self.classes(x.mean(tuple(range(2, x.ndim))))
             return means

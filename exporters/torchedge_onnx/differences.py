@@ -180,7 +180,7 @@ def _walk(
         if node.name in theirs:
             real, scale = theirs[node.name]
             counts[node.name].add(value, real, scale)
-            value = real.clone() if replace else value  # some operations work in place
+            value = real.reshape(value.shape).clone() if replace else value  # some work in place
         program.env[node] = value
         for finished in program.user_to_last_uses.get(node, []):
             del program.env[finished]
