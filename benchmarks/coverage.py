@@ -151,11 +151,13 @@ def layers(name: str, folder: Path, samples: int = 2) -> Table:
     forms = exported(name, folder)
     inputs = [(forms.data[i : i + 1].numpy(),) for i in range(samples)]
     shown = Table(title=f"{name}: shares of values that are equal, and at most one step apart")
-    for column in ("computed by", "by itself", "≤ 1", "with all before it", "≤ 1"):
-        shown.add_column(column, justify="left" if column == "computed by" else "right")
+    for column in ("computed by", "written by"):
+        shown.add_column(column)
+    for column in ("by itself", "≤ 1", "with all before it", "≤ 1"):
+        shown.add_column(column, justify="right")
     for row in tensor_differences(forms.artifact, forms.path, inputs):
         shares = (row.local_identical, row.local_within_one, row.identical, row.within_one)
-        shown.add_row(row.name, *(f"{share:.4%}" for share in shares))
+        shown.add_row(row.name, row.operation, *(f"{share:.4%}" for share in shares))
     return shown
 
 

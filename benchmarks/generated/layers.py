@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks.generated import joins, recipes, steps
+from benchmarks.generated import joins, products, recipes, steps
 from benchmarks.generated.convolutions import conv
 
 __all__ = ["layer"]
@@ -22,7 +22,8 @@ _MODULES: Mapping[type, Callable[[Any, int, int], nn.Module]] = {
     recipes.Unflattened: joins.Unflattened,
     recipes.Training: steps.Training,
     recipes.Attention: steps.Attention,
-    recipes.Excite: steps.Excite,
+    recipes.Excite: products.Excite,
+    recipes.Product: products.Product,
     recipes.Scaled: steps.Scaled,
     recipes.Norm: steps.Norm,
 }

@@ -40,7 +40,7 @@ class Generated(nn.Module):
         channels = x.shape[1]
         self.classes = nn.Linear(channels * (2**axes if self.head == "flattened" else 1), 10)
         self.pool = nn.AdaptiveAvgPool1d(2) if axes == 1 else nn.AdaptiveAvgPool2d(2)
-        self.places = CONV[axes](channels, 4, 1)
+        self.places, self.certain = CONV[axes](channels, 4, 1), CONV[axes](channels, 1, 1)
 
     def _add(self, spec: Block, x: Tensor, axes: int) -> Tensor:
         if not _fits(spec, x.shape[-1]):
@@ -61,6 +61,12 @@ class Generated(nn.Module):
         if self.head == "places":
             scores: Tensor = self.places(x)
             return scores
+        if self.head == "gated":
+            certain: Tensor = self.places(x) * torch.sigmoid(self.certain(x))
+            return certain
+        if self.head == "mean":
+            means: Tensor = self.classes(x.mean(tuple(range(2, x.ndim))))
+            return means
         if self.head == "flattened":
             logits: Tensor = self.classes(torch.flatten(self.pool(x), 1))
             return logits

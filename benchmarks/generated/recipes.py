@@ -5,12 +5,15 @@ from typing import Literal, TypeAlias, final
 
 __all__ = [
     *("Attention", "Block", "Conv", "Excite", "Join", "Norm", "Optional", "PaddingMode"),
-    *("Recipe", "Residual", "Resize", "Scaled", "Shared", "Split", "Training", "Transposed"),
-    "Unflattened",
+    *("Product", "Recipe", "Residual", "Resize", "Scaled", "Shared", "Split", "Training"),
+    *("Transposed", "Unflattened"),
 ]
 
 PaddingMode: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
 Activation: TypeAlias = Literal["relu", "relu6", "hardswish", "silu", "leaky", "prelu", "none"]
+Reader: TypeAlias = Literal[
+    "next", "relu", "flatten", "permute", "concat", "add", "max", "average", "product"
+]
 
 
 @final
@@ -104,9 +107,27 @@ class Attention:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Excite:
-    """Squeeze and excitation with the gate of that name."""
+    """Squeeze and excitation: its gate, how the code averages, and who reads the gate.
+
+    Two readers are two products, or a product and its complement ``1 - gate`` (a highway).
+    """
 
     gate: Literal["sigmoid", "hardsigmoid"] = "sigmoid"
+    pool: Literal["layer", "mean", "flat"] = "layer"
+    read: Literal["once", "twice", "highway"] = "once"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """Two tensors multiplied, and what reads the product at once.
+
+    Of two layers, of one with itself, with its own gate, with another layer's gate (WaveNet), with
+    one gate for all channels of a place, or of a picture with pixels of a vector.
+    """
+
+    form: Literal["two", "itself", "swish", "tanh", "spatial", "vector"] = "two"
+    then: Reader = "next"
 
 
 @final
@@ -152,6 +173,7 @@ Block: TypeAlias = (
     | Training
     | Attention
     | Excite
+    | Product
     | Resize
     | Scaled
     | Norm
@@ -166,15 +188,15 @@ class Recipe:
 
     Args:
         blocks: Between a first convolution to 16 channels and the head.
-        head: A pooled classifier, a flattened one, scores for each place, two outputs, or two by
-            name.
+        head: A pooled classifier, a flattened one, one behind a mean over places, scores for each
+            place, scores multiplied by a gate, two outputs, or two by name.
         axes: Pictures or signals.
         optional: The network itself has an argument that nobody gives.
         seed: Of the weights and the data.
     """
 
     blocks: tuple[Block, ...] = ()
-    head: Literal["pooled", "flattened", "places", "two", "named"] = "pooled"
+    head: Literal["pooled", "flattened", "mean", "places", "gated", "two", "named"] = "pooled"
     axes: Literal[2, 1] = 2
     optional: bool = False
     seed: int = 0

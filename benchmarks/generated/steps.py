@@ -1,4 +1,4 @@
-"""Blocks with more than convolutions: attention, gates, norms, code of training."""
+"""Blocks with more than convolutions: attention, norms, code of training."""
 
 from typing import final
 
@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.generated import recipes
-from benchmarks.generated.convolutions import BATCH_NORM, CONV, plain
+from benchmarks.generated.convolutions import BATCH_NORM, plain
 
-__all__ = ["Attention", "Excite", "Norm", "Scaled", "Training"]
+__all__ = ["Attention", "Norm", "Scaled", "Training"]
 
 _INSTANCE_NORM = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d}
 
@@ -101,22 +101,6 @@ class Attention(nn.Module):
             y = (q * 0.25 @ k.transpose(-2, -1)).softmax(dim=-1) @ v
         width = -1 if self.form == "flexible" else channels
         return y.transpose(1, 2).reshape(batch, places, width)
-
-
-@final
-class Excite(nn.Module):
-    """Squeeze and excitation."""
-
-    def __init__(self, spec: recipes.Excite, channels: int, axes: int) -> None:
-        super().__init__()
-        self.down, self.up = CONV[axes](channels, 8, 1), CONV[axes](8, channels, 1)
-        self.gate = nn.Sigmoid() if spec.gate == "sigmoid" else nn.Hardsigmoid()
-        self.pool = nn.AdaptiveAvgPool1d(1) if axes == 1 else nn.AdaptiveAvgPool2d(1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """What comes out."""
-        gate: Tensor = self.gate(self.up(torch.relu(self.down(self.pool(x)))))
-        return x * gate
 
 
 @final

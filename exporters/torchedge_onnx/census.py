@@ -18,7 +18,7 @@ from torchedge_onnx.graph import (
 )
 from torchedge_onnx.session import open_model, session_options
 
-__all__ = ["CONVERSIONS", "read_model", "runtime_census"]
+__all__ = ["CONVERSIONS", "optimised_graph", "read_model", "runtime_census"]
 
 _WEIGHT_INPUT = {
     "ConvInteger": 1,
@@ -66,7 +66,7 @@ def runtime_census(path: Path) -> Census:
             accounts for.
     """
     model = read_model(path)
-    optimised = _optimised_graph(path)
+    optimised = optimised_graph(path)
     operations = _integer_operations(optimised)
     made_by, shapes = producers(model), tensor_shapes(model)
     layers = []
@@ -112,7 +112,12 @@ def _writes_integers(operation: str) -> bool:
     return operation.startswith("QLinear") or operation in {"QuantizeLinear", "QGemm"}
 
 
-def _optimised_graph(path: Path) -> onnx.ModelProto:
+def optimised_graph(path: Path) -> onnx.ModelProto:
+    """What ONNX Runtime makes of a file on this machine before it runs it.
+
+    Raises:
+        ArtifactError: The file cannot be read.
+    """
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "optimised.onnx"
         options = session_options()

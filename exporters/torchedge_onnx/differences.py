@@ -1,5 +1,6 @@
 """Where ONNX Runtime and PyTorch part: every quantised tensor of a network, compared in both."""
 
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,15 @@ from torchedge.compressed import integer_program
 from torchedge.errors import VerificationError
 from torchedge.export.artifact import Artifact
 from torchedge.quantization.integers import IntegerProgram
-from torchedge_onnx.census import read_model
+from torchedge_onnx.census import optimised_graph, read_model
 from torchedge_onnx.graph import constants, producers
-from torchedge_onnx.session import open_model, open_observed
+from torchedge_onnx.session import observable, open_model, open_observed
 
 __all__ = ["TensorDifference", "tensor_differences"]
 
 _SAME = 0.01  # of a step; what is written on a grid is on it to some units in the last place
 _ONE = 1.01
+_MOVING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
 @final
@@ -32,9 +34,9 @@ class TensorDifference:
 
     Args:
         name: What computes it, as the saved program names it.
-        exact: Whether both compute it on integers; otherwise last bits of float operations, such as
-            a softmax, may round to the next step.
         values: How many were compared.
+        operation: The runtime's operator that writes it: ``QuantizeLinear`` where what is quantised
+            was computed in float.
         local_identical: Share that is equal where PyTorch reads what the runtime has computed
             before: what this part of the network differs by itself.
         local_within_one: Share that is then at most one step off.
@@ -43,8 +45,8 @@ class TensorDifference:
     """
 
     name: str
-    exact: bool
     values: int
+    operation: str
     local_identical: float
     local_within_one: float
     identical: float
@@ -90,7 +92,11 @@ def tensor_differences(
         theirs = watched.run(inputs)
         _walk(program, tensors, theirs, local, replace=True)
         _walk(program, tensors, theirs, carried, replace=False)
-    return tuple(_difference(program, n, local[n.name], carried[n.name]) for n in nodes)
+    operations = watched.operations()
+    return tuple(
+        _difference(node, operations[node.name], local[node.name], carried[node.name])
+        for node in nodes
+    )
 
 
 @final
@@ -98,13 +104,23 @@ class _Watched:
     """A file in ONNX Runtime whose quantised tensors are outputs as well."""
 
     def __init__(self, path: Path) -> None:
-        model = read_model(path)
+        self._model = model = read_model(path)
         self._plain = open_model(path)
         self._grids = _grids(model)
         self.names = [name for name, _, _ in self._grids.values()]
         outputs = [value.name for value in model.graph.output]
         self._outputs = len(outputs)
         self._session = open_observed(model, [*outputs, *self._grids], as_deployed=True)
+
+    def operations(self) -> dict[str, str]:
+        """The runtime's operator that writes each tensor, by the program's name of it."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "observable.onnx")
+            path.write_bytes(observable(self._model, list(self._grids)).SerializeToString())
+            writers = producers(optimised_graph(path))
+        return {
+            name: _operation(integers, writers) for integers, (name, _, _) in self._grids.items()
+        }
 
     def run(self, inputs: tuple[Array, ...]) -> dict[str, tuple[Tensor, float]]:
         """Real values and step of each tensor, by the program's name of it."""
@@ -122,6 +138,14 @@ class _Watched:
             real = (torch.from_numpy(integers).to(torch.int32) - zero).float() * scale
             values[name] = real, scale
         return values
+
+
+def _operation(tensor: str, writers: dict[str, onnx.NodeProto]) -> str:
+    """What writes a tensor, where its values were last computed; a layout is only moved."""
+    writer = writers.get(tensor)
+    while writer is not None and writer.op_type in _MOVING:
+        writer = writers.get(writer.input[0])
+    return "" if writer is None else writer.op_type
 
 
 def _grids(model: onnx.ModelProto) -> dict[str, tuple[str, float, int]]:
@@ -156,7 +180,7 @@ def _walk(
         if node.name in theirs:
             real, scale = theirs[node.name]
             counts[node.name].add(value, real, scale)
-            value = real.clone() if replace else value  # some operations work in place
+            value = real.reshape(value.shape).clone() if replace else value  # some work in place
         program.env[node] = value
         for finished in program.user_to_last_uses.get(node, []):
             del program.env[finished]
@@ -176,15 +200,13 @@ class _Count:
         self.within_one += int((steps < _ONE).sum())
 
 
-def _difference(
-    program: IntegerProgram, node: fx.Node, local: _Count, carried: _Count
-) -> TensorDifference:
+def _difference(node: fx.Node, operation: str, local: _Count, carried: _Count) -> TensorDifference:
     """Named after the operation before the quantiser, which says more than its number."""
     source = node.args[0]
     return TensorDifference(
         name=source.name if isinstance(source, fx.Node) else node.name,
-        exact=program.is_exact(node),
         values=carried.values,
+        operation=operation,
         local_identical=local.identical / local.values,
         local_within_one=local.within_one / local.values,
         identical=carried.identical / carried.values,

@@ -14,10 +14,11 @@ from torchedge_onnx.graph import (
     copied,
     producers,
     remove_unused,
+    replace_input,
     replace_node,
 )
 
-__all__ = ["fold_padding", "transpose_weights"]
+__all__ = ["flatten_integers", "fold_padding", "transpose_weights"]
 
 
 def transpose_weights(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -78,6 +79,51 @@ def _transposed_chain(
         )
         name = output
     return made
+
+
+def flatten_integers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Quantise the result of a global average at once, and flatten the integers.
+
+    ONNX Runtime averages integers only where the pair stands right behind the pool. It carries
+    integers through a ``Reshape`` by itself, and not through a ``Flatten``.
+    """
+    copy = copied(model)
+    made_by = producers(copy)
+    for node in [n for n in copy.graph.node if n.op_type == "Flatten"]:
+        pool = made_by.get(node.input[0])
+        quantizer = _only_reader(copy, node.output[0], "QuantizeLinear")
+        real = quantizer and _only_reader(copy, quantizer.output[0], "DequantizeLinear")
+        if pool is not None and pool.op_type == "GlobalAveragePool" and quantizer and real:
+            _flatten_behind(copy, node, quantizer, real)
+    return copy
+
+
+def _only_reader(model: onnx.ModelProto, name: str, operation: str) -> onnx.NodeProto | None:
+    """The node that reads a tensor, if it is the only one and of that type."""
+    readers = [node for node in model.graph.node if name in node.input]
+    alone = len(readers) == 1 and name not in {output.name for output in model.graph.output}
+    return readers[0] if alone and readers[0].op_type == operation else None
+
+
+def _flatten_behind(
+    model: onnx.ModelProto,
+    flatten: onnx.NodeProto,
+    quantizer: onnx.NodeProto,
+    real: onnx.NodeProto,
+) -> None:
+    """The dequantiser keeps its name, by which the program knows it; an output keeps its own."""
+    name = real.output[0]
+    is_output = name in {output.name for output in model.graph.output}
+    pooled, flat = (f"{name}_pooled", name) if is_output else (name, f"{name}_flat")
+    replace_input(model, name, flat)
+    quantizer.input[0] = flatten.input[0]
+    real.output[0] = pooled
+    for info in [v for v in model.graph.value_info if v.name in {pooled, quantizer.output[0]}]:
+        model.graph.value_info.remove(info)
+    model.graph.node.remove(flatten)
+    add_constant(model, f"{flat}_shape", np.array([0, -1], np.int64))
+    reshaped = helper.make_node("Reshape", [pooled, f"{flat}_shape"], [flat], name=flatten.name)
+    model.graph.node.insert(list(model.graph.node).index(real) + 1, reshaped)
 
 
 def fold_padding(model: onnx.ModelProto, *, through_quantizers: bool = False) -> onnx.ModelProto:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-__all__ = ["open_model", "open_observed", "session_options"]
+__all__ = ["observable", "open_model", "open_observed", "session_options"]
 
 _FATAL_ONLY = 4
 # It rounds float biases to int32 behind the file's back; TensorRT's graphs keep them in float.
@@ -84,16 +84,9 @@ def open_observed(
         ArtifactError: ONNX Runtime cannot read the graph.
         MissingDependencyError: onnxruntime is not installed.
     """
-    import onnx
-
-    from torchedge_onnx.graph import copied
-
-    observable = copied(model)
-    del observable.graph.output[:]
-    observable.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "observable.onnx")
-        path.write_bytes(observable.SerializeToString())
+        path.write_bytes(observable(model, names).SerializeToString())
         return open_model(path, session_options() if as_deployed else _without_layouts())
 
 
@@ -103,3 +96,15 @@ def _without_layouts() -> "onnxruntime.SessionOptions":
 
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     return options
+
+
+def observable(model: "onnx.ModelProto", names: Sequence[str]) -> "onnx.ModelProto":
+    """A copy of a graph whose outputs are these tensors, inner ones too, in this order."""
+    import onnx
+
+    from torchedge_onnx.graph import copied
+
+    copy = copied(model)
+    del copy.graph.output[:]
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return copy

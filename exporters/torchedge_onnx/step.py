@@ -60,7 +60,7 @@ class TorchToOnnx:
             ONNX_LIMITS.require(source.scheme)
         program = load_program(source.file(PROGRAM_FILE))
         model = self._quantized_model(program, source)
-        _write(_with_integer_gates(model, source), folder / MODEL_FILE)
+        _write(_for_integer_kernels(model, source), folder / MODEL_FILE)
         _write(_float_twin(model), folder / FLOAT_FILE)
         shutil.copyfile(source.file(SAMPLES_FILE), folder / SAMPLES_FILE)
         details = {"opset": model.opset_import[0].version, "deployed_files": [MODEL_FILE]}
@@ -101,11 +101,12 @@ def _float_twin(model: "onnx.ModelProto") -> "onnx.ModelProto":
     return rewrites.without_quantizers(model)
 
 
-def _with_integer_gates(model: "onnx.ModelProto", source: Artifact) -> "onnx.ModelProto":
+def _for_integer_kernels(model: "onnx.ModelProto", source: Artifact) -> "onnx.ModelProto":
     from torchedge_onnx.hard_gates import hard_gates_as_sums
+    from torchedge_onnx.integer_forms import flatten_integers
 
     gated = source.scheme is not None and "hardswish" in source.scheme.placement.gated
-    return hard_gates_as_sums(model) if gated else model
+    return flatten_integers(hard_gates_as_sums(model)) if gated else model
 
 
 def _write(model: "onnx.ModelProto", path: Path) -> None:

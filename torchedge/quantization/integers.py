@@ -114,11 +114,6 @@ class IntegerProgram(fx.Interpreter):
             return _POINTWISE[n.target](self.fetch_args_kwargs_from_env(n)[0][0])
         return super().run_node(n)
 
-    def is_exact(self, quantizer: fx.Node) -> bool:
-        """Whether what a quantiser rounds is computed on integers, so that no last bit is open."""
-        source = quantizer.args[0]
-        return isinstance(source, fx.Node) and _before_clip(source) in self._results
-
     def _integer_results(self) -> Iterator[tuple[fx.Node, Callable[[fx.Node], Tensor]]]:
         """Nodes that run on integers, found from the quantisers backwards."""
         for quantizer in self._constants.graph.nodes:

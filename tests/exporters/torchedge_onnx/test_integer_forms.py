@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from torchedge_onnx.integer_forms import fold_padding, transpose_weights
+from torchedge_onnx.integer_forms import flatten_integers, fold_padding, transpose_weights
 from torchedge_onnx.subpixel import subpixel_convolutions
 
 SMALL = settings(max_examples=100)
@@ -315,3 +315,32 @@ def test_a_pad_is_folded_through_a_symmetric_pair_and_computes_the_same():
 def test_a_pad_with_something_else_than_the_grids_zero_stays_before_the_pair(different):
     model = quantised_padding(**different)
     assert operations(fold_padding(model, through_quantizers=True)) == operations(model)
+
+
+def pooled_and_flattened(result, *further):
+    held = {"q_scale": np.float32(0.25), "q_zero": np.uint8(40)}
+    made = [
+        helper.make_node("GlobalAveragePool", ["x"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        *quantizer("flat", result, "q"),
+        *further,
+    ]
+    return graph(made, held, [2, 3, 4, 4])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("inside", [True, False])
+def test_an_average_is_quantised_before_it_is_flattened(seed, inside):
+    further = [helper.make_node("Relu", ["real"], ["y"])] if inside else []
+    model = pooled_and_flattened("real" if inside else "y", *further)
+    moved, x = flatten_integers(model), activations([2, 3, 4, 4], seed)
+    order = ["GlobalAveragePool", "QuantizeLinear", "DequantizeLinear", "Reshape"]
+    assert operations(moved)[:4] == order
+    assert not inside or moved.graph.node[2].output[0] == "real"
+    assert [o.name for o in moved.graph.output] == ["y"]
+    np.testing.assert_array_equal(run(moved, x), run(model, x))
+
+
+def test_an_average_that_is_read_as_float_too_stays_as_it_is():
+    model = pooled_and_flattened("real", helper.make_node("Add", ["real", "flat"], ["y"]))
+    assert operations(flatten_integers(model)) == operations(model)

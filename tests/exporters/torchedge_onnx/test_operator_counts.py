@@ -59,11 +59,11 @@ def test_float_batch_norms_are_counted_though_all_macs_are_integers(artifact):
 
 
 def test_all_operators_are_counted(artifact):
-    from torchedge_onnx.census import _optimised_graph
+    from torchedge_onnx.census import optimised_graph
     from torchedge_onnx.step import MODEL_FILE
 
     census, _ = counts(artifact)
-    nodes = _optimised_graph(artifact.file(MODEL_FILE)).graph.node
+    nodes = optimised_graph(artifact.file(MODEL_FILE)).graph.node
     assert sum(entry.count for entry in census.operators) == len(nodes)
 
 
