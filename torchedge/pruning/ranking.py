@@ -178,7 +178,7 @@ def _multiple(group: ChannelGroup, limits: Limits) -> int:
     """That of the narrowest part of the group, in channels of the layer that makes them."""
     writer = next(part for part in group.slices if part.side == "out")
     each = sum(unit >= 0 for unit in writer.units) // group.channels
-    parts = Pieces(group, 1).alike(group.channels) or [range(group.channels)]
+    parts = Pieces(group, 1).alike(group.channels) or [list(range(group.channels))]
     return limits.multiple_of(max(each, 1) * min(map(len, parts)))
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, final
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
