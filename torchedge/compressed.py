@@ -1,6 +1,5 @@
 """The hand-over from training to export: a model, real samples and what it should answer."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from torchedge.export.artifact import Artifact, Format, TensorSpec, write_artifa
 from torchedge.export.normalisation import Normalisation
 from torchedge.export.pipeline import staged_folder
 from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
+from torchedge.graph.copies import copied
 from torchedge.program import save_program
 from torchedge.quantization.freeze import freeze
 from torchedge.quantization.modules import FakeQuantize
@@ -162,7 +162,7 @@ class CompressedModel:
                 else "a scheme was given for a float module; call prepare_qat, or leave it out."
             )
         if self.scheme is None:
-            return copy.deepcopy(self.module).eval()
+            return copied(self.module).eval()
         require_carried(self.module, self.scheme)
         return freeze(self.module, bias=self.scheme.bias)
 

@@ -123,7 +123,7 @@ def _dead(model: nn.Module, keep: Mapping[ChannelGroup, list[int]]) -> nn.Module
         for part in group.slices:
             gone = [i for i, unit in enumerate(part.units) if unit >= 0 and unit not in kept]
             if not part.path.endswith("running_var"):
-                tensors[part.path].index_fill_(part.axis, torch.tensor(gone), 0.0)
+                tensors[part.path].index_fill_(part.axis, torch.tensor(gone, dtype=torch.long), 0.0)
     return copied
 
 

@@ -1,6 +1,5 @@
 """The stages that a network is taken through, each against the float network as it was given."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from torchedge.bench import Gate
 from torchedge.bench.session import Array
 from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.export import Artifact
+from torchedge.graph.copies import copied
 from torchedge.pruning import prune_to, remove_channels
 from torchedge.quantization import FakeQuantize, QuantizedLayer, calibrate, mse, prepare_qat
 from torchedge.quantization.recovery import quantize
@@ -227,7 +227,7 @@ def with_quantisation_off(prepared: nn.Module) -> nn.Module:
         >>> torch.equal(with_quantisation_off(prepared)(torch.ones(1, 2)), net(torch.ones(1, 2)))
         True
     """
-    off = copy.deepcopy(prepared)
+    off = copied(prepared)
     for module in off.modules():
         if isinstance(module, FakeQuantize | QuantizedLayer):
             module.enabled = False
@@ -250,10 +250,10 @@ def _in_session(
 
 def in_training(model: nn.Module, data: Tensor) -> tuple[Tensor, ...]:
     """What a copy answers in training mode, with the same random numbers each time."""
-    copied = copy.deepcopy(model).train()
+    tried = copied(model).train()
     torch.manual_seed(3)
     with torch.no_grad():
-        return tensors_of_answer(copied(data[:8]))
+        return tensors_of_answer(tried(data[:8]))
 
 
 def answers_apart(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> float:
@@ -292,7 +292,7 @@ def _operations(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
 
 def without_gradient(model: nn.Module, data: Tensor) -> set[str]:
     """Parameters that a step of training would leave alone, or ruin."""
-    trained = copy.deepcopy(model).train()
+    trained = copied(model).train()
     answers = tensors_of_answer(trained(data[:4]))
     torch.stack([answer.float().square().mean() for answer in answers]).sum().backward()
     gradients = {name: p.grad for name, p in trained.named_parameters()}

@@ -13,9 +13,9 @@ from benchmarks.generated import recipes
 from benchmarks.generated.layers import layer
 from benchmarks.generated.networks import generated
 from benchmarks.generated.properties import PROPERTIES
-from benchmarks.generated.recipes import Block, Conv, Recipe, Split
+from benchmarks.generated.recipes import Block, Conv, Join, Recipe, Split
 from benchmarks.generated.strategies import options
-from torchedge.errors import TraceError
+from torchedge.errors import PruningError, TraceError
 
 _EXAMPLES = {"balanced": 10, "exported": 4}  # those take seconds each
 _REFUSED = 0.1  # more would say that the property is held by what is not there
@@ -80,3 +80,9 @@ def test_a_network_that_is_refused_by_name_is_counted_and_violates_nothing(monke
     ((reason, recipes_refused),) = refusals.items()
     assert reason == "TraceError: torch.fx cannot follow it"
     assert 0 < len(recipes_refused) <= 5
+
+
+def test_of_two_joined_layers_one_loses_all_and_the_other_nothing_and_that_is_refused_by_name():
+    blocks = Join(form="two"), Conv(width=16, kernel=1, groups="two", norm=False, act="relu")
+    with pytest.raises(PruningError, match=r"all 8 channels that 'blocks.0.b.weight' has"):
+        PROPERTIES["dead"](generated(Recipe(blocks=blocks)))

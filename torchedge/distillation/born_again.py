@@ -1,6 +1,5 @@
 """Generations: a network teaches a fresh copy of itself, which teaches the next."""
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from torchedge.errors import DistillationError
+from torchedge.graph.copies import copied
 
 __all__ = ["Ensemble", "Generation", "born_again"]
 
@@ -96,6 +96,6 @@ def born_again(
         with torch.random.fork_rng():
             torch.manual_seed(seed + number)
             student = make_student()
-            fit(student, copy.deepcopy(family[-1]) if family else None)
+            fit(student, copied(family[-1]) if family else None)
         family.append(student.eval())
         yield Generation(number=number, network=student, ensemble=Ensemble(list(family)).eval())

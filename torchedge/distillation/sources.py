@@ -1,6 +1,5 @@
 """Where a teacher's answers come from: a network that runs, or a file that it wrote."""
 
-import copy
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Protocol, final
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from torchedge.distillation.calls import Call
 from torchedge.distillation.taps import Taps, require_layers, taps
+from torchedge.graph.copies import copied
 
 __all__ = ["NONE_NAMED", "LiveTeacher", "TeacherSource"]
 
@@ -46,7 +46,7 @@ class LiveTeacher:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.network = copied(network).eval().requires_grad_(False)
         self.layers: tuple[str, ...] = ()
 
     def prepare(self, layers: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from typing_extensions import override
 from torchedge.errors import TraceError
 from torchedge.graph.hooks import without_hooks
 from torchedge.graph.in_place import without_in_place
+from torchedge.graph.state import keeping_state
 from torchedge.graph.tracer import LIBRARIES, ExampleTracer
 
 __all__ = ["DROPS_PATHS", "axes_of_results", "evaluating", "flat_tensors", "is_leaf", "trace"]
@@ -46,11 +47,12 @@ def trace(
     """
     tracer = ExampleTracer(args, kwargs or {}, leaves, _is_whole)
     try:
-        with torch.no_grad(), evaluating(model):
+        with torch.no_grad(), evaluating(model), keeping_state(model):
             graph = tracer.trace(model)
+            graph_module = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
     except Exception as error:
         raise TraceError(_trace_message(error, tracer.inside, model)) from error
-    graph_module = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
+    graph_module.training = model.training
     without_hooks(graph_module)
     without_in_place(graph_module)
     return graph_module

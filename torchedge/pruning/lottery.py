@@ -1,12 +1,12 @@
 """The search for lottery tickets: train, remove the smallest weights, rewind, train again."""
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from torchedge.errors import PruningError
+from torchedge.graph.copies import copied
 from torchedge.pruning.checks import require_sparsity
 from torchedge.pruning.functional import iterative_sparsity
 from torchedge.pruning.masks import mask_weights, masks_of, set_masks
@@ -83,7 +83,7 @@ def _rounds(
 ) -> Iterator[nn.Module]:
     kept_at_first = kept_share(masks_of(masked))
     for number in range(rounds + 1):
-        network = copy.deepcopy(masked)
+        network = copied(masked)
         load_weights(network, rewind_to)
         with torch.random.fork_rng():
             torch.manual_seed(seed)

@@ -1,6 +1,5 @@
 """Masks on a network: put there, read, exchanged, and made permanent."""
 
-import copy
 from collections.abc import Mapping
 from typing import final
 
@@ -10,6 +9,7 @@ from torch.nn.utils import parametrize
 from typing_extensions import override
 
 from torchedge.errors import PruningError
+from torchedge.graph.copies import copied
 from torchedge.pruning.mask_checks import require_mask_for, require_same_names
 from torchedge.pruning.selection import shared_weights, weighted_layers
 
@@ -93,7 +93,7 @@ def mask_weights(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
         (True, False)
     """
     _require_fitting(model, masks)
-    masked = copy.deepcopy(model)
+    masked = copied(model)
     layers = weighted_layers(masked)
     for name, mask in masks.items():
         layer = layers[name]
@@ -140,7 +140,7 @@ def bake_masks(model: nn.Module) -> nn.Module:
         ('Linear', 0.0)
     """
     masked_weights(model)
-    baked = copy.deepcopy(model)
+    baked = copied(model)
     for layer in weighted_layers(baked).values():
         if mask_on(layer) is not None:
             _own_class(layer)

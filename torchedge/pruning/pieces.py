@@ -40,21 +40,26 @@ class Pieces:
                 self._of[channel].append(number)
 
     def alike(self, channels: int) -> list[list[int]]:
-        """The channels of the group, those together that are in the same parts."""
+        """The channels that may go, those together that are in the same parts; maybe none."""
         found: dict[tuple[tuple[int, int], ...], list[int]] = {}
         for channel in range(channels):
             key = tuple((n, self._parts[n][channel]) for n in self._of.get(channel, ()))
             found.setdefault(key, []).append(channel)
-        return list(found.values())
+        return [kind for kind in found.values() if self._may_go(kind[0])]
 
     def take(self, channel: int) -> bool:
         """Take a channel; ``False``, and nothing is taken, where a part would have too few."""
-        mine = [(n, self._parts[n][channel]) for n in self._of.get(channel, ())]
-        if any(self._left[number] - count < self._least[number] for number, count in mine):
+        if not self._may_go(channel):
             return False
-        for number, count in mine:
-            self._left[number] -= count
+        for number in self._of.get(channel, ()):
+            self._left[number] -= self._parts[number][channel]
         return True
+
+    def _may_go(self, channel: int) -> bool:
+        return all(
+            self._left[number] - self._parts[number][channel] >= self._least[number]
+            for number in self._of.get(channel, ())
+        )
 
 
 def _counts(group: ChannelGroup) -> Iterator[Counter[int]]:

@@ -139,7 +139,7 @@ def blocks_of(
     multiple = _multiple(group, limits)
     pieces, step = Pieces(group, multiple), _step(group, multiple)
     kinds = pieces.alike(group.channels)
-    if min(map(len, kinds)) < step:
+    if min(map(len, kinds), default=0) < step:
         kinds = [list(range(group.channels))]
     order = [c for c in values.argsort(stable=True).tolist() if pieces.take(c)]
     blocks: list[Block] = []
@@ -178,7 +178,7 @@ def _multiple(group: ChannelGroup, limits: Limits) -> int:
     """That of the narrowest part of the group, in channels of the layer that makes them."""
     writer = next(part for part in group.slices if part.side == "out")
     each = sum(unit >= 0 for unit in writer.units) // group.channels
-    parts = Pieces(group, 1).alike(group.channels)
+    parts = Pieces(group, 1).alike(group.channels) or [list(range(group.channels))]
     return limits.multiple_of(max(each, 1) * min(map(len, parts)))
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, final
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
@@ -123,26 +122,16 @@ def _unflattened_sizes(node: fx.Node, seen: NodeLabels, units: Units) -> Iterato
 
 
 def _sections(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:
+    """Of the operand: a section of one channel differs along no axis, and has its unit."""
     axis = axis_of_sections(node)
     assert seen.operand is not None
     axis %= len(seen.operand.shape)
-    if units_along(seen.operand, axis, units) is None:
+    labels = units_along(seen.operand, axis, units)
+    if labels is None:
         return
-    for place, result in enumerate(seen.results):
-        labels = units_along(result, axis, units)
-        size = result.shape[axis]
-        if labels is None:
-            labels = _rest(result, axis, units)
-        yield Counted(node=node.name, place=f"section {place}", value=size, labels=labels)
-
-
-def _rest(result: Labels, axis: int, units: Units) -> Tensor:
-    """The one unit, or none, that a section of equal labels has."""
-    for layer in result.layers:
-        final = compact(units.roots(layer))
-        if final.numel() == 1 and layer.shape[axis] > 1:
-            return final.reshape(-1).expand(result.shape[axis])
-    return torch.zeros(result.shape[axis], dtype=torch.long)
+    sizes = [result.shape[axis] for result in seen.results]
+    for place, inside in enumerate(labels.split(sizes)):
+        yield Counted(node=node.name, place=f"section {place}", value=len(inside), labels=inside)
 
 
 def _slice_bounds(node: fx.Node, seen: NodeLabels, units: Units) -> Iterator[Counted]:

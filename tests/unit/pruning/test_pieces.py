@@ -4,7 +4,8 @@ from torch import nn
 
 from tests.unit.pruning.networks import Written, conv, head
 from tests.unit.pruning.sized_networks import halves_that_go_on
-from torchedge.pruning import Limits, channel_groups, prune_by, prune_to
+from torchedge.errors import PruningError
+from torchedge.pruning import Limits, channel_groups, prune_by, prune_to, remove_channels
 
 IMAGE = torch.randn(1, 3, 8, 8)
 
@@ -79,3 +80,34 @@ def test_every_part_of_a_long_split_keeps_a_multiple():
     model = Written(forward, stem=conv(3, 32), head=nn.Sequential(*head(32))).eval()
     pruned = prune_by(model, (IMAGE,), 0.9, limits=Limits(multiple=2))
     assert pruned.stem.out_channels == 8 * 2
+
+
+def with_a_query_of_one_channel(width):
+    """MobileViT v2: one channel says where to look, and the others are keys and values."""
+
+    def forward(net, x):
+        query, key, value = net.stem(x).split([1, width, width], 1)
+        context = (key * query.softmax(-1)).sum(-1, keepdim=True)
+        return net.head(torch.relu(value) * context)
+
+    torch.manual_seed(0)
+    return Written(forward, stem=conv(3, 2 * width + 1), head=head(width)).eval()
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
+def test_a_section_of_one_channel_stays_and_the_others_keep_multiples(ratio):
+    model = with_a_query_of_one_channel(64)
+    with torch.no_grad():
+        model.stem.weight[0] *= 1e-3  # by its scores it would go first
+    pruned = prune_by(model, (IMAGE,), ratio)
+    assert pruned.stem.out_channels == 1 + 2 * 64 * (1 - ratio)
+    torch.testing.assert_close(pruned.stem.weight[0], model.stem.weight[0])
+
+
+def test_a_section_of_one_channel_is_refused_where_it_is_asked_to_go():
+    model = with_a_query_of_one_channel(4)
+    (group, *_) = channel_groups(model, (IMAGE,))
+    assert group.channels == 5
+    with pytest.raises(PruningError, match="'split' in the model itself"):
+        remove_channels(model, {group: [1, 2, 3, 4]})
+    assert remove_channels(model, {group: [0, 3, 4]}).stem.out_channels == 5
