@@ -11,12 +11,13 @@ from torchedge.errors import ExportError
 from torchedge_onnx.session import open_model
 from torchedge_onnx.step import MODEL_FILE, TorchToOnnx
 
+torch.manual_seed(0)
 PLAIN = nn.Sequential(nn.Linear(6, 4), nn.ReLU())
 NORMALISED = nn.Sequential(nn.Linear(6, 4), nn.LayerNorm(4))  # an operator since opset 17
 
 
 def written(net, tmp_path, **options):
-    images = torch.randn(3, 6)
+    images = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
     source = CompressedModel(
         module=net.eval(), example_inputs=(images[:1],), samples=(images,)
     ).save(tmp_path / "torch")
