@@ -1,5 +1,6 @@
 """A graph that computes what the network computes, in evaluation and in training."""
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
@@ -8,7 +9,7 @@ from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from torchedge.errors import TraceError
-from torchedge.graph.guard import Reference, deviation, reference_of
+from torchedge.graph.guard import Arguments, Reference, deviation, reference_of
 from torchedge.graph.locate import (
     Difference,
     differences,
@@ -71,7 +72,11 @@ def for_evaluation(graph_module: fx.GraphModule, reason: str) -> fx.GraphModule:
 
 
 def faithful_graph(
-    model: nn.Module, opened: nn.Module, example_inputs: tuple[Tensor, ...]
+    model: nn.Module,
+    opened: nn.Module,
+    example_inputs: tuple[Tensor, ...],
+    *,
+    into_functions: bool = False,
 ) -> FaithfulGraph:
     """The graph of ``opened`` that computes what ``model`` computes on the example inputs.
 
@@ -84,6 +89,7 @@ def faithful_graph(
         model: The user's network.
         opened: A copy of it, of whose layers the graph is made.
         example_inputs: One valid set of inputs.
+        into_functions: Whether functions passed to ``torch.fx.wrap`` are traced, too.
 
     Raises:
         TraceError: The network does not run on the inputs, torch.fx cannot follow it, or the graph
@@ -98,11 +104,13 @@ def faithful_graph(
     """
     reference = reference_of(model, (example_inputs, {}))
     leaves: frozenset[str] = frozenset()
+    given: Arguments = (example_inputs, {})
+    traced = functools.partial(traced_with_modes, opened, given, into_functions=into_functions)
     while True:
-        graph_module = traced_with_modes(opened, (example_inputs, {}), leaves)
+        graph_module = traced(leaves)
         wrong = _wrong_modes(reference, graph_module)
         if wrong == ("training",):  # what was written as a function may be meant to stay as it is
-            fixed = traced_with_modes(opened, (example_inputs, {}), leaves, following=False)
+            fixed = traced(leaves, following=False)
             if not _wrong_modes(reference, fixed):
                 graph_module, wrong = fixed, ()
         found = tuple(differences(opened, example_inputs, leaves)) if wrong else ()

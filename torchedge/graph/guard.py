@@ -25,6 +25,7 @@ __all__ = [
     "outputs_of",
     "reference_of",
     "tensors_in_output",
+    "two_samples",
 ]
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], Mapping[str, Any]]
@@ -96,7 +97,7 @@ def _trained(
     model: nn.Module, arguments: Arguments
 ) -> tuple[Arguments, tuple[Tensor, ...] | None, str]:
     reason = ""
-    for given in (arguments, pytree.tree_map(_two_samples, arguments)):
+    for given in (arguments, pytree.tree_map(two_samples, arguments)):
         try:
             return given, _outputs(model, given, training=True), ""
         except Exception as error:
@@ -193,7 +194,13 @@ def _own(value: Any) -> Any:  # noqa: ANN401 - a leaf of any arguments
     return value.clone() if isinstance(value, Tensor) else value
 
 
-def _two_samples(value: Any) -> Any:  # noqa: ANN401 - a leaf of any arguments
+def two_samples(value: Any) -> Any:  # noqa: ANN401 - a leaf of any arguments
+    """A batch of twice as many, where a value is one.
+
+    Example:
+        >>> two_samples(torch.ones(1))
+        tensor([1.0000, 0.5000])
+    """
     if not isinstance(value, Tensor) or value.ndim == 0:
         return value
     return torch.cat([value, value / 2 if value.is_floating_point() else value])

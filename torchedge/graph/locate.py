@@ -63,6 +63,7 @@ def traced_with_modes(
     leaves: Collection[str] = (),
     *,
     following: bool = True,
+    into_functions: bool = False,
 ) -> fx.GraphModule:
     """The graph of a module.
 
@@ -72,11 +73,12 @@ def traced_with_modes(
         leaves: Paths of modules that stay one node.
         following: Dropouts and batch norms that are functions follow the mode; otherwise they stay
             as they are in evaluation.
+        into_functions: Whether functions passed to ``torch.fx.wrap`` are traced, too.
 
     Raises:
         TraceError: torch.fx cannot follow it.
     """
-    graph_module = trace(module, *arguments, leaves=leaves)
+    graph_module = trace(module, *arguments, leaves=leaves, into_functions=into_functions)
     if following:
         modules_for_modes(graph_module, module)
     return graph_module

@@ -11,6 +11,7 @@ from torch import fx, nn
 from typing_extensions import override
 
 from torchedge.errors import TraceError
+from torchedge.graph.functions import looking_into_functions
 from torchedge.graph.hooks import without_hooks
 from torchedge.graph.in_place import without_in_place
 from torchedge.graph.state import keeping_state
@@ -27,6 +28,7 @@ def trace(
     kwargs: Mapping[str, Any] | None = None,
     *,
     leaves: Collection[str] = (),
+    into_functions: bool = False,
 ) -> fx.GraphModule:
     """The model as a graph that shares its parameters, traced as it computes on one set of inputs.
 
@@ -40,6 +42,8 @@ def trace(
         args: Its arguments.
         kwargs: Its keyword arguments.
         leaves: Paths of modules that stay one node.
+        into_functions: Whether functions passed to ``torch.fx.wrap`` are traced, too. Where one
+            returns several tensors, which cannot be one node, they always are.
 
     Raises:
         TraceError: The Python code depends on the values of a tensor, or does what torch.fx cannot
@@ -47,10 +51,13 @@ def trace(
     """
     tracer = ExampleTracer(args, kwargs or {}, leaves, _is_whole)
     try:
-        with torch.no_grad(), evaluating(model), keeping_state(model):
+        looking = looking_into_functions(into_functions)
+        with torch.no_grad(), evaluating(model), keeping_state(model), looking:
             graph = tracer.trace(model)
             graph_module = fx.GraphModule(tracer.root, graph, class_name=type(model).__name__)
     except Exception as error:
+        if isinstance(error, AttributeError) and error.name == "node" and not into_functions:
+            return trace(model, args, kwargs, leaves=leaves, into_functions=True)
         raise TraceError(_trace_message(error, tracer.inside, model)) from error
     graph_module.training = model.training
     without_hooks(graph_module)

@@ -37,12 +37,23 @@ class Costs:
         )
         self.everything: Kept = np.ones(int(ends[-1]) + 1, dtype=bool)
         self._numbers = _numbers_of_labels(found, self._offsets, len(self.everything) - 1)
-        self._units = found.tracker.units
+        self._axes, self._units = found.tracker.axes, found.tracker.units
         self._works = [
             (work.macs, [self.places(f) for f in work.factors]) for work in found.tracker.works
         ]
         self._sizes = self._parameter_sizes(model)
         self._lives = _lives(found, self.places)
+
+    @property
+    def ungrouped(self) -> dict[str, str]:
+        """Weights that are in no group, such as computed ones, and why nothing of them goes."""
+        grouped = {part.path for group in self.groups for part in group.slices}
+        found: dict[str, str] = {}
+        for axis in self._axes:
+            reason = self._units.reason(int(axis.labels[0])) if len(axis.labels) > 1 else None
+            if axis.axis and axis.path not in grouped and reason is not None:
+                found.setdefault(axis.path, reason)
+        return found
 
     def units(self, group: ChannelGroup) -> slice:
         """Where a group's channels are in a choice."""

@@ -1,7 +1,6 @@
 """Which channels of a network go together, found by following them through one run."""
 
 import copy
-import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, final
@@ -11,12 +10,12 @@ from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from torchedge.graph.copies import copied_with_parametrizations
-from torchedge.graph.faithful import faithful_graph
 from torchedge.graph.rewrites import open_attention
 from torchedge.graph.trace import evaluating
 from torchedge.graph.wrappers import require_inputs, unwrapped
 from torchedge.pruning.attributes import counted_attributes
 from torchedge.pruning.checks import require_float
+from torchedge.pruning.functions import function_left_whole, graph_to_follow
 from torchedge.pruning.grouping import Grouping
 from torchedge.pruning.groups import ChannelGroup
 from torchedge.pruning.labels import axes_of, compact
@@ -34,8 +33,6 @@ _KNOWN_LAYERS = (
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
 )
 _HOLDS_SIZES = (nn.Fold, nn.Unfold)
-_HOLDS_HEADS = "multi_head_attention_forward"
-_LIBRARIES = ("torch", "_operator", "operator", "math", "builtins")
 
 
 @final
@@ -113,7 +110,7 @@ def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Depend
     model, example_inputs = unwrapped(model), require_inputs(example_inputs)
     require_float(model)
     known = opened(model)
-    traced = faithful_graph(model, known, example_inputs)
+    traced = graph_to_follow(model, known, example_inputs)
     graph_module = traced.graph_module
     following, result = _followed(known, graph_module, example_inputs, frozenset())
     collapsed = _collapsed(following.tracker)
@@ -212,12 +209,8 @@ class _Following(fx.Interpreter):
             unknown = any(True for _ in layer.parameters()) and not isinstance(layer, _KNOWN_LAYERS)
             if unknown or isinstance(layer, _HOLDS_SIZES):
                 return f"pruning does not know the layer {type(layer).__name__} '{node.target}'"
-        if node.op == "call_function" and node.target is not operator.getitem:
-            home = getattr(node.target, "__module__", None) or "torch"
-            name = getattr(node.target, "__name__", str(node.target))
-            if home.partition(".")[0] not in _LIBRARIES or name == _HOLDS_HEADS:
-                return f"pruning cannot look into the function '{name}'"
-        return ""
+        name = function_left_whole(node)
+        return f"pruning cannot look into the function '{name}'" if name else ""
 
 
 def _in_memory_of(result: object, operand: Tensor) -> bool:

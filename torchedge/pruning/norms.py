@@ -1,18 +1,18 @@
 """What normalisations do to the labels of channels."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
-from torchedge.pruning.labels import Labels, gathered, joined, without
+from torchedge.pruning.labels import Labels, axes_of, gathered, joined, without
 from torchedge.pruning.tracking import Call, Rule, Tracker
 
 __all__ = ["NORMS"]
 
 
-def _with_vectors(tracker: Tracker, x: Tensor, vectors: tuple[Tensor | None, ...]) -> Labels:
-    """The labels of ``x`` joined, along axis 1, with those of its norm's parameters."""
-    labels = tracker.of(x)
+def _with_vectors(tracker: Tracker, labels: Labels, vectors: tuple[Tensor | None, ...]) -> Labels:
+    """Labels joined, along axis 1, with those of the norm's parameters."""
     elsewhere = [axis for axis in range(len(labels.shape)) if axis != 1]
     layers = gathered(tracker.units, labels, elsewhere, "it is normalised over its places")
     beside = (1, -1) + (1,) * (len(labels.shape) - 2)
@@ -25,8 +25,19 @@ def _with_vectors(tracker: Tracker, x: Tensor, vectors: tuple[Tensor | None, ...
     return joined(tracker.units, operands, labels.shape)
 
 
+def _standardised(tracker: Tracker, weight: Labels, vectors: tuple[Tensor | None, ...]) -> Labels:
+    """A weight filter by filter (Qiao et al. 2019), over what is left: as in a layer norm."""
+    read = tuple(layer for layer in weight.layers if 1 not in axes_of(layer))
+    made = tuple(layer for layer in weight.layers if 1 in axes_of(layer))
+    tracker.mixed.extend(read)
+    filters = _with_vectors(tracker, replace(weight, layers=made), vectors)
+    return replace(weight, layers=(*filters.layers, *read))
+
+
 def _batch_norm(tracker: Tracker, call: Call) -> None:
-    labels = _with_vectors(tracker, call.args[0], tuple(call.args[1:5]))
+    known, vectors = tracker.of(call.args[0]), tuple(call.args[1:5])
+    norm = _standardised if known.parameter else _with_vectors
+    labels = norm(tracker, known, vectors)
     first = call.result if isinstance(call.result, Tensor) else call.result[0]
     tracker.put(first, labels)
 
@@ -47,7 +58,7 @@ def _group_norm(tracker: Tracker, call: Call) -> None:
     """The same channels go in every group, so that all groups stay equally wide."""
     x, weight, bias = call.args[:3]
     groups = call.argument("group", 0) or call.argument("num_groups", 0)
-    labels = _with_vectors(tracker, x, (weight, bias))
+    labels = _with_vectors(tracker, tracker.of(x), (weight, bias))
     along = labels.along(1)
     if along is not None and along.shape[1] > groups:
         tracker.mixed.append(along)

@@ -1,6 +1,7 @@
 """What each operator does to the labels of channels."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ _SPATIAL = (
     "replication_pad1d replication_pad2d replication_pad3d"
 )
 _SUMMING = "sum linalg_vector_norm norm"
-_REDUCING = "mean amax amin max min var std var_mean logsumexp prod"
+_REDUCING = "mean amax amin max min var std var_mean std_mean logsumexp prod"
 _ENTRY_BY_ENTRY = (
     "hardswish hardtanh relu6 elu selu celu leaky_relu softplus mish silu gelu hardsigmoid "
     "sigmoid tanh add sub mul div pow sqrt rsqrt exp log clamp clamp_min clamp_max where "
@@ -175,8 +176,16 @@ def _summing(tracker: Tracker, call: Call) -> None:
 
 
 def _reducing(tracker: Tracker, call: Call) -> None:
-    """Any channel, even of zeros, has its part in a mean or in a largest value."""
-    _reduce(tracker, call, _reduced_axes(call), without_closing=False)
+    """Any channel, even of zeros, has its part in a mean or in a largest value.
+
+    Of a weight that is standardised by its own mean the rest has another, as in a layer norm.
+    """
+    labels, axes = tracker.of(call.args[0]), _reduced_axes(call)
+    if labels.parameter:
+        tracker.mixed.extend(layer for layer in labels.layers if set(axes_of(layer)) & axes)
+    _reduce(tracker, call, axes, without_closing=bool(labels.parameter))
+    for result in tensors_in(call.result) if labels.parameter else ():
+        tracker.put(result, replace(tracker.of(result), parameter=labels.parameter))
 
 
 def _reduced_axes(call: Call) -> set[int]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from typing import TypeAlias, final
 
 from torchedge.errors import PruningError
@@ -125,14 +126,14 @@ class Search:
             )
 
     def _closed(self) -> str:
-        """How many groups cannot lose channels, and the reason that most of them have."""
-        groups = self.costs.groups
-        reasons = Counter(group.reason for group in groups if group.reason is not None)
-        reasons.pop(OUTPUT, None)
-        if not reasons:
-            return ""
-        ((reason, count),) = reasons.most_common(1)
-        return f" {count} of {len(groups)} groups cannot be pruned: {reason}."
+        """Why most groups cannot lose channels, or weights where more of these are in no group."""
+        reasons = [group.reason for group in self.costs.groups]
+        closed = Counter(reason for reason in reasons if reason not in {None, OUTPUT})
+        ungrouped = Counter(self.costs.ungrouped.values())
+        of = f"of {len(reasons)} groups cannot be pruned"
+        texts = [(n, f" {n} {of}: {reason}.") for reason, n in closed.items()]
+        texts += [(n, f" {n} weights are in no group: {r}.") for r, n in ungrouped.items()]
+        return max(texts, key=itemgetter(0), default=(0, ""))[1]
 
 
 def _layers(group: ChannelGroup) -> int:
