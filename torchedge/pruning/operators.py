@@ -178,13 +178,14 @@ def _summing(tracker: Tracker, call: Call) -> None:
 def _reducing(tracker: Tracker, call: Call) -> None:
     """Any channel, even of zeros, has its part in a mean or in a largest value.
 
-    Of a weight that is standardised by its own mean the rest has another, as in a layer norm.
+    Of a filter that is standardised by its own mean the rest has another, as in a layer norm.
     """
     labels, axes = tracker.of(call.args[0]), _reduced_axes(call)
-    if labels.parameter:
+    by_filter = bool(labels.parameter) and any(not set(axes_of(x)) & axes for x in labels.layers)
+    if by_filter:
         tracker.mixed.extend(layer for layer in labels.layers if set(axes_of(layer)) & axes)
-    _reduce(tracker, call, axes, without_closing=bool(labels.parameter))
-    for result in tensors_in(call.result) if labels.parameter else ():
+    _reduce(tracker, call, axes, without_closing=by_filter)
+    for result in tensors_in(call.result) if by_filter else ():
         tracker.put(result, replace(tracker.of(result), parameter=labels.parameter))
 
 

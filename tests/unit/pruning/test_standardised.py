@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.unit.pruning.networks import head
+from tests.unit.pruning.networks import conv, head
 from torchedge.errors import PruningError
 from torchedge.pruning import channel_groups, prune_by, prune_to, remove_channels
 
@@ -83,3 +83,12 @@ def test_the_reason_is_named_where_no_layer_has_weights_that_can_go():
     model = nn.Sequential(Sorted(3, 16, 3), nn.ReLU(), Sorted(16, 8, 3), head(8)).eval()
     with pytest.raises(PruningError, match=r"the operator 'sort' that it passes through"):
         prune_to(model, (IMAGE,), macs=0.3)
+
+
+def test_filters_that_change_with_one_another_stay():
+    class Scaled(nn.Conv2d):
+        def forward(self, x):
+            return super().forward(x) * self.weight.abs().mean()
+
+    model = nn.Sequential(Scaled(3, 16, 3), nn.ReLU(), conv(16, 8), head(8)).eval()
+    assert channel_groups(model, (IMAGE,))[0].reason == "'mean' is taken over its channels"
