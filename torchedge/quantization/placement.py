@@ -20,6 +20,7 @@ FIXED_RANGES: dict[Kind, tuple[float, float]] = {
 }
 _READS_ALL: frozenset[Kind] = frozenset({"add", "multiply", "concat"})
 _WHERE_READ: frozenset[Kind] = frozenset({"multiply", "concat"})
+_STORED_WHERE_MADE: frozenset[Kind] = frozenset({"multiply", "sigmoid"})
 
 
 def quantized_reads(graph_module: fx.GraphModule, placement: Placement) -> QuantizedReads:
@@ -41,7 +42,7 @@ def quantized_reads(graph_module: fx.GraphModule, placement: Placement) -> Quant
     for node in reversed(graph_module.graph.nodes):  # a concatenation or product after its reader
         for operand in _integer_operands(node, graph_module, placement, depths, reads):
             if not _is_quantized(operand, node, graph_module, reads):
-                tensor, reader = _at_product(operand, node, graph_module, placement)
+                tensor, reader = _where_made(operand, node, graph_module, placement)
                 reads.setdefault(tensor, set()).add(reader)
     position = {node: index for index, node in enumerate(graph_module.graph.nodes)}
     return {tensor: reads[tensor] for tensor in sorted(reads, key=position.__getitem__)}
@@ -169,18 +170,20 @@ def _end_of_fusion(node: fx.Node, graph_module: fx.GraphModule) -> fx.Node:
     return node
 
 
-def _at_product(
+def _where_made(
     operand: fx.Node, reader: fx.Node, graph_module: fx.GraphModule, placement: Placement
 ) -> tuple[fx.Node, fx.Node]:
-    """Where the values that ``reader`` wants are quantised: at a product, before they are moved."""
+    """Where the values that ``reader`` wants are quantised: a product or gate, before it is moved.
+
+    An integer kernel of a product writes integers itself; behind a reshaped gate it would not.
+    """
     tensor, moved_by = operand, reader
     while kind_of(tensor, graph_module) == "same_values" and len(tensor.users) == 1:
         if not operands(tensor):
             break
         tensor, moved_by = operands(tensor)[0], tensor
-    kind = kind_of(tensor, graph_module)
-    is_product = kind == "multiply" and kind in placement.inputs_of and len(tensor.users) == 1
-    return (tensor, moved_by) if is_product else (operand, reader)
+    made = kind_of(tensor, graph_module) in _STORED_WHERE_MADE and len(tensor.users) == 1
+    return (tensor, moved_by) if made and "multiply" in placement.inputs_of else (operand, reader)
 
 
 def _is_stored(node: fx.Node, graph_module: fx.GraphModule, reads: QuantizedReads) -> bool:

@@ -27,6 +27,17 @@ class Flat(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Reshaped(Flat):
+    """The same with a hard sigmoid that is reshaped before it multiplies, as MobileNetV3 has it."""
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        batch, channels, _, _ = x.shape
+        gate = nn.functional.hardsigmoid(self.gate(x.mean((2, 3))))
+        x = self.last(x * gate.view(batch, channels, 1, 1)).relu()
+        return self.head(x.mean((2, 3)))
+
+
 class Means(nn.Module):
     """The mean itself is what comes out."""
 
@@ -38,17 +49,17 @@ class Means(nn.Module):
         return self.first(x).relu().mean((-1, -2))
 
 
-@pytest.fixture(params=[Flat, Means])
+@pytest.fixture(params=[Flat, Reshaped, Means])
 def forms(request, images, tmp_path):
     torch.manual_seed(0)
     module = quantized(request.param().eval(), images, ONNX_RUNTIME)
     return exported(module, ONNX_RUNTIME, images[:32], tmp_path)
 
 
-def test_a_mean_without_its_axes_runs_on_the_integer_pool(forms):
+def test_means_without_their_axes_and_reshaped_gates_run_on_integer_kernels(forms):
     kinds = [node.op_type for node in optimised_graph(forms.path).graph.node]
     assert "QLinearGlobalAveragePool" in kinds
-    assert "GlobalAveragePool" not in kinds
+    assert not {"GlobalAveragePool", "HardSigmoid", "Mul"}.intersection(kinds)
     assert (kinds.count("QuantizeLinear"), kinds.count("DequantizeLinear")) == (1, 1)
 
 
