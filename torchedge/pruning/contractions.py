@@ -197,11 +197,24 @@ def _attention(tracker: Tracker, call: Call) -> None:
             tracker.units.join(layer, known[0])
         else:
             tracker.units.close(layer, "queries, keys and values have unequal heads")
+    _mask_of_heads(tracker, call.argument("attn_mask"), known)
     result = call.result if isinstance(call.result, Tensor) else call.result[0]
     layers = tuple(layer for layer in (heads[2], value.along(-1)) if layer is not None)
     tracker.put(result, Labels(shape=tuple(result.shape), layers=layers))
     macs = 2 * result.numel() * call.args[1].shape[2]
     _note(tracker, macs, (heads[0],))
+
+
+def _mask_of_heads(tracker: Tracker, mask: object, heads: list[Tensor]) -> None:
+    """A mask with numbers of its own for each head loses them with the head, or keeps all heads."""
+    if not isinstance(mask, Tensor) or mask.ndim < 3 or mask.shape[-3] == 1:
+        return
+    own = tracker.of(mask).along(mask.ndim - 3)
+    for layer in heads:
+        if own is None:
+            tracker.units.close(layer, "what is added for each head is not a layer's channel")
+        else:
+            tracker.units.join(line(own, mask.ndim - 3), layer)
 
 
 CONTRACTIONS: Mapping[str, Rule] = {

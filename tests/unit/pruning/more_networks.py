@@ -40,6 +40,33 @@ def picked_attention():
     )  # fmt: skip
 
 
+def _masked_attention(mask_of):
+    """Four heads of eight features, with numbers of each head's own added to the products."""
+
+    def forward(net, x):
+        tokens = net.patches(x).flatten(2).transpose(1, 2)
+        q, k, v = net.packed(tokens).unflatten(-1, (3, 4, 2)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_of(net))
+        hidden = torch.relu(net.hidden(net.out(attended.transpose(1, 2).flatten(2))))
+        return net.last(hidden.mean(1))
+
+    net = Written(
+        forward, patches=nn.Conv2d(3, 8, 4, 4), packed=nn.Linear(8, 24), out=nn.Linear(8, 6),
+        hidden=nn.Linear(6, 8), last=nn.Linear(8, 3),
+    )  # fmt: skip
+    net.bias = nn.Parameter(torch.randn(1, 4, 4, 4))
+    net.register_buffer("places", torch.arange(4).roll(1))
+    return net
+
+
+def attention_with_a_bias_for_each_head():
+    return _masked_attention(lambda net: net.bias)
+
+
+def attention_with_a_bias_read_from_a_table():
+    return _masked_attention(lambda net: net.bias[:, :, net.places])
+
+
 def shuffled_by_hand():
     """ShuffleNet's way (Zhang et al. 2018): a view, a transpose and a view."""
 
@@ -130,5 +157,6 @@ MORE_NETWORKS = {
         packed_attention, picked_attention, shuffled_by_hand, picked_rows, multiplied_by_einsum,
         functional, sliced_by_its_shape, narrowed_by_keywords, narrowed_from_the_end,
         narrowed_by_its_shape, unflattened_by_keywords, viewed_as_another,
+        attention_with_a_bias_for_each_head, attention_with_a_bias_read_from_a_table,
     )
 }  # fmt: skip
