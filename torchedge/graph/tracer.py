@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from torchedge.graph.hooks import has_hooks, run_with_hooks
 from torchedge.graph.in_place import Call, out_of_place
+from torchedge.graph.sizes import sizes_traced
 from torchedge.graph.values import ValueProxy, note_unchanged, value_of
 
 __all__ = ["LIBRARIES", "ExampleTracer", "line_of"]
@@ -39,10 +40,6 @@ _READS_VALUES = frozenset({"item", "tolist", "equal", "allclose", "is_nonzero", 
 # The shape of their results changes with the data.
 _CHOOSE_BY_VALUES = frozenset(
     {"nonzero", "argwhere", "masked_select", "unique", "unique_consecutive", "bincount", "nms"}
-)
-_FACTORIES = (
-    *("zeros", "ones", "empty", "full", "rand", "randn", "randint"),
-    *("arange", "linspace", "eye", "randperm"),
 )
 
 
@@ -77,7 +74,7 @@ class ExampleTracer(fx.Tracer):
 
     @override
     def trace(self, root: Any, concrete_args: Any = None) -> fx.Graph:
-        with _factories_traced(self), _lengths_traced(root):
+        with sizes_traced(self), _lengths_traced(root):
             graph = super().trace(root, concrete_args)
         graph._tracer_cls = fx.Tracer  # with it a pickled module is traced again, without examples
         for node in reversed(graph.nodes):  # parts of a result that nothing reads
@@ -238,34 +235,6 @@ def _own(args: tuple[Any, ...]) -> tuple[Any, ...]:
 def _attribute(root: nn.Module, path: str) -> Any:
     owner, _, name = path.rpartition(".")
     return getattr(root.get_submodule(owner), name)
-
-
-@contextmanager
-def _factories_traced(tracer: ExampleTracer) -> Iterator[None]:
-    """Notes tensors that code makes of traced sizes, such as ``torch.zeros(x.shape[0], 4)``.
-
-    These functions do not ask their arguments whether they are stand-ins, so they are exchanged for
-    the time of the trace, as torch.fx does with methods of ``nn.Module``.
-    """
-    originals = {name: getattr(torch, name) for name in _FACTORIES}
-    try:
-        for name, original in originals.items():
-            setattr(torch, name, _traced_factory(tracer, original))
-        yield
-    finally:
-        for name, original in originals.items():
-            setattr(torch, name, original)
-
-
-def _traced_factory(tracer: ExampleTracer, original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def made(*args: Any, **kwargs: Any) -> Any:
-        leaves = pytree.tree_leaves((args, kwargs))
-        if any(issubclass(type(leaf), ValueProxy) for leaf in leaves):
-            return tracer.create_proxy("call_function", original, args, kwargs)
-        return original(*args, **kwargs)
-
-    return made
 
 
 @contextmanager

@@ -44,6 +44,21 @@ class Sizes(Two):
         return wide, flat, torch.arange(flat.shape[1]) + flat
 
 
+class ConstantsOfTracedSizes(Two):
+    """A buffer's row and a constant that are brought to the sizes of the input."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("places", torch.arange(3.0)[None, :, None, None])
+
+    def forward(self, x):
+        batch, channels, height, width = x.shape
+        rows = self.places[:, :1].expand(batch, channels, -1, -1)
+        columns = torch.linspace(0, 1, 4)[None, None, None].repeat(batch, channels, height, 1)
+        filled = self.places.new_full((batch, 1, height, width), 2.0)
+        return self.first(x + rows + columns.mean(-1, keepdim=True)) + filled
+
+
 class Facts(Two):
     def forward(self, x):
         if isinstance(x, Tensor) and x.ndim == 4 and x.dim() == 4 and x.is_floating_point():
@@ -253,6 +268,7 @@ FOLLOWED = {
     "optional_argument_given": (OptionalArgument, (*X, *X)),
     "pieces": (Pieces, X),
     "sizes": (Sizes, X),
+    "constants_of_traced_sizes": (ConstantsOfTracedSizes, X),
     "facts": (Facts, X),
     "weight_read_elsewhere": (ReadWeight, X),
     "in_place": (ChangesInPlace, X),
