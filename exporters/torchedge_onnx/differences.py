@@ -17,14 +17,13 @@ from torchedge.errors import VerificationError
 from torchedge.export.artifact import Artifact
 from torchedge.quantization.integers import IntegerProgram
 from torchedge_onnx.census import optimised_graph, read_model
-from torchedge_onnx.graph import constants, producers
+from torchedge_onnx.graph import KEEP_VALUES, constants, producers
 from torchedge_onnx.session import observable, open_model, open_observed
 
 __all__ = ["TensorDifference", "tensor_differences"]
 
 _SAME = 0.01  # of a step; what is written on a grid is on it to some units in the last place
 _ONE = 1.01
-_MOVING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
 @final
@@ -143,7 +142,7 @@ class _Watched:
 def _operation(tensor: str, writers: dict[str, onnx.NodeProto]) -> str:
     """What writes a tensor, where its values were last computed; a layout is only moved."""
     writer = writers.get(tensor)
-    while writer is not None and writer.op_type in _MOVING:
+    while writer is not None and writer.op_type in KEEP_VALUES:
         writer = writers.get(writer.input[0])
     return "" if writer is None else writer.op_type
 

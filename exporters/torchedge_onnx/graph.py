@@ -11,9 +11,11 @@ from onnx import numpy_helper, shape_inference
 from torchedge.errors import ExportError
 
 __all__ = [
+    "KEEP_VALUES",
     "WEIGHTED_OPERATIONS",
     "add_constant",
     "attribute",
+    "chain_before",
     "constants",
     "copied",
     "opset_of",
@@ -31,6 +33,7 @@ __all__ = [
 
 Constant: TypeAlias = npt.NDArray[np.generic]
 
+KEEP_VALUES = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 WEIGHTED_OPERATIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _PLAIN_VALUES = {
     "value_float": np.float32,
@@ -76,6 +79,20 @@ def opset_of(model: onnx.ModelProto) -> int:
 def producers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     """The node that writes each tensor."""
     return {name: node for node in model.graph.node for name in node.output}
+
+
+def chain_before(
+    name: str, operations: tuple[str, ...], made_by: Mapping[str, onnx.NodeProto]
+) -> tuple[onnx.NodeProto, ...] | None:
+    """The nodes that lead to a tensor, the nearest first, if they are these operations."""
+    chain: list[onnx.NodeProto] = []
+    for operation in operations:
+        node = made_by.get(name)
+        if node is None or node.op_type != operation:
+            return None
+        chain.append(node)
+        name = node.input[0]
+    return tuple(chain)
 
 
 def real_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

@@ -4,7 +4,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from torchedge.quantization.elementwise import is_hard_gate_grid
 from torchedge_onnx.graph import (
+    KEEP_VALUES,
     Constant,
     add_constant,
     attribute,
@@ -18,8 +20,6 @@ from torchedge_onnx.graph import (
 __all__ = ["hard_gates_as_sums"]
 
 _THREE, _SIX = 3.0, 6.0
-_LARGEST = 255
-_KEEP_VALUES = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
 def hard_gates_as_sums(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -54,16 +54,15 @@ def _is_plain(node: onnx.NodeProto) -> bool:
 
 def _reads_integers(node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto]) -> bool:
     source = made_by.get(node.input[0])
-    while source is not None and source.op_type in _KEEP_VALUES:
+    while source is not None and source.op_type in KEEP_VALUES:
         source = made_by.get(source.input[0])
     return source is not None and source.op_type == "DequantizeLinear"
 
 
 def _ends_at_one(quantizer: onnx.NodeProto, values: dict[str, Constant]) -> bool:
     scale, zero = (values[name] for name in quantizer.input[1:3])
-    begins_at_zero = zero.dtype == np.uint8 and not np.any(zero)
-    steps_to_one = np.float32(1) / np.asarray(scale, np.float32)
-    return begins_at_zero and bool(np.all(steps_to_one >= _LARGEST - 0.5))
+    is_one_grid = zero.dtype == np.uint8 and scale.size == 1
+    return is_one_grid and is_hard_gate_grid(float(scale.item()), int(zero.item()))
 
 
 def _write_sum(

@@ -10,6 +10,7 @@ from torchedge_onnx.graph import (
     Constant,
     add_constant,
     attribute,
+    chain_before,
     constants,
     copied,
     producers,
@@ -161,7 +162,8 @@ def _quantized_before_padding(model: onnx.ModelProto) -> onnx.ModelProto:
     reads = Counter(name for node in copy.graph.node for name in node.input)
     moved: set[str] = set()
     for node in [n for n in copy.graph.node if n.op_type == "Conv"]:
-        chain = _chain_before(node, made_by, ("DequantizeLinear", "QuantizeLinear", "Pad"))
+        operations = ("DequantizeLinear", "QuantizeLinear", "Pad")
+        chain = chain_before(node.input[0], operations, made_by)
         if chain is None or any(reads[link.output[0]] != 1 for link in chain[:2]):
             continue
         real, integers, pad = chain
@@ -177,19 +179,6 @@ def _quantized_before_padding(model: onnx.ModelProto) -> onnx.ModelProto:
     for info in [v for v in copy.graph.value_info if v.name in moved]:
         copy.graph.value_info.remove(info)
     return copy
-
-
-def _chain_before(
-    node: onnx.NodeProto, made_by: dict[str, onnx.NodeProto], operations: tuple[str, ...]
-) -> tuple[onnx.NodeProto, ...] | None:
-    """The nodes that lead to the first input, the nearest first, if they are these operations."""
-    chain: list[onnx.NodeProto] = []
-    for operation in operations:
-        source = made_by.get((chain[-1] if chain else node).input[0])
-        if source is None or source.op_type != operation:
-            return None
-        chain.append(source)
-    return tuple(chain)
 
 
 def _zero_padding(pad: onnx.NodeProto, values: dict[str, Constant]) -> list[int] | None:

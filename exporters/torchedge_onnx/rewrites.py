@@ -8,6 +8,7 @@ from torchedge.bench.session import Array
 from torchedge.errors import ExportError
 from torchedge_onnx.graph import (
     attribute,
+    chain_before,
     constants,
     copied,
     producers,
@@ -109,7 +110,7 @@ def fold_bias_quantizers(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = copied(model)
     values, made_by = constants(copy), producers(copy)
     for node in [n for n in copy.graph.node if n.op_type == "DequantizeLinear"]:
-        chain = _chain(node.input[0], ("Cast", "Round", "Div"), made_by)
+        chain = chain_before(node.input[0], ("Cast", "Round", "Div"), made_by)
         if chain is None or any(name not in values for name in chain[-1].input):
             continue
         bias, scale = (np.asarray(values[name], np.float32) for name in chain[-1].input)
@@ -119,20 +120,6 @@ def fold_bias_quantizers(model: onnx.ModelProto) -> onnx.ModelProto:
         node.input[0] = name
     remove_unused(copy)
     return copy
-
-
-def _chain(
-    name: str, operations: tuple[str, ...], made_by: dict[str, onnx.NodeProto]
-) -> list[onnx.NodeProto] | None:
-    """The nodes that lead to a tensor, the nearest first, if they are these operations."""
-    chain: list[onnx.NodeProto] = []
-    for operation in operations:
-        node = made_by.get(name)
-        if node is None or node.op_type != operation:
-            return None
-        chain.append(node)
-        name = node.input[0]
-    return chain
 
 
 def with_own_zero_points(model: onnx.ModelProto) -> onnx.ModelProto:

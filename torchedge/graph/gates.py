@@ -42,6 +42,8 @@ def open_gates(graph_module: fx.GraphModule, kinds: frozenset[GatedKind]) -> Non
 def close_gates(graph_module: fx.GraphModule) -> None:
     """Write, in place, what :func:`open_gates` opened as one module again, of the same name.
 
+    What stands between a gate and its product, such as a quantiser, goes with it.
+
     Example:
         >>> graph_module = fx.symbolic_trace(nn.Sequential(nn.SiLU()))
         >>> open_gates(graph_module, frozenset({"silu"}))
@@ -51,12 +53,28 @@ def close_gates(graph_module: fx.GraphModule) -> None:
     """
     modules = {_GATES[kind]: module for module, kind in _MODULES.items()}
     for node in list(graph_module.graph.nodes):
-        gate = node.args[1] if node.target is torch.mul and len(node.args) == 2 else None
-        if isinstance(gate, fx.Node) and gate.name == f"{node.name}{_GATE}":
+        passed = _way_to_gate(node)
+        if passed:
             path = free_path(node.name, graph_module)
-            graph_module.add_submodule(path, modules[gate.target]().train(graph_module.training))  # type: ignore[index]
+            module = modules[passed[-1].target]()  # type: ignore[index]
+            graph_module.add_submodule(path, module.train(graph_module.training))
             node.op, node.target, node.args = "call_module", path, node.args[:1]
-            graph_module.graph.erase_node(gate)
+            for unread in passed:
+                graph_module.graph.erase_node(unread)
+
+
+def _way_to_gate(product: fx.Node) -> list[fx.Node]:
+    """From a product back to the gate that was opened for it; empty for any other node."""
+    if product.target is not torch.mul or len(product.args) != 2:
+        return []
+    passed: list[fx.Node] = []
+    before = [product.args[1]]
+    while len(before) == 1 and isinstance(before[0], fx.Node) and len(before[0].users) == 1:
+        passed.append(before[0])
+        if before[0].name == f"{product.name}{_GATE}":
+            return passed
+        before = list(before[0].all_input_nodes)
+    return []
 
 
 def _kind(node: fx.Node, graph_module: fx.GraphModule) -> GatedKind | None:

@@ -81,14 +81,14 @@ def hard_gate_steps(x: Operand, result: Grid) -> Tensor:
     return sum_steps(x, Operand(steps=torch.tensor(1.0), grid=unit), coarse)
 
 
-def is_hard_gate_grid(result: Grid) -> bool:
+def is_hard_gate_grid(scale: float, zero_point: int) -> bool:
     """Whether a grid of unsigned 8-bit integers begins at 0 and ends at 1 or before.
 
     Example:
-        >>> is_hard_gate_grid(Grid(scale=torch.tensor(1 / 255), zero_point=torch.tensor(0)))
-        True
+        >>> is_hard_gate_grid(1 / 255, 0), is_hard_gate_grid(1.1 / 255, 0)
+        (True, False)
     """
-    return not bool(result.zero_point.any()) and bool((1 / result.scale >= _LARGEST - 0.5).all())
+    return zero_point == 0 and 1 / scale >= _LARGEST - 0.5
 
 
 def in_steps(sums: Tensor, multiplier: Tensor) -> Tensor:

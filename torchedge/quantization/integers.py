@@ -136,7 +136,8 @@ class IntegerProgram(fx.Interpreter):
             return None if floats else self._multiplied
         if node.target in _HARD_GATES:
             floats = self._whole_numbers or self._source_grid(node.args[0]) is None
-            return self._hard_gate if not floats and is_hard_gate_grid(result) else None
+            cut = is_hard_gate_grid(float(result.scale), int(result.zero_point))
+            return self._hard_gate if cut and not floats else None
         return self._averaged if self._averages_integers(node) else None
 
     def _grid(self, quantizer: fx.Node) -> Grid:

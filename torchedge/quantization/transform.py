@@ -16,7 +16,7 @@ from torchedge.graph.faithful import (
     require_same_function,
 )
 from torchedge.graph.folding import fold_channel_constants, keep_weights_that_are_read
-from torchedge.graph.gates import open_gates
+from torchedge.graph.gates import close_gates, open_gates
 from torchedge.graph.hooks import require_no_backward_hooks
 from torchedge.graph.parts import way_out
 from torchedge.graph.rewrites import (
@@ -96,8 +96,17 @@ def prepare_qat(
     graph_module.graph.lint()
     graph_module.recompile()
     _run_once(graph_module, example_inputs)
-    require_same_function(traced, without_quantization(graph_module))
+    require_same_function(traced, _in_float(graph_module))
     return with_origin(for_evaluation(graph_module, traced.evaluation_only), scheme, model)
+
+
+def _in_float(graph_module: fx.GraphModule) -> nn.Module:
+    """The float network, its activations whole: opened, they round otherwise by a last bit."""
+    reference = without_quantization(graph_module)
+    assert isinstance(reference, fx.GraphModule)
+    close_gates(reference)
+    reference.recompile()
+    return reference
 
 
 def _require_preparable(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:

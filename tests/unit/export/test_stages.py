@@ -178,9 +178,12 @@ def test_exported_in_python_what_answers_differently_is_refused(save_model, tmp_
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("float_apart", "passes"), [(3.0, True), (0.5, False)])
+@pytest.mark.parametrize(
+    ("runtime_apart", "float_apart", "passes"),
+    [(1.0, 3.0, True), (1.0, 0.5, False), (4.0, 6.0, False)],  # the last are both below 20 dB
+)
 def test_a_runtime_nearer_to_the_reference_than_that_is_to_float_may_choose_another_class(
-    float_apart, passes, save_model, monkeypatch
+    runtime_apart, float_apart, passes, save_model, monkeypatch
 ):
     from contextlib import nullcontext
 
@@ -193,7 +196,7 @@ def test_a_runtime_nearer_to_the_reference_than_that_is_to_float_may_choose_anot
     expected = np.tile(np.array([20, 20.5, 0, 0], np.float32), (len(samples.expected[0]), 1))
     apart = expected + np.float32(float_apart) * step
     save_samples(replace(samples, expected=(expected,), float_answers=(apart,)), path)
-    answers = nullcontext(lambda *_: (expected[:1] + step,))
+    answers = nullcontext(lambda *_: (expected[:1] + np.float32(runtime_apart) * step,))
     runner = type("Runner", (), {"label": "other", "open": lambda *_: answers})
     monkeypatch.setattr(stages, "known_runner", lambda _: runner())
     refused = pytest.raises(VerificationError, match=r"agrees with the PyTorch model on 0\.00%")

@@ -39,6 +39,21 @@ def test_opened_and_closed_again_it_computes_the_same(net, x):
     assert kinds(graph_module) == [nn.SiLU, nn.Hardswish]
 
 
+def test_what_was_put_between_a_gate_and_its_product_goes_with_it(x):
+    graph_module = fx.symbolic_trace(nn.Sequential(nn.SiLU()))
+    open_gates(graph_module, BOTH)
+    graph_module.add_submodule("between", nn.Identity())
+    gate = next(node for node in graph_module.graph.nodes if node.name == "_0_gate")
+    with graph_module.graph.inserting_after(gate):
+        between = graph_module.graph.call_module("between", (gate,))
+    gate.replace_all_uses_with(between, delete_user_cb=lambda user: user is not between)
+    close_gates(graph_module)
+    graph_module.graph.lint()
+    graph_module.recompile()
+    assert [node.name for node in graph_module.graph.nodes] == ["input_1", "_0", "output"]
+    assert torch.equal(graph_module(x), F.silu(x))
+
+
 def test_opened_no_activation_is_left_and_the_product_has_its_name(x):
     graph_module = fx.symbolic_trace(nn.Sequential(nn.SiLU()))
     open_gates(graph_module, BOTH)
