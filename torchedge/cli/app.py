@@ -17,7 +17,7 @@ from torchedge.cli.export import export
 from torchedge.cli.targets import targets
 from torchedge.errors import TorchedgeError
 
-__all__ = ["COMMANDS_GROUP", "main", "run_recipe"]
+__all__ = ["COMMANDS_GROUP", "main", "make_app", "run_recipe"]
 
 COMMANDS_GROUP = "torchedge.commands"
 
@@ -25,7 +25,8 @@ _USAGE, _FAILURE, _INTERRUPTED = 2, 1, 130
 _DEBUG = "--debug"
 
 
-def _app() -> cyclopts.App:
+def make_app() -> cyclopts.App:
+    """Every command, those of installed packages too."""
     app = cyclopts.App(
         name="torchedge",
         help="Take a trained network to verified artefacts on edge devices.",
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0.1.0
         0
     """
-    return _run(_app(), sys.argv[1:] if arguments is None else arguments)
+    return _run(make_app(), sys.argv[1:] if arguments is None else arguments)
 
 
 def run_recipe(recipe: Callable[..., None]) -> NoReturn:

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from tests.docs.pages import ROOT, blocks, run_block
 from torchedge.errors import ArtifactError
 from torchedge.export import TensorSpec
 from torchedge_tflite.runner import TFLiteRunner
@@ -29,3 +31,16 @@ def test_a_file_with_other_outputs_than_the_manifest_is_refused(exported):
         TFLiteRunner().open(other),
     ):
         pass
+
+
+def test_the_guides_lines_for_a_device_open_the_file_and_give_its_scores(
+    exported, litert, tmp_path, monkeypatch
+):
+    artifact = exported("Residual").tflite
+    (tmp_path / MODEL_FILE).write_bytes(artifact.file(MODEL_FILE).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    page, names = ROOT / "docs/how-to/tflite.md", {"__name__": "__main__"}
+    (block,) = [block for block in blocks(page) if block.needs == MODEL_FILE]
+    run_block(page, block, names)
+    assert names["scores"].shape == artifact.outputs[0].shape
+    assert np.isfinite(names["scores"]).all()

@@ -101,7 +101,7 @@ class Analysis:
 
         return table_text(self, self.ordered(order)[:rows])
 
-    def save(self, folder: Path) -> tuple[Path, ...]:
+    def save(self, folder: Path | str) -> tuple[Path, ...]:
         """Write pictures, ``analysis.json`` and ``analysis.md`` into a folder, new or not.
 
         Returns:
@@ -110,6 +110,7 @@ class Analysis:
         from torchedge.quantization.diagnostics.plot import save_pictures
         from torchedge.quantization.diagnostics.render import markdown, plain
 
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         pictures = save_pictures(self, folder)
         texts = {
