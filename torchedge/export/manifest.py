@@ -135,7 +135,8 @@ def _files(plain: Mapping[str, Any]) -> dict[str, FileRecord]:
     total = sum(record.bytes for record in records.values())
     if len(records) > _MOST_FILES or total > _MOST_BYTES:
         raise ValueError(
-            f"{len(records):,} files with {total:,} bytes, more than {_MOST_FILES:,} or {_MOST_BYTES:,}"
+            f"{len(records):,} files with {total:,} bytes; {_MOST_FILES:,} files with "
+            f"{_MOST_BYTES:,} bytes are the most"
         )
     if len({name.casefold() for name in (*records, MANIFEST)}) != len(records) + 1:
         raise ValueError("two files whose names differ in case only")
@@ -183,7 +184,7 @@ def require_printable(artifact: Artifact) -> None:
         require_text("a metric", name)
     for text in _texts(artifact.details):
         if wrong := what_is_wrong_with_text(text, longest=_LONGEST_DETAIL, also="\n\t"):
-            raise UsageError(f"a detail in the manifest, {ascii(text[:60])}, {wrong}.")
+            raise UsageError(f"a detail in the manifest, {text[:60]!a}, {wrong}.")
 
 
 def _texts(tree: object) -> list[str]:

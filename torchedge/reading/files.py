@@ -31,8 +31,8 @@ def require_inside(folder: Path, name: str) -> Path:
             right = False
         if not right:
             raise ArtifactError(
-                f"'{path}' is in the manifest but not a file of its own (it is missing, a link or a "
-                "device); export the model again."
+                f"'{path}' is in the manifest but not a file of its own (it is missing, a link or "
+                "a device); export the model again."
             )
     return path
 
@@ -75,7 +75,7 @@ def read_bounded(path: Path, most_bytes: int, *, follow: bool = True) -> bytes:
         data = stream.read(most_bytes + 1) if size <= most_bytes else b""
     if max(size, len(data)) > most_bytes:
         raise ArtifactError(
-            f"'{path}' has {max(size, len(data)):,} bytes, more than the {most_bytes:,} that such a "
-            "file can have."
+            f"'{path}' has {max(size, len(data)):,} bytes, more than the {most_bytes:,} that such "
+            "a file can have."
         )
     return data
