@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from torchedge.bench.session import Array, Session
 from torchedge.export.artifact import Artifact, Format
-from torchedge.program import load_program
+from torchedge.program import load_module
 from torchedge.quantization.integers import IntegerProgram
 from torchedge.saving.outputs import named_tensors
 from torchedge.scheme import QuantScheme
@@ -51,8 +51,7 @@ def reference(path: Path, scheme: QuantScheme | None) -> Reference:
     Raises:
         ArtifactError: The program is damaged or holds what must not be loaded.
     """
-    module = load_program(path).module()
-    assert isinstance(module, fx.GraphModule)
+    module = load_module(path)
     program = _on_integers(module, scheme)
     return Reference(
         run=module if program is None else program.run,
@@ -66,7 +65,7 @@ def integer_program(artifact: Artifact) -> IntegerProgram | None:
     Raises:
         ArtifactError: The program is damaged or holds what must not be loaded.
     """
-    return _on_integers(load_program(artifact.file(PROGRAM_FILE)).module(), artifact.scheme)
+    return _on_integers(load_module(artifact.file(PROGRAM_FILE)), artifact.scheme)
 
 
 def _on_integers(module: nn.Module, scheme: QuantScheme | None) -> IntegerProgram | None:

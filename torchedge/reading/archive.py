@@ -1,0 +1,97 @@
+"""Zip archives as data: every member read once, and nothing believed that is not there."""
+
+import io
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from torchedge.errors import ArtifactError
+from torchedge.reading.files import open_regular
+
+__all__ = ["read_archive", "written_archive"]
+
+_MOST_MEMBERS = 20_000
+_MOST_BYTES = 8 * 2**30
+_LONGEST_NAME = 512
+_CHUNK = 2**20
+_DIRECTORY_ENTRY = b"PK\x01\x02"
+_ENCRYPTED = 0x1 | 0x40 | 0x2000
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of every member of an archive of stored members, in its directory's order.
+
+    Python reads one of the directories that a file may have. Whatever that one names is what is
+    returned here, and the caller builds on nothing else.
+
+    Raises:
+        ArtifactError: It is no archive; or a member is compressed, encrypted, a link or folder,
+            named twice or with other letters only in case; or they overlap.
+    """
+    try:
+        with open_regular(path, follow=True) as stream:
+            _require_few(path, stream)
+            with zipfile.ZipFile(stream) as archive:
+                entries = archive.infolist()
+                _require_sound(path, entries, stream.seek(0, io.SEEK_END))
+                for entry in entries:
+                    yield entry.filename, archive.read(entry)
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ArtifactError(
+            f"'{path}' is no intact torch.export archive ({error}); save the model again."
+        ) from error
+    except (OSError, OverflowError) as error:
+        raise ArtifactError(
+            f"'{path}' is no intact torch.export archive; save the model again."
+        ) from error
+
+
+def written_archive(members: Mapping[str, bytes]) -> io.BytesIO:
+    """A new archive of stored members."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), data)
+    stream.seek(0)
+    return stream
+
+
+def _require_few(path: Path, stream: io.BufferedIOBase) -> None:
+    """Count entries of directories before Python makes an object of each."""
+    count, before, size = 0, b"", 0
+    while chunk := stream.read(_CHUNK):
+        count += (before + chunk).count(_DIRECTORY_ENTRY)
+        before, size = chunk[1 - len(_DIRECTORY_ENTRY) :], size + len(chunk)
+        if count > _MOST_MEMBERS or size > _MOST_BYTES:
+            raise ArtifactError(
+                f"'{path}' has more than {_MOST_MEMBERS:,} members or {_MOST_BYTES:,} bytes."
+            )
+
+
+def _require_sound(path: Path, entries: list[zipfile.ZipInfo], size: int) -> None:
+    names = [entry.filename.casefold() for entry in entries]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two members are called {twice[:60]!r}")
+    for entry in entries:
+        wrong = _wrong(entry)
+        if wrong:
+            raise ValueError(f"the member {entry.filename[:60]!r} {wrong}")
+    if sum(entry.file_size for entry in entries) > size:
+        raise ValueError(f"its members overlap: together they are longer than its {size:,} bytes")
+
+
+def _wrong(entry: zipfile.ZipInfo) -> str:
+    if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+        return "is compressed, which torch's archives are not"
+    if entry.flag_bits & _ENCRYPTED:
+        return "is encrypted"
+    kind = entry.external_attr >> 28
+    if entry.is_dir() or kind not in {0, 8}:
+        return "is a folder, link or device"
+    if len(entry.filename) > _LONGEST_NAME or not entry.filename.isascii():
+        return "has a name that torch does not give"
+    if entry.orig_filename != entry.filename:
+        return "has a name with a byte 0 or another separator"
+    return ""
