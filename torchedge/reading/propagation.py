@@ -48,8 +48,8 @@ def require_modest(program: ExportedProgram, most_bytes: int) -> None:
     peak = run.most_live_bytes()
     if peak > most_bytes:
         raise ValueError(
-            f"running it takes {peak:,} bytes at one time, more than the {most_bytes:,} that a file "
-            "of its size may; export it with a smaller batch"
+            f"running it takes {peak:,} bytes at one time, more than the {most_bytes:,} that a "
+            "file of its size may; export it with a smaller batch"
         )
 
 
@@ -149,10 +149,9 @@ class _Propagation(fx.Interpreter):
         with self._watch:
             result = super().run_node(n)
         found = _tensors(result)
-        if n.op == "call_function" and _described(found) != _described(_tensors(n.meta["val"])):
-            raise ValueError(
-                f"'{n.name}' is declared as {_shown(_tensors(n.meta['val']))} and is {_shown(found)}"
-            )
+        declared = _tensors(n.meta.get("val"))
+        if n.op == "call_function" and _described(found) != _described(declared):
+            raise ValueError(f"'{n.name}' is declared as {_shown(declared)} and is {_shown(found)}")
         self._results.append((n, found))
         return result
 
