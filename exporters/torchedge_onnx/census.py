@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 from torchedge.bench.census import Census, LayerCount, counted
-from torchedge.errors import ArtifactError, VerificationError
+from torchedge.errors import VerificationError
 from torchedge_onnx.graph import (
     WEIGHTED_OPERATIONS,
     producers,
@@ -16,6 +16,7 @@ from torchedge_onnx.graph import (
     weight_chain,
     weighted_macs,
 )
+from torchedge_onnx.reading import checked_model
 from torchedge_onnx.session import open_model, session_options
 
 __all__ = ["CONVERSIONS", "optimised_graph", "read_model", "runtime_census"]
@@ -36,20 +37,12 @@ _MOVED_QUANTIZER = "_q_to_dq"  # of a result whose quantiser ONNX Runtime moved 
 
 
 def read_model(path: Path) -> onnx.ModelProto:
-    """Parse an ONNX file.
+    """Parse an ONNX file; see :func:`torchedge_onnx.reading.checked_model`.
 
     Raises:
-        ArtifactError: It is cut short or no ONNX file.
+        ArtifactError: It is cut short or no ONNX file, or holds what must not be loaded.
     """
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-    except Exception as error:  # protobuf's and onnx's exceptions have no common base
-        raise ArtifactError(
-            f"'{path}' ({path.stat().st_size:,} bytes) is no intact ONNX file: "
-            f"{str(error).splitlines()[0]} Copy or export it again."
-        ) from error
-    return model
+    return checked_model(path)
 
 
 def runtime_census(path: Path) -> Census:

@@ -268,9 +268,10 @@ def _require_same(artifact: Artifact, teacher: nn.Module, data: SizedDataset) ->
             "cache_teacher wrote."
         )
     if details.get("teacher") != fingerprint(teacher):
+        found = str(details.get("teacher"))
         raise DistillationError(
             f"'{artifact.path}' holds the answers of another teacher (its weights hash to "
-            f"{str(details.get('teacher'))[:12]}…, this one's to {fingerprint(teacher)[:12]}…); write "
+            f"{found[:12]}…, this one's to {fingerprint(teacher)[:12]}…); write "
             "it again with cache_teacher(…, overwrite=True)."
         )
     if details.get("samples") != len(data):
@@ -278,13 +279,13 @@ def _require_same(artifact: Artifact, teacher: nn.Module, data: SizedDataset) ->
             f"'{artifact.path}' holds answers for {details.get('samples')} samples and the data "
             f"has {len(data):,}; write it again for these data."
         )
-    found = sample_digests(_Inputs(data))
+    digests = sample_digests(_Inputs(data))
     checked = details.get("checked")
     known = checked if isinstance(checked, Mapping) else {}
-    other = [index for index, digest in found.items() if known.get(index) != digest]
+    other = [index for index, digest in digests.items() if known.get(index) != digest]
     if other:
         raise DistillationError(
-            f"'{artifact.path}' holds answers for other data: {len(other)} of {len(found)} "
+            f"'{artifact.path}' holds answers for other data: {len(other)} of {len(digests)} "
             f"compared samples differ, the first is sample {other[0]}. Switch augmentation off, or "
             "write it again for these data."
         )

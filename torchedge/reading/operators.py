@@ -9,9 +9,9 @@ The list follows from torch's own schemas, so that it knows each version's opera
   is the variant of one that does not;
 - its name is public. Private ones are not written for arguments that nobody checked; the few that
   ``torch.export`` writes are named here;
-- it is of dense tensors: names of sparse, nested and quantised tensors, of single libraries' kernels,
-  of backward passes, of memory that was not filled, and of operators whose loops follow a number
-  rather than a shape are left out.
+- it is of dense tensors: names of sparse, nested and quantised tensors, of single libraries'
+  kernels, of backward passes, of memory that was not filled, and of operators whose loops follow a
+  number rather than a shape are left out.
 
 The state of torch's own random numbers is the one thing outside that some of them change.
 """
