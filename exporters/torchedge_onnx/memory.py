@@ -10,13 +10,13 @@ from onnx import ModelProto, NodeProto, TensorProto, TypeProto, numpy_helper
 
 from torchedge.bench.session import Array
 from torchedge.reading.bounds import Value, most_live_bytes
-from torchedge_onnx.graph import attribute, opset_of
+from torchedge_onnx.graph import opset_of
 
 __all__ = ["require_modest"]
 
 _SMALL = 4_096
 _MOST_OPERATIONS = 4 * 10**12
-_BYTES = {
+_BYTES: Mapping[int, int] = {
     **{TensorProto.FLOAT: 4, TensorProto.DOUBLE: 8, TensorProto.FLOAT16: 2, TensorProto.INT64: 8},
     **{TensorProto.UINT64: 8, TensorProto.INT32: 4, TensorProto.UINT32: 4, TensorProto.INT16: 2},
     **{TensorProto.UINT16: 2, TensorProto.BFLOAT16: 2, TensorProto.STRING: 64},
@@ -43,7 +43,8 @@ def require_modest(model: ModelProto, most_bytes: int) -> None:
         ValueError: It is so.
     """
     walk = _Walk(model)
-    made, read, operations = [_inputs(walk)], [[]], 0
+    made, operations = [_inputs(walk)], 0
+    read: list[list[str]] = [[]]
     for node in model.graph.node:
         walk.step(node)
         made.append([_sized(name, walk, most_bytes) for name in node.output if name])
@@ -168,14 +169,14 @@ def _computed(
     )
     alone = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=8)
     with np.errstate(all="ignore"):
-        found: Sequence[Array] = ReferenceEvaluator(alone).run(None, arrays)
-    return found
+        return list(ReferenceEvaluator(alone).run(None, arrays))
 
 
 def _constant_tensor(node: NodeProto) -> TensorProto:
     (held,) = node.attribute
     if held.HasField("t"):
-        return held.t
+        held_tensor: TensorProto = held.t
+        return held_tensor
     value = onnx.helper.get_attribute_value(held)
     if held.name in {"value_float", "value_floats"}:
         return numpy_helper.from_array(np.asarray(value, np.float32))
@@ -185,7 +186,8 @@ def _constant_tensor(node: NodeProto) -> TensorProto:
 
 
 def _shape_of(node: NodeProto, sizes: Sequence[int]) -> TensorProto:
-    kept = sizes[attribute(node, "start", 0) : attribute(node, "end", len(sizes))]
+    named = {held.name: held.i for held in node.attribute}
+    kept = sizes[named.get("start", 0) : named.get("end", len(sizes))]
     return numpy_helper.from_array(np.asarray(kept, np.int64))
 
 

@@ -1,10 +1,11 @@
 """ONNX files of strangers: every tensor is held against the bytes that are there."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import onnx
+import onnx.inliner
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from torchedge.errors import ArtifactError
@@ -17,7 +18,7 @@ OWN_DOMAINS = frozenset({"", "ai.onnx"})
 _MOST_BYTES = 2**31 - 1  # of a file of protobuf
 _MOST_NODES, _MOST_CALLS, _DEEPEST = 50_000, 50_000, 16
 _MOST_AXES = 64
-_BITS = {
+_BITS: Mapping[int, int] = {
     **{TensorProto.FLOAT: 32, TensorProto.DOUBLE: 64, TensorProto.FLOAT16: 16},
     **{TensorProto.BFLOAT16: 16, TensorProto.BOOL: 8, TensorProto.INT8: 8, TensorProto.UINT8: 8},
     **{TensorProto.INT16: 16, TensorProto.UINT16: 16, TensorProto.INT32: 32},
@@ -25,7 +26,7 @@ _BITS = {
     **{TensorProto.INT4: 4, TensorProto.UINT4: 4, TensorProto.FLOAT8E4M3FN: 8},
     **{TensorProto.FLOAT8E5M2: 8},
 }
-_FIELDS = {
+_FIELDS: Mapping[int, str] = {
     TensorProto.FLOAT: "float_data",
     TensorProto.DOUBLE: "double_data",
     TensorProto.INT64: "int64_data",
@@ -80,7 +81,7 @@ def _require_plain(model: ModelProto) -> None:
             raise ValueError(f"the name of a tensor {wrong}.")
 
 
-def _require_plain_nodes(nodes: "Mapping[int, NodeProto]") -> None:
+def _require_plain_nodes(nodes: Iterable[NodeProto]) -> None:
     for node in nodes:
         if node.op_type in _RUNS_GRAPHS or any(_holds_graph(a) for a in node.attribute):
             raise ValueError(f"its node '{node.name[:60]}' ({node.op_type[:60]}) holds a graph.")
@@ -164,7 +165,8 @@ def _inlined(model: ModelProto) -> ModelProto:
     if not model.functions:
         return model
     _require_finite_calls(model)
-    return onnx.inliner.inline_local_functions(model)
+    inlined: ModelProto = onnx.inliner.inline_local_functions(model)
+    return inlined
 
 
 def _require_finite_calls(model: ModelProto) -> None:
@@ -174,7 +176,7 @@ def _require_finite_calls(model: ModelProto) -> None:
         raise ValueError("two of its functions have one name.")
     sizes: dict[tuple[str, str], int] = {}
 
-    def size(nodes: "Mapping[int, NodeProto]", depth: int) -> int:
+    def size(nodes: Iterable[NodeProto], depth: int) -> int:
         if depth > _DEEPEST:
             raise ValueError(f"its functions call each other more than {_DEEPEST} deep.")
         total = 0

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-__all__ = ["observable", "open_model", "open_observed", "session_options"]
+__all__ = [
+    "observable",
+    "open_graph",
+    "open_model",
+    "open_observed",
+    "runnable_graph",
+    "session_options",
+]
 
 _FATAL_ONLY = 4
 _PLACE_OF_IDENTIFIER, _ORT_FORMAT = slice(4, 8), b"ORTM"
@@ -52,10 +59,16 @@ def open_model(path: Path, options: "onnxruntime.SessionOptions | None" = None) 
         MissingDependencyError: onnxruntime is not installed.
     """
     options = options or session_options()
-    return _session(_checked_bytes(path), f"'{path}' ({path.stat().st_size:,} bytes)", options)
+    data: bytes = runnable_graph(path).SerializeToString()
+    return _session(data, f"'{path}' ({path.stat().st_size:,} bytes)", options)
 
 
-def _checked_bytes(path: Path) -> bytes:
+def runnable_graph(path: Path) -> "onnx.ModelProto":
+    """A checked file that takes no more memory than it may.
+
+    Raises:
+        ArtifactError: It is damaged, holds what must not be loaded, or takes more.
+    """
     from torchedge_onnx.memory import require_modest
     from torchedge_onnx.reading import checked_model
 
@@ -66,17 +79,30 @@ def _checked_bytes(path: Path) -> bytes:
     except Exception as error:  # onnx's exceptions have no common base
         said = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise ArtifactError(f"'{path}' ({size:,} bytes) is not run: {said}") from error
-    data: bytes = model.SerializeToString()
-    if data[_PLACE_OF_IDENTIFIER] == _ORT_FORMAT:
-        raise ArtifactError(
-            f"'{path}' is an ONNX file that claims to be one of ONNX Runtime's own."
-        )
-    return data
+    return model
+
+
+def open_graph(
+    model: "onnx.ModelProto", options: "onnxruntime.SessionOptions | None" = None
+) -> Session:
+    """A session of a graph that this package has made of a checked file; it is not checked again.
+
+    Args:
+        model: The graph.
+        options: Defaults to :func:`session_options`.
+
+    Raises:
+        ArtifactError: ONNX Runtime cannot read the graph.
+        MissingDependencyError: onnxruntime is not installed.
+    """
+    return _session(model.SerializeToString(), "the graph", options or session_options())
 
 
 def _session(data: bytes, what: str, options: "onnxruntime.SessionOptions") -> Session:
     import onnxruntime
 
+    if data[_PLACE_OF_IDENTIFIER] == _ORT_FORMAT:
+        raise ArtifactError(f"{what} is an ONNX file that claims to be one of ONNX Runtime's own.")
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         session = onnxruntime.InferenceSession(
@@ -118,7 +144,7 @@ def open_observed(
         MissingDependencyError: onnxruntime is not installed.
     """
     options = session_options() if as_deployed else _without_layouts()
-    return _session(observable(model, names).SerializeToString(), "the observed graph", options)
+    return open_graph(observable(model, names), options)
 
 
 def _without_layouts() -> "onnxruntime.SessionOptions":

@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 __all__ = ["main"]
 
@@ -28,7 +29,7 @@ def main(library: str) -> None:
     while line := stream.readline():
         job = json.loads(line)
         data = stream.read(job["bytes"])
-        print(json.dumps({"wrong": _wrong(library, job, data)}), file=answers, flush=True)  # noqa: T201
+        print(json.dumps({"wrong": _wrong(library, job, data)}), file=answers, flush=True)
 
 
 def _import(library: str) -> None:
@@ -39,7 +40,7 @@ def _import(library: str) -> None:
         from tflite_micro import runtime  # noqa: F401
 
 
-def _wrong(library: str, job: dict, data: bytes) -> str:
+def _wrong(library: str, job: dict[str, Any], data: bytes) -> str:
     readable, writable = os.pipe()
     child = os.fork()
     if child == 0:
@@ -64,7 +65,7 @@ def _told(child: int, readable: int) -> str:
     return said if said != "ok" else ""
 
 
-def _tried(library: str, job: dict, data: bytes) -> str:
+def _tried(library: str, job: dict[str, Any], data: bytes) -> str:
     try:
         if _STATISTICS.exists():  # Linux; elsewhere there is no limit on memory
             used = int(_STATISTICS.read_text().split()[0]) * _PAGE
@@ -79,7 +80,7 @@ def _tried(library: str, job: dict, data: bytes) -> str:
     return "ok"
 
 
-def _litert(job: dict, data: bytes) -> None:
+def _litert(job: dict[str, Any], data: bytes) -> None:
     from ai_edge_litert import interpreter as litert
 
     resolver = getattr(litert.OpResolverType, job["resolver"])
@@ -91,7 +92,7 @@ def _litert(job: dict, data: bytes) -> None:
     opened.invoke()
 
 
-def _micro(job: dict, data: bytes) -> None:
+def _micro(job: dict[str, Any], data: bytes) -> None:
     from tflite_micro import runtime
 
     opened = runtime.Interpreter.from_bytes(data, arena_size=job["arena"])

@@ -33,7 +33,8 @@ def open_micro(
         arena_bytes: Size of the arena.
 
     Raises:
-        ArtifactError: The runtime dies of the file, the arena is too small, or the file has other inputs and outputs.
+        ArtifactError: The runtime dies of the file, the arena is too small, or the file has other
+            inputs and outputs.
         MissingDependencyError: tflite-micro or ai-edge-litert is not installed.
     """
     data = read_bounded(path, _MOST_BYTES)

@@ -4,6 +4,7 @@ import io
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from torchedge.errors import ArtifactError
 from torchedge.reading.files import open_regular
@@ -57,7 +58,7 @@ def written_archive(members: Mapping[str, bytes]) -> io.BytesIO:
     return stream
 
 
-def _require_few(path: Path, stream: io.BufferedIOBase) -> None:
+def _require_few(path: Path, stream: BinaryIO) -> None:
     """Count entries of directories before Python makes an object of each."""
     count, before, size = 0, b"", 0
     while chunk := stream.read(_CHUNK):

@@ -80,7 +80,7 @@ class _Watch(TorchDispatchMode):
     """Sees every operation that an operator is made of, before and after."""
 
     def __init__(self, most_bytes: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._most_bytes = most_bytes
         self._calls = self._operations = 0
 
