@@ -14,7 +14,7 @@ from torchedge.pruning.masks import mask_weights
 from torchedge.pruning.tickets import Ticket, plain_weights
 from torchedge.quantization import calibrate, minmax, prepare_qat
 
-__all__ = ["TARGETS", "network", "sources"]
+__all__ = ["TARGETS", "images", "network", "sources"]
 
 # The target whose export leaves each format behind, the last of its way.
 TARGETS: Mapping[str, str] = {
@@ -48,6 +48,11 @@ def network() -> nn.Module:
     return _Small().eval()
 
 
+def images() -> Tensor:
+    """The same sixteen pictures at every call."""
+    return torch.rand(16, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
 def sources(folder: Path, formats: tuple[str, ...] = tuple(TARGETS)) -> dict[str, Path]:
     """Write the artefacts and return their folders by format.
 
@@ -55,29 +60,29 @@ def sources(folder: Path, formats: tuple[str, ...] = tuple(TARGETS)) -> dict[str
         folder: New or empty.
         formats: Of exports; trained models, a teacher's cache and a ticket are always among them.
     """
-    images = torch.rand(16, 1, 16, 16, generator=torch.Generator().manual_seed(1))
-    found = {"torch": _trained("onnx-cpu", images, folder / "torch")}
+    data = images()
+    found = {"torch": _trained("onnx-cpu", data, folder / "torch")}
     for name in formats:
         trained = folder / f"for-{name}"
-        _trained(TARGETS[name], images, trained)
+        _trained(TARGETS[name], data, trained)
         place = export.target(TARGETS[name])
         found[name] = export.export(
             export.load_artifact(trained), place, folder / name, gate=export.Gate(forced=True)
         ).path
-    cache_teacher(network(), TensorDataset(images), folder / "cache")
+    cache_teacher(network(), TensorDataset(data), folder / "cache")
     found["teacher-cache"] = folder / "cache"
     found["ticket"] = _ticket(folder / "ticket")
     return found
 
 
-def _trained(target: str, images: Tensor, folder: Path) -> Path:
+def _trained(target: str, data: Tensor, folder: Path) -> Path:
     scheme = export.target(target).scheme
-    prepared = calibrate(prepare_qat(network(), scheme, (images[:1],)), images.split(4), minmax)
+    prepared = calibrate(prepare_qat(network(), scheme, (data[:1],)), data.split(4), minmax)
     CompressedModel(
         module=prepared,
-        example_inputs=(images[:1],),
-        samples=(images,),
-        calibration=(images,),
+        example_inputs=(data[:1],),
+        samples=(data,),
+        calibration=(data,),
         scheme=scheme,
         name="small",
         class_names=("north", "east", "south", "west"),

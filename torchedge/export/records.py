@@ -77,9 +77,18 @@ class Artifact:
         Raises:
             ArtifactError: The manifest lists no such file.
         """
+        self.record(name)
+        return self.path / name
+
+    def record(self, name: str) -> FileRecord:
+        """Size and hash of one of its files.
+
+        Raises:
+            ArtifactError: The manifest lists no such file.
+        """
         if name not in self.files:
             raise ArtifactError(
                 f"'{self.path}' ({self.format}) holds no '{name}', only {', '.join(self.files)}; "
                 "export it again."
             )
-        return self.path / name
+        return self.files[name]

@@ -95,6 +95,9 @@ def load_samples(path: Path) -> Samples:
 
 def _require_as_many(path: Path, samples: Samples) -> None:
     labels = () if samples.labels is None else (samples.labels,)
+    for array in (*samples.inputs, *samples.calibration):
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ArtifactError(f"'{path}' holds samples with NaN or infinite values; save again.")
     answered = (*samples.inputs, *samples.expected, *samples.float_answers, *labels)
     for arrays in (answered, samples.calibration):
         counts = {len(array) if array.ndim else 0 for array in arrays}

@@ -19,7 +19,7 @@ from torchedge.export.samples import (
     require_fitting_samples,
 )
 
-__all__ = ["LEAST_AGREEMENT", "Stage", "require_like_float", "verified_stages"]
+__all__ = ["LEAST_AGREEMENT", "Stage", "deployed_bytes", "require_like_float", "verified_stages"]
 
 LEAST_AGREEMENT = 0.99
 _FLOAT_ACCURACY = "float_accuracy"
@@ -136,8 +136,7 @@ def _stage(name: str, artifact: Artifact, samples: Samples, gate: Gate) -> Stage
     if compared_with:  # a step has made another network, and brought that one's answers
         own = _samples(artifact)
         samples = replace(own, float_answers=samples.float_answers)
-    size = sum(artifact.files[path].bytes for path in artifact.details.get("deployed_files", ()))
-    stage = Stage(name=name, bytes=size or None)
+    stage = Stage(name=name, bytes=deployed_bytes(artifact) or None)
     try:
         with _runner(artifact).open(artifact) as session:
             answers = _answers(session, artifact, samples)
@@ -159,6 +158,17 @@ def _stage(name: str, artifact: Artifact, samples: Samples, gate: Gate) -> Stage
     like_float = _like_float(artifact, answers, samples)
     shortfall = _through_gate(f"{artifact.name} as {stage.name}", like_float, gate)
     return replace(stage, like_float=like_float, shortfall=shortfall)
+
+
+def deployed_bytes(artifact: Artifact) -> int:
+    """Size of what goes to the device; 0 where the manifest does not say what that is.
+
+    Raises:
+        ArtifactError: It names what is none of its files.
+    """
+    named = artifact.details.get("deployed_files", [])
+    names = named if isinstance(named, list | tuple) else [named]
+    return sum(artifact.record(str(name)).bytes for name in names)
 
 
 def _runner(artifact: Artifact) -> Runner:

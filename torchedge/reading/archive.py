@@ -1,6 +1,7 @@
 """Zip archives as data: every member read once, and nothing believed that is not there."""
 
 import io
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ _MOST_MEMBERS = 20_000
 _MOST_BYTES = 8 * 2**30
 _LONGEST_NAME = 512
 _CHUNK = 2**20
+_HEADER_BYTES, _PLACE_OF_LENGTHS, _DESCRIPTOR_BYTES = 30, 26, 24
 _DIRECTORY_ENTRY = b"PK\x01\x02"
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -24,21 +26,31 @@ def read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of every member of an archive of stored members, in its directory's order.
 
     Python reads one of the directories that a file may have. Whatever that one names is what is
-    returned here, and the caller builds on nothing else.
+    returned here, and the caller builds on nothing else. What it does not name must not be there:
+    members lie one behind the other from the first byte on.
 
     Raises:
         ArtifactError: It is no archive; or a member is compressed, encrypted, a link or folder,
-            named twice or with other letters only in case; or they overlap.
+            named twice or with other letters only in case; or they overlap, or something lies
+            before, between or behind them.
     """
     try:
         with open_regular(path, follow=True) as stream:
             _require_few(path, stream)
             with zipfile.ZipFile(stream) as archive:
                 entries = archive.infolist()
-                _require_sound(path, entries, stream.seek(0, io.SEEK_END))
+                _require_sound(entries)
+                _require_tiled(stream, entries, archive.start_dir)
                 for entry in entries:
                     yield entry.filename, archive.read(entry)
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        struct.error,
+    ) as error:
         raise ArtifactError(
             f"'{path}' is no intact torch.export archive ({error}); save the model again."
         ) from error
@@ -70,7 +82,20 @@ def _require_few(path: Path, stream: BinaryIO) -> None:
             )
 
 
-def _require_sound(path: Path, entries: list[zipfile.ZipInfo], size: int) -> None:
+def _require_tiled(stream: BinaryIO, entries: list[zipfile.ZipInfo], ends: int) -> None:
+    """No byte that is of no member: another archive could hide there."""
+    place = 0
+    for entry in sorted(entries, key=lambda entry: entry.header_offset):
+        if not 0 <= entry.header_offset - place <= _DESCRIPTOR_BYTES:
+            raise ValueError(f"something lies before the member {entry.filename[:60]!r}")
+        stream.seek(entry.header_offset + _PLACE_OF_LENGTHS)
+        name, extra = struct.unpack("<HH", stream.read(4))
+        place = entry.header_offset + _HEADER_BYTES + name + extra + entry.compress_size
+    if not 0 <= ends - place <= _DESCRIPTOR_BYTES:
+        raise ValueError("something lies between its members and its directory")
+
+
+def _require_sound(entries: list[zipfile.ZipInfo]) -> None:
     names = [entry.filename.casefold() for entry in entries]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -79,8 +104,6 @@ def _require_sound(path: Path, entries: list[zipfile.ZipInfo], size: int) -> Non
         wrong = _wrong(entry)
         if wrong:
             raise ValueError(f"the member {entry.filename[:60]!r} {wrong}")
-    if sum(entry.file_size for entry in entries) > size:
-        raise ValueError(f"its members overlap: together they are longer than its {size:,} bytes")
 
 
 def _wrong(entry: zipfile.ZipInfo) -> str:
