@@ -22,7 +22,7 @@ from torchedge.export.plugins import known_runner
 from torchedge.export.stages import verified_stages
 from torchedge.pruning.tickets import Ticket
 
-__all__ = ["Outcome", "opened"]
+__all__ = ["Outcome", "opened", "tried"]
 
 _RAN = frozenset({"os.system", "os.exec", "os.posix_spawn", "os.spawn", "pickle.find_class"})
 _NEXT = {"torch": "onnx-cpu", "tflite": "coral-edge-tpu", "onnx": "jetson"}
@@ -63,7 +63,7 @@ def opened(folder: Path, kind: str, name: str, *, exported: bool) -> Outcome:
     """
     before, begin = _kilobytes("VmRSS"), time.monotonic()
     with _watched(folder) as events:
-        verdict, text = _tried(folder, kind, exported=exported)
+        verdict, text = tried(folder, kind, exported=exported)
     return Outcome(
         name=name,
         verdict=verdict,
@@ -75,7 +75,14 @@ def opened(folder: Path, kind: str, name: str, *, exported: bool) -> Outcome:
     )
 
 
-def _tried(folder: Path, kind: str, *, exported: bool) -> tuple[str, str]:
+def tried(folder: Path, kind: str, *, exported: bool = False) -> tuple[str, str]:
+    """The verdict and what was said, without a watch.
+
+    Args:
+        folder: The artefact.
+        kind: Its format.
+        exported: As of :func:`opened`.
+    """
     try:
         _open(folder, kind, exported=exported)
     except TorchedgeError as error:

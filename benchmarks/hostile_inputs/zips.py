@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-__all__ = ["Member", "archive", "directory", "members_of", "two_directories"]
+__all__ = ["Member", "archive", "deflated", "directory", "members_of", "two_directories"]
 
 
 @final
