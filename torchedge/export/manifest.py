@@ -49,11 +49,9 @@ def sealed(artifact: Artifact) -> tuple[Artifact, dict[str, Any]]:
     try:
         plain = strict_json(canonical_json(_to_plain(artifact)))
     except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"the manifest of '{artifact.name}' cannot be written: {error}."
-        ) from error
+        raise UsageError(f"the manifest of '{artifact.name}' is not written: {error}.") from error
     plain["sha256"] = _digest(plain)
-    return replace(artifact, sha256=plain["sha256"]), plain
+    return replace(artifact, sha256=plain["sha256"], details=plain["details"]), plain
 
 
 def _digest(plain: Mapping[str, Any]) -> str:

@@ -76,12 +76,12 @@ def as_mapping(value: object) -> Mapping[str, Any]:
 
 
 def as_list(value: object) -> Sequence[Any]:
-    """An array of JSON.
+    """An array of JSON, or what becomes one when it is written.
 
     Raises:
         TypeError: It is none.
     """
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         raise TypeError(f"{_shown(value)} is no array")
     return value
 

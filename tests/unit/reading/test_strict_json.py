@@ -7,7 +7,7 @@ from torchedge.reading.strict_json import canonical_json, strict_json
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999", "[1, NaN]"])
 def test_a_number_that_is_not_finite_is_no_json(text):
-    with pytest.raises(ValueError, match="no number of JSON|no finite number"):
+    with pytest.raises(ValueError, match=r"no number of JSON|no finite number"):
         strict_json(text)
 
 
