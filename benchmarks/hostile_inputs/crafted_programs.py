@@ -157,7 +157,7 @@ def _bomb(folder: Path, _: Path) -> None:
     members = _members(folder)
     _written(
         folder,
-        [deflated(m, 2**31) if m.name.endswith("models/model.json") else m for m in members],
+        [deflated(m, 2**28) if m.name.endswith("models/model.json") else m for m in members],
     )
 
 

@@ -61,9 +61,7 @@ def write_artifact(draft: Artifact) -> Artifact:
         if path.is_file() and path.name != MANIFEST
     }
     artifact, plain = sealed(replace(draft, files=files))
-    (draft.path / MANIFEST).write_text(
-        json.dumps(plain, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    (draft.path / MANIFEST).write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     return artifact
 
 

@@ -13,8 +13,8 @@ _TIMES_THE_FILE = 4
 def allowed_bytes(file_bytes: int) -> int:
     """What all values of a network that live at one time may take.
 
-    Two GiB, and four times the file. A network of this package's kind takes a fraction: the widest
-    one that was tried, 64 channels of a picture of 1920 × 1080 and their successor, takes 1.1 GB.
+    Two GiB, and four times the file. Networks for edge devices take a fraction: 64 channels of a
+    picture of 1920 × 1080 in float32 and as many that are computed from them take 1.1 GB.
 
     Example:
         >>> f"{allowed_bytes(0):,}"

@@ -9,7 +9,7 @@ __all__ = ["require_file_name", "require_model_name", "require_text", "what_is_w
 
 _LONGEST_NAME, _LONGEST_PATH, _LONGEST_TEXT = 100, 240, 2_000
 _DEEPEST = 8
-_NOT_IN_NAMES = re.compile(r'[/\\:*?"<>|]')
+_NOT_IN_NAMES = re.compile(r"""[/\\:*?"<>|$`;&'{}!~]""")  # of paths, and of shells
 _RESERVED = re.compile(r"(con|prn|aux|nul|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 # Control characters, halves of characters, line and paragraph separators.
 _NEVER = frozenset({"Cc", "Cs", "Zl", "Zp"})
