@@ -16,6 +16,7 @@ __all__ = ["require_modest"]
 
 _SMALL = 4_096
 _MOST_OPERATIONS = 4 * 10**12
+_PER_ELEMENT = 20  # what reading or writing one takes, in multiplications
 _BYTES: Mapping[int, int] = {
     **{TensorProto.FLOAT: 4, TensorProto.DOUBLE: 8, TensorProto.FLOAT16: 2, TensorProto.INT64: 8},
     **{TensorProto.UINT64: 8, TensorProto.INT32: 4, TensorProto.UINT32: 4, TensorProto.INT16: 2},
@@ -201,11 +202,21 @@ def _closed(kind: TypeProto) -> TypeProto:
 
 
 def _operations(node: NodeProto, walk: _Walk) -> int:
-    if node.op_type not in {"Conv", "ConvTranspose", "Gemm", "MatMul"}:
-        return 0
-    weight, output = walk.shape(node.input[1]), walk.shape(node.output[0])
-    if node.op_type == "Conv":
-        return math.prod(output) * math.prod(weight[1:])
-    if node.op_type == "ConvTranspose":
-        return math.prod(walk.shape(node.input[0])) * math.prod(weight[1:])
-    return math.prod(output) * walk.shape(node.input[0])[-1]
+    """Multiplications, or what takes as long."""
+    read = [walk.shape(name) for name in node.input if name]
+    written = [walk.shape(name) for name in node.output if name]
+    elements = sum(map(math.prod, (*read, *written)))
+    return _PER_ELEMENT * elements + _own_operations(node, read, written)
+
+
+def _own_operations(node: NodeProto, read: list[list[int]], written: list[list[int]]) -> int:
+    result = math.prod(written[0]) if written else 0
+    if node.op_type in {"Conv", "ConvTranspose"}:
+        of = read[0] if node.op_type == "ConvTranspose" else written[0]
+        return math.prod(of) * math.prod(read[1][1:])
+    if node.op_type in {"Gemm", "MatMul", "Einsum", "Det", "DFT"}:
+        return result * max((size for shape in read for size in shape), default=1)
+    if node.op_type in {"LSTM", "GRU", "RNN"}:
+        return read[0][0] * sum(map(math.prod, read[1:]))
+    window = next((held.ints for held in node.attribute if held.name == "kernel_shape"), ())
+    return result * math.prod(window)

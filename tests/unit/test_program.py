@@ -292,3 +292,28 @@ def test_a_key_that_no_plain_program_has_is_refused(archive, key):
 def test_a_graph_of_more_nodes_than_any_network_has_is_refused(archive):
     with pytest.raises(ArtifactError, match="10,000 are the most"):
         load_program(graph_changed(archive, lambda g: g.update(nodes=g["nodes"] * 5_001)))
+
+
+@pytest.mark.parametrize(
+    ("grow", "said"),
+    [
+        (lambda x: torch.tensor_split(x.expand(5_000, 8), 5_000)[0], "cut into 5,000 parts"),
+        (lambda x: x.expand(5_000, 8).unbind()[0], "cut into 5,000 parts"),
+        (lambda x: x.expand(5_000, 8).split(1)[0], "cut into 5,000 parts"),
+        (
+            lambda x: nn.functional.avg_pool2d(x[:, :1, None].expand(1, 2048, 2048), 1024, 1),
+            "4,000,000,000,000 in",
+        ),
+        (
+            lambda x: nn.functional.conv2d(
+                x[None, :, :1, None].expand(1, 1, 4096, 4096),
+                x[None, :, :1, None].expand(1, 1, 2048, 2048),
+            ),
+            "4,000,000,000,000 in",
+        ),
+    ],
+)
+def test_a_program_that_would_run_for_hours_is_refused_before_it_runs(grow, said, tmp_path):
+    save_program(Large(grow), (torch.zeros(1, 8),), tmp_path / "program.pt2")
+    with pytest.raises(ArtifactError, match=said):
+        load_program(tmp_path / "program.pt2")

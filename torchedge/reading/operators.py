@@ -50,7 +50,7 @@ _PRIVATE = frozenset(
 )
 _NOT_DENSE = re.compile(
     r"backward|sparse|coalesce|_coo|_cs[rc]|nested|jagged|quantize|fbgemm|mkl|cudnn|miopen|cuda"
-    r"|slow_|thnn|linalg__|_jvp|overrideable|dense_tensors|depthwise3d|choose_|^batch_norm_"
+    r"|conv_tbc|^bilinear$|slow_|thnn|linalg__|_jvp|overrideable|dense_tensors|depthwise3d|choose_|^batch_norm_"
     r"|unsafe|storage|resize|empty|ctc_loss|segment_reduce|polynomial|from_file|pin_memory|stream"
     r"|^(as_strided_|cpu|data|set|sorted|tensor|save|retain_grad|requires_grad|values|crow_indices|col_indices)_?$"
 )

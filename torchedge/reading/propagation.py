@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 from typing_extensions import override
 
 from torchedge.reading.bounds import Value, most_live_bytes
+from torchedge.reading.costs import operations, require_few_parts, tensors_in
 
 __all__ = ["require_modest"]
 
@@ -19,8 +19,6 @@ _Name: TypeAlias = Callable[[Tensor], str]
 
 _MOST_OPERATIONS = 4 * 10**12
 _MOST_CALLS = 200_000
-_MOST_PARTS = 4_096
-_aten = torch.ops.aten
 
 
 def require_modest(program: ExportedProgram, most_bytes: int) -> None:
@@ -34,7 +32,7 @@ def require_modest(program: ExportedProgram, most_bytes: int) -> None:
         ValueError: It is so, or it would take more than 4·10¹² operations, or a shape depends on
             values.
     """
-    declared = [_tensors(node.meta.get("val")) for node in program.graph.nodes]
+    declared = [tensors_in(node.meta.get("val")) for node in program.graph.nodes]
     for tensor in (tensor for tensors in declared for tensor in tensors):
         _require_small(tensor, most_bytes)
     watch = _Watch(most_bytes)
@@ -54,15 +52,7 @@ def require_modest(program: ExportedProgram, most_bytes: int) -> None:
 
 
 def _first(value: object) -> Any:  # noqa: ANN401 - a FakeTensor, which torch does not export
-    return next(iter(_tensors(value)), None)
-
-
-def _tensors(value: object) -> tuple[Tensor, ...]:
-    if isinstance(value, Tensor):
-        return (value,)
-    if isinstance(value, tuple | list):
-        return tuple(tensor for part in value for tensor in _tensors(part))
-    return ()
+    return next(iter(tensors_in(value)), None)
 
 
 def _require_small(tensor: Tensor, most_bytes: int) -> None:
@@ -92,47 +82,22 @@ class _Watch(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        _require_few_parts(func, args)
+        self._calls += 1
+        self.count(require_few_parts(func, args))
         result = func(*args, **(kwargs or {}))
-        for tensor in _tensors(result):
+        for tensor in tensors_in(result):
             _require_small(tensor, self._most_bytes)
-        self._count(func, args, kwargs or {}, result)
+        self.count(operations(func, args, kwargs or {}, result))
         return result
 
-    def _count(
-        self,
-        func: Any,  # noqa: ANN401
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        result: object,
-    ) -> None:
-        self._calls += 1
-        counted = flop_registry.get(func._overloadpacket)
-        if counted is not None:
-            self._operations += counted(*args, **kwargs, out_val=result)
+    def count(self, operations: int) -> None:
+        """Add work, and refuse too much of it."""
+        self._operations += operations
         if self._calls > _MOST_CALLS or self._operations > _MOST_OPERATIONS:
             raise ValueError(
                 f"running it takes {self._operations:,} operations in {self._calls:,} steps; "
                 f"{_MOST_OPERATIONS:,} in {_MOST_CALLS:,} are the most"
             )
-
-
-def _require_few_parts(func: object, args: Sequence[Any]) -> None:
-    """Before a tensor is cut into pieces, each of which is an object."""
-    if func is _aten.unbind.int:
-        parts = _size(args, args[1] if len(args) > 1 else 0)
-    elif func is _aten.split.Tensor:
-        axis = args[2] if len(args) > 2 else 0
-        parts = math.ceil(_size(args, axis) / max(int(args[1]), 1))
-    else:
-        return
-    if parts > _MOST_PARTS:
-        raise ValueError(f"a tensor is cut into {parts:,} parts; {_MOST_PARTS:,} are the most")
-
-
-def _size(args: Sequence[Any], axis: int) -> int:
-    shape = args[0].shape
-    return int(shape[axis]) if shape else 1
 
 
 @final
@@ -146,10 +111,12 @@ class _Propagation(fx.Interpreter):
 
     @override
     def run_node(self, n: fx.Node) -> Any:
+        if n.op == "call_function":  # some operators cut before anything is seen of their parts
+            self._watch.count(require_few_parts(n.target, self.fetch_args_kwargs_from_env(n)[0]))
         with self._watch:
             result = super().run_node(n)
-        found = _tensors(result)
-        declared = _tensors(n.meta.get("val"))
+        found = tensors_in(result)
+        declared = tensors_in(n.meta.get("val"))
         if n.op == "call_function" and _described(found) != _described(declared):
             raise ValueError(f"'{n.name}' is declared as {_shown(declared)} and is {_shown(found)}")
         self._results.append((n, found))
