@@ -19,6 +19,7 @@ from torchedge.program import save_program
 from torchedge.quantization.freeze import freeze
 from torchedge.quantization.modules import FakeQuantize
 from torchedge.quantization.requirements import require_finite_weights
+from torchedge.reading.names import require_model_name, require_text
 from torchedge.saving.carried import require_carried
 from torchedge.saving.checks import (
     finite_metrics,
@@ -99,14 +100,16 @@ class CompressedModel:
             WeightError: A weight is NaN or infinite.
             CalibrationError: There are no samples, a value is NaN, their shapes, the labels or the
                 class names do not fit, or a quantiser has no range.
-            UsageError: The normalisation does not fit the first input, a metric is no finite
-                number, or the float network returns something else than the model.
+            UsageError: The name is no name but a path, or a class has control characters; the
+                normalisation does not fit the first input, a metric is no finite number, or the
+                float network returns something else than the model.
             SchemeError: Scheme and module contradict each other.
             ExportError: torch.export cannot capture the module, or it returns something else than
                 tensors with the batch as first axis.
             OutputExistsError: The folder exists.
         """
         folder, metrics = Path(folder), finite_metrics(self.metrics)
+        self._require_sound_names()
         self._require_sound_data()
         model = self._frozen()
         with torch.no_grad():
@@ -137,6 +140,11 @@ class CompressedModel:
             )
             artifact = write_artifact(draft)
         return replace(artifact, path=folder)
+
+    def _require_sound_names(self) -> None:
+        require_model_name(self.name)
+        for name in self.class_names:
+            require_text("a class", name)
 
     def _require_sound_data(self) -> None:
         require_finite_weights(self.module)

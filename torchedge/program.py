@@ -1,49 +1,44 @@
 """Saving and loading ``torch.export`` programs without ever unpickling or evaluating anything.
 
 ``torch.export.load`` falls back to full unpickling for some entries of an archive, calls whatever
-torch function a node names, and evaluates symbolic expressions. So an archive is read as data
-first, and only one that holds nothing but raw tensors, static shapes and known operators goes to
-torch.
+torch function a node names, evaluates symbolic expressions, and reads a zip archive in another way
+than Python does. So torch never gets the bytes of a file. Every member is read once and checked, a
+new archive is written of what was checked, and torch loads that one. Before the program may run on
+memory, it runs on shapes.
 """
 
 import io
-import json
 import re
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from torchedge.errors import ArtifactError, ExportError
+from torchedge.reading.archive import read_archive, written_archive
+from torchedge.reading.bounds import allowed_bytes
+from torchedge.reading.payloads import require_payloads
+from torchedge.reading.program_json import checked_json
+from torchedge.reading.propagation import require_modest
 
-__all__ = ["load_program", "save_program"]
+__all__ = ["load_module", "load_program", "save_program"]
 
-_ENTRIES = re.compile(
-    r"[^/]+/("
+_MEMBERS = re.compile(
+    r"(?P<folder>[A-Za-z0-9_.-]+)/(?P<name>"
     r"archive_format|archive_version|byteorder|version|\.data/(version|serialization_id)"
     r"|data/weights/weight_\d+|data/weights/model_weights_config\.json"
     r"|data/constants/tensor_\d+|data/constants/model_constants_config\.json"
     r"|data/sample_inputs/model\.pt|models/model\.json"
     r")"
 )
-_OPERATORS = re.compile(r"torch\.ops\.(aten|torchedge)\.(?!from_file)\w+\.\w+|_operator\.getitem")
-_PLAIN_TEXT = re.compile(r"[A-Za-z0-9_.+-]*|\[\]")
-# What torch.einsum takes as an argument: letters, commas and one arrow call nothing.
-_EQUATION = re.compile(r"[A-Za-z., ]+(->[A-Za-z. ]*)?")
-_TREE_SPECS = {"in_spec", "out_spec"}
-_EVALUATED_KEYS = {
-    "as_custom_obj",
-    "as_expr",
-    "as_operator",
-    "expr_str",
-    "guards_code",
-    "range_constraints",
-    "treespec_namedtuple_fields",
+_MODEL = "models/model.json"
+_SAMPLE_INPUTS = "data/sample_inputs/model.pt"
+_PAYLOADS = {
+    "data/weights": "data/weights/model_weights_config.json",
+    "data/constants": "data/constants/model_constants_config.json",
 }
+_OUR_FOLDER = "program"
 
 
 def save_program(model: nn.Module, example_inputs: tuple[Tensor, ...], path: Path) -> None:
@@ -56,6 +51,7 @@ def save_program(model: nn.Module, example_inputs: tuple[Tensor, ...], path: Pat
 
     Raises:
         ExportError: torch.export cannot capture the module.
+        ArtifactError: The program has operators or shapes that :func:`load_program` refuses.
     """
     try:
         program = torch.export.export(model, example_inputs)
@@ -69,7 +65,7 @@ def save_program(model: nn.Module, example_inputs: tuple[Tensor, ...], path: Pat
     archive = io.BytesIO()  # in memory, because torch aborts the process when the disk is full
     torch.export.save(program, archive)
     path.write_bytes(archive.getvalue())
-    _require_plain(path)
+    _checked_members(path)
 
 
 def _drop_traces(program: ExportedProgram) -> None:
@@ -78,88 +74,92 @@ def _drop_traces(program: ExportedProgram) -> None:
         node.meta = {"val": node.meta["val"]} if "val" in node.meta else {}
 
 
+def load_module(path: Path) -> fx.GraphModule:
+    """The network of a ``.pt2`` archive, ready to run.
+
+    Raises:
+        ArtifactError: As :func:`load_program`.
+    """
+    program = load_program(path)
+    try:
+        module = program.module()
+    except Exception as error:
+        raise ArtifactError(_unreadable(path, error)) from error
+    assert isinstance(module, fx.GraphModule)
+    return module
+
+
 def load_program(path: Path) -> ExportedProgram:
     """Read a ``.pt2`` archive that :func:`save_program` could have written.
 
     Raises:
-        ArtifactError: It is damaged, or holds pickles, symbolic expressions or other operators.
+        ArtifactError: It is damaged; or holds pickles, symbolic expressions or other operators than
+            those of tensors; or its tensors are larger than its bytes, or larger in running than
+            what a file of its size may take.
     """
     from torchedge.quantization.operator import fake_quantize_operator
 
     assert fake_quantize_operator is not None  # loading needs the operator to be registered
-    _require_plain(path)
+    members = _checked_members(path)
+    file_bytes = sum(map(len, members.values()))
+    archive = written_archive({f"{_OUR_FOLDER}/{n}": members.pop(n) for n in list(members)})
     try:
-        return torch.export.load(path)
+        program = torch.export.load(archive)
+        require_modest(program, allowed_bytes(file_bytes))
     except Exception as error:
+        raise ArtifactError(_unreadable(path, error)) from error
+    return program
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    said = (str(error).splitlines() or [type(error).__name__])[0][:300]
+    return (
+        f"torch.export cannot read '{path}': {said} Save it again with this version of torch "
+        f"({torch.__version__})."
+    )
+
+
+def _checked_members(path: Path) -> dict[str, bytes]:
+    """Members by their names inside the archive's folder, JSON written anew."""
+    members: dict[str, bytes] = {}
+    folders, trees = set(), {}
+    for name, data in read_archive(path):
+        folder, inner = _known_member(path, name, data)
+        folders.add(folder)
+        members[inner] = data
+        if inner.endswith(".json"):
+            trees[inner], members[inner] = _checked_json(path, name, data)
+    if len(folders) != 1 or _MODEL not in members:
+        raise ArtifactError(f"'{path}' is no intact torch.export archive: it holds no one program.")
+    _require_payloads(path, trees, members)
+    return members
+
+
+def _known_member(path: Path, name: str, data: bytes) -> tuple[str, str]:
+    found = _MEMBERS.fullmatch(name)
+    if found is None or (found["name"] == _SAMPLE_INPUTS and data):
         raise ArtifactError(
-            f"torch.export cannot read '{path}': {str(error).splitlines()[0]} Save it again with "
-            f"this version of torch ({torch.__version__})."
-        ) from error
-
-
-def _require_plain(path: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                _require_known_entry(path, entry)
-            for name in filter(_is_json, archive.namelist()):
-                _require_plain_json(path, name, json.loads(archive.read(name)))
-    except (zipfile.BadZipFile, ValueError, KeyError, NotImplementedError) as error:
-        raise ArtifactError(
-            f"'{path}' is no intact torch.export archive ({error}); save the model again."
-        ) from error
-
-
-def _is_json(name: str) -> bool:
-    return name.endswith(".json")
-
-
-def _require_known_entry(path: Path, entry: zipfile.ZipInfo) -> None:
-    pickled_inputs = entry.filename.endswith("sample_inputs/model.pt") and entry.file_size
-    if not _ENTRIES.fullmatch(entry.filename) or pickled_inputs:
-        raise ArtifactError(
-            f"'{path}' holds '{entry.filename}', which is not raw data and would have to be "
+            f"'{path}' holds '{name[:80]}', which is not raw data and would have to be "
             "unpickled; torchedge never does that. Save the model with CompressedModel.save."
         )
+    return found["folder"], found["name"]
 
 
-def _require_plain_json(path: Path, name: str, tree: Any) -> None:  # noqa: ANN401
-    for key, value in _items(tree):
-        _require_plain_text(path, name, key)
-        if key in _TREE_SPECS and isinstance(value, str):
-            _require_plain_json(path, name, json.loads(value))
-        elif isinstance(value, str) and not (key == "as_string" and _EQUATION.fullmatch(value)):
-            _require_plain_text(path, name, value)
-        evaluated = key in _EVALUATED_KEYS and value not in (None, [], {}, "")
-        operator = key == "target" and isinstance(value, str) and "." in value
-        if (key == "use_pickle" and value) or evaluated:
-            raise ArtifactError(
-                f"'{path}' ({name}) holds '{key}', which torch would unpickle or evaluate; "
-                "torchedge never does that. Save the model with CompressedModel.save."
-            )
-        if operator and not _OPERATORS.fullmatch(value):
-            raise ArtifactError(
-                f"'{path}' ({name}) calls '{value}', which is no tensor operator of torch or "
-                "torchedge, so it is not loaded."
-            )
-
-
-def _require_plain_text(path: Path, name: str, text: str) -> None:
-    """Because torch writes names from the archive into Python code, which it compiles."""
-    if not _PLAIN_TEXT.fullmatch(text):
+def _checked_json(path: Path, name: str, data: bytes) -> tuple[object, bytes]:
+    try:
+        tree, text = checked_json(data)
+    except ValueError as error:
         raise ArtifactError(
-            f"'{path}' ({name}) holds the name {text[:60]!r}, which torch would compile as code; "
-            "torchedge never does that. Save the model with CompressedModel.save."
-        )
+            f"'{path}' ({name}) is not loaded: {error}. Save the model with CompressedModel.save."
+        ) from error
+    return tree, text.encode()
 
 
-def _items(tree: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
-    pending = [tree]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, dict):
-            yield from node.items()
-            pending.extend(node.values())
-        elif isinstance(node, list):
-            yield from (("", value) for value in node if isinstance(value, str))
-            pending.extend(node)
+def _require_payloads(path: Path, trees: dict[str, object], members: dict[str, bytes]) -> None:
+    try:
+        for folder, config in _PAYLOADS.items():
+            require_payloads(trees[config], folder, members)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"'{path}' is not loaded: {error}; save the model with CompressedModel.save."
+        ) from error

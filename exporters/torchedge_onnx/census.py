@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 from torchedge.bench.census import Census, LayerCount, counted
-from torchedge.errors import ArtifactError, VerificationError
+from torchedge.errors import VerificationError
 from torchedge_onnx.graph import (
     WEIGHTED_OPERATIONS,
     producers,
@@ -16,7 +16,8 @@ from torchedge_onnx.graph import (
     weight_chain,
     weighted_macs,
 )
-from torchedge_onnx.session import open_model, session_options
+from torchedge_onnx.reading import checked_model
+from torchedge_onnx.session import open_graph, runnable_graph, session_options
 
 __all__ = ["CONVERSIONS", "optimised_graph", "read_model", "runtime_census"]
 
@@ -36,20 +37,12 @@ _MOVED_QUANTIZER = "_q_to_dq"  # of a result whose quantiser ONNX Runtime moved 
 
 
 def read_model(path: Path) -> onnx.ModelProto:
-    """Parse an ONNX file.
+    """Parse an ONNX file; see :func:`torchedge_onnx.reading.checked_model`.
 
     Raises:
-        ArtifactError: It is cut short or no ONNX file.
+        ArtifactError: It is cut short or no ONNX file, or holds what must not be loaded.
     """
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-    except Exception as error:  # protobuf's and onnx's exceptions have no common base
-        raise ArtifactError(
-            f"'{path}' ({path.stat().st_size:,} bytes) is no intact ONNX file: "
-            f"{str(error).splitlines()[0]} Copy or export it again."
-        ) from error
-    return model
+    return checked_model(path)
 
 
 def runtime_census(path: Path) -> Census:
@@ -65,8 +58,8 @@ def runtime_census(path: Path) -> Census:
         VerificationError: The optimised graph holds integer arithmetic that no node of the file
             accounts for.
     """
-    model = read_model(path)
-    optimised = optimised_graph(path)
+    model = runnable_graph(path)
+    optimised = optimised_graph(model)
     operations = _integer_operations(optimised)
     made_by, shapes = producers(model), tensor_shapes(model)
     layers = []
@@ -112,17 +105,20 @@ def _writes_integers(operation: str) -> bool:
     return operation.startswith("QLinear") or operation in {"QuantizeLinear", "QGemm"}
 
 
-def optimised_graph(path: Path) -> onnx.ModelProto:
-    """What ONNX Runtime makes of a file on this machine before it runs it.
+def optimised_graph(model: onnx.ModelProto) -> onnx.ModelProto:
+    """What ONNX Runtime makes of a graph on this machine before it runs it.
+
+    Args:
+        model: Of a file that was opened, or made of one.
 
     Raises:
-        ArtifactError: The file cannot be read.
+        ArtifactError: The runtime cannot read it.
     """
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "optimised.onnx"
         options = session_options()
         options.optimized_model_filepath = str(written)
-        open_model(path, options)
+        open_graph(model, options)
         return onnx.load(written)
 
 

@@ -1,6 +1,5 @@
 """Where ONNX Runtime and PyTorch part: every quantised tensor of a network, compared in both."""
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,10 +112,7 @@ class _Watched:
 
     def operations(self) -> dict[str, str]:
         """The runtime's operator that writes each tensor, by the program's name of it."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "observable.onnx")
-            path.write_bytes(observable(self._model, list(self._grids)).SerializeToString())
-            writers = producers(optimised_graph(path))
+        writers = producers(optimised_graph(observable(self._model, list(self._grids))))
         return {
             name: _operation(integers, writers) for integers, (name, _, _) in self._grids.items()
         }

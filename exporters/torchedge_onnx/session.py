@@ -1,21 +1,29 @@
 """Opening an ONNX file in ONNX Runtime so that it computes what the file says."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchedge.bench.session import Array, Session
 from torchedge.errors import ArtifactError, MissingDependencyError
+from torchedge.reading.bounds import allowed_bytes
 from torchedge_onnx.cpu import may_saturate
 
 if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-__all__ = ["observable", "open_model", "open_observed", "session_options"]
+__all__ = [
+    "observable",
+    "open_graph",
+    "open_model",
+    "open_observed",
+    "runnable_graph",
+    "session_options",
+]
 
 _FATAL_ONLY = 4
+_PLACE_OF_IDENTIFIER, _ORT_FORMAT = slice(4, 8), b"ORTM"
 # It rounds float biases to int32 behind the file's back; TensorRT's graphs keep them in float.
 _ROUNDS_FLOAT_BIASES = "WeightBiasQuantization"
 
@@ -36,35 +44,86 @@ def session_options() -> "onnxruntime.SessionOptions":
 
 
 def open_model(path: Path, options: "onnxruntime.SessionOptions | None" = None) -> Session:
-    """A callable session of any ONNX file.
+    """A callable session of any ONNX file whose shapes do not depend on values.
+
+    The runtime gets neither the file nor its bytes, but a model that was read and checked, with
+    what it keeps in other files: it opens nothing by itself.
 
     Args:
         path: The file.
         options: Defaults to :func:`session_options`.
 
     Raises:
-        ArtifactError: ONNX Runtime cannot read the file.
+        ArtifactError: ONNX Runtime cannot read the file; or it holds what must not be loaded, or
+            running it would take more memory than a file of its size may.
         MissingDependencyError: onnxruntime is not installed.
     """
     options = options or session_options()
+    data: bytes = runnable_graph(path).SerializeToString()
+    return _session(data, f"'{path}' ({path.stat().st_size:,} bytes)", options)
+
+
+def runnable_graph(path: Path) -> "onnx.ModelProto":
+    """A checked file that takes no more memory than it may.
+
+    Raises:
+        ArtifactError: It is damaged, holds what must not be loaded, or takes more.
+    """
+    from torchedge_onnx.memory import require_modest
+    from torchedge_onnx.reading import checked_model
+
+    model = checked_model(path)
+    size = model.ByteSize()
+    try:
+        require_modest(model, allowed_bytes(size))
+    except Exception as error:  # onnx's exceptions have no common base
+        said = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        raise ArtifactError(f"'{path}' ({size:,} bytes) is not run: {said}") from error
+    return model
+
+
+def open_graph(
+    model: "onnx.ModelProto", options: "onnxruntime.SessionOptions | None" = None
+) -> Session:
+    """A session of a graph that this package has made of a checked file; it is not checked again.
+
+    Args:
+        model: The graph.
+        options: Defaults to :func:`session_options`.
+
+    Raises:
+        ArtifactError: ONNX Runtime cannot read the graph.
+        MissingDependencyError: onnxruntime is not installed.
+    """
+    return _session(model.SerializeToString(), "the graph", options or session_options())
+
+
+def _session(data: bytes, what: str, options: "onnxruntime.SessionOptions") -> Session:
     import onnxruntime
 
+    if data[_PLACE_OF_IDENTIFIER] == _ORT_FORMAT:
+        raise ArtifactError(f"{what} is an ONNX file that claims to be one of ONNX Runtime's own.")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         session = onnxruntime.InferenceSession(
-            path.read_bytes(),
+            data,
             options,
             providers=["CPUExecutionProvider"],
             disabled_optimizers=[_ROUNDS_FLOAT_BIASES],
         )
     except Exception as error:  # its own exceptions have no common base
         raise ArtifactError(
-            f"ONNX Runtime cannot read '{path}' ({path.stat().st_size:,} bytes): "
-            f"{str(error).splitlines()[0]} Copy or export it again."
+            f"ONNX Runtime cannot read {what}: {str(error).splitlines()[0]} Copy or export it "
+            "again."
         ) from error
     names = [node.name for node in session.get_inputs()]
 
     def run(*inputs: Array) -> tuple[Array, ...]:
-        return tuple(session.run(None, dict(zip(names, inputs, strict=True))))
+        try:
+            return tuple(session.run(None, dict(zip(names, inputs, strict=True))))
+        except Exception as error:  # likewise
+            said = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            raise ArtifactError(f"ONNX Runtime cannot run {what}: {said}") from error
 
     return run
 
@@ -84,10 +143,8 @@ def open_observed(
         ArtifactError: ONNX Runtime cannot read the graph.
         MissingDependencyError: onnxruntime is not installed.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "observable.onnx")
-        path.write_bytes(observable(model, names).SerializeToString())
-        return open_model(path, session_options() if as_deployed else _without_layouts())
+    options = session_options() if as_deployed else _without_layouts()
+    return open_graph(observable(model, names), options)
 
 
 def _without_layouts() -> "onnxruntime.SessionOptions":

@@ -4,12 +4,14 @@ The first line is ``TRT-<version>-EntropyCalibration2``; every other line is ``<
 the big-endian bits of the float32 scale ``amax / 127``.
 """
 
+import math
 import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 
 from torchedge.errors import ArtifactError, CalibrationError, UnknownNameError
+from torchedge.reading.files import read_bounded
 
 __all__ = [
     "LEVELS",
@@ -91,7 +93,8 @@ def parse_cache(text: str) -> tuple[str, dict[str, float]]:
     r"""Header and scales of a cache; names may contain colons, slashes and spaces.
 
     Raises:
-        ArtifactError: The header or a line does not have the form of a cache.
+        ArtifactError: The header or a line does not have the form of a cache, or a scale is not
+            finite.
 
     Example:
         >>> parse_cache("TRT-8502-EntropyCalibration2\n/a: b: 3c010a14\n")[1]
@@ -99,16 +102,17 @@ def parse_cache(text: str) -> tuple[str, dict[str, float]]:
     """
     header, *lines = text.removesuffix("\n").split("\n")
     if not (header.startswith("TRT-") and header.count("-") == 2):
-        raise ArtifactError(f"a calibration cache cannot start with {header[:60]!r}.")
+        raise ArtifactError(f"a calibration cache cannot start with {header[:60]!a}.")
     scales = {}
     for number, line in enumerate(lines, start=2):
         name, separator, digits = line.rpartition(": ")
         try:
-            scales[name] = float(struct.unpack(">f", bytes.fromhex(digits))[0])
+            scale = float(struct.unpack(">f", bytes.fromhex(digits))[0])
         except (ValueError, struct.error):
-            separator = ""
-        if not separator:
-            raise ArtifactError(f"line {number} of the calibration cache is {line[:60]!r}.")
+            scale = math.nan
+        if not separator or not math.isfinite(scale):
+            raise ArtifactError(f"line {number} of the calibration cache is {line[:60]!a}.")
+        scales[name] = scale
     return header, scales
 
 
@@ -120,10 +124,8 @@ def read_cache(path: Path) -> tuple[str, dict[str, float]]:
     """
     if not path.is_file():
         raise ArtifactError(f"'{path}' is no file; name a calibration cache.")
-    if path.stat().st_size > _LARGEST_CACHE:
-        raise ArtifactError(f"'{path}' has {path.stat().st_size:,} bytes; that is no cache.")
     try:
-        return parse_cache(path.read_text(encoding="utf-8"))
+        return parse_cache(read_bounded(path, _LARGEST_CACHE).decode())
     except UnicodeDecodeError as error:
         raise ArtifactError(f"'{path}' is no text and so no calibration cache.") from error
 

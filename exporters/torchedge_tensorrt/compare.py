@@ -20,7 +20,7 @@ _COLUMNS = (
     ("mJ gross", "energy_gross_mj"),
     ("mJ without idle", "energy_above_idle_mj"),
 )
-_LARGEST_FILE = 64 * 2**20
+_LARGEST_FILE = 16 * 2**20
 
 
 def compare(
@@ -55,14 +55,14 @@ def _engines(path: Path) -> list[dict[str, Any]]:
         ArtifactError: It is no such file.
     """
     from torchedge.errors import ArtifactError
+    from torchedge.reading.files import read_bounded
+    from torchedge.reading.strict_json import strict_json
 
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ValueError(f"it has {path.stat().st_size:,} bytes")
-        plain = json.loads(path.read_text())
+        plain = strict_json(read_bounded(path, _LARGEST_FILE), most_bytes=_LARGEST_FILE)
         shared = {**plain["environment"], **plain["settings"]}
         return [{**shared, **engine} for engine in plain["engines"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ArtifactError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"'{path}' is no benchmark.json of a bundle ({type(error).__name__}: {error}); copy it "
             "from the board again."

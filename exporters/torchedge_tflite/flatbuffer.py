@@ -8,6 +8,8 @@ import numpy as np
 
 from torchedge.bench.session import Array
 from torchedge.errors import ArtifactError, MissingDependencyError
+from torchedge.reading.files import read_bounded
+from torchedge_tflite.structure import require_structure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +19,8 @@ __all__ = ["FlatModel", "FlatTensor", "Operator", "Option", "parse", "read_model
 Option: TypeAlias = int | float | bool
 
 _IDENTIFIER = b"TFL3"
+_MOST_BYTES = 2**31 - 1  # of a flatbuffer
+_MOST_SHARED = 4
 _DTYPES = {
     "FLOAT32": "float32",
     "FLOAT16": "float16",
@@ -130,7 +134,7 @@ def read_model(path: "Path") -> FlatModel:
         MissingDependencyError: ai-edge-litert is not installed.
     """
     try:
-        return parse(path.read_bytes())
+        return parse(read_bounded(path, _MOST_BYTES))
     except ArtifactError as error:
         raise ArtifactError(f"'{path}': {error}") from error
 
@@ -152,35 +156,56 @@ def parse(data: bytes) -> FlatModel:
         raise ArtifactError(damaged)
     generated = schema()
     try:
+        require_structure(data)
         plain = generated.ModelT.InitFromPackedBuf(bytearray(data), 0)
-        graph = plain.subgraphs[0]
+        (graph,) = plain.subgraphs
+        _require_shared_little(graph.tensors, plain.buffers, len(data))
         names = [_operator_name(code, generated) for code in plain.operatorCodes]
         return FlatModel(
             tensors=tuple(_tensor(i, t, plain, generated) for i, t in enumerate(graph.tensors)),
-            operators=tuple(_operator(o, names) for o in graph.operators),
-            inputs=_whole(graph.inputs),
-            outputs=_whole(graph.outputs),
-            signature=_signature(plain.signatureDefs),
+            operators=tuple(_operator(o, names, len(graph.tensors)) for o in graph.operators),
+            inputs=_indices(graph.inputs, len(graph.tensors), least=0),
+            outputs=_indices(graph.outputs, len(graph.tensors), least=0),
+            signature=_signature(plain.signatureDefs, len(graph.tensors)),
         )
     except Exception as error:  # offsets that lead anywhere raise anything
         raise ArtifactError(damaged) from error
 
 
-def _operator(plain: Any, names: list[str]) -> Operator:  # noqa: ANN401
+def _require_shared_little(tensors: Any, buffers: Any, size: int) -> None:  # noqa: ANN401
+    """Each tensor's values are copied, though many may name one buffer."""
+    stored = [buffers[tensor.buffer].data for tensor in tensors]
+    total = sum(0 if values is None else len(values) for values in stored)
+    if total > _MOST_SHARED * size:
+        raise ValueError(f"{total:,} bytes of values in a file of {size:,}")
+
+
+def _operator(plain: Any, names: list[str], count: int) -> Operator:  # noqa: ANN401
+    if plain.outputs is None or len(plain.outputs) == 0:
+        raise ValueError("an operator writes nothing")
     options = {} if plain.builtinOptions is None else vars(plain.builtinOptions)
     return Operator(
         name=names[plain.opcodeIndex],
-        inputs=_whole(plain.inputs),
-        outputs=_whole(plain.outputs),
+        inputs=_indices(plain.inputs, count),
+        outputs=_indices(plain.outputs, count),
         options={n: v for n, v in options.items() if isinstance(v, int | float | bool)},
     )
 
 
-def _signature(definitions: Any) -> dict[str, int]:  # noqa: ANN401
+def _signature(definitions: Any, count: int) -> dict[str, int]:  # noqa: ANN401
     if not definitions:
         return {}
     maps = [*(definitions[0].inputs or ()), *(definitions[0].outputs or ())]
+    _indices([entry.tensorIndex for entry in maps], count, least=0)
     return {entry.name.decode(): int(entry.tensorIndex) for entry in maps}
+
+
+def _indices(values: Any, count: int, *, least: int = -1) -> tuple[int, ...]:  # noqa: ANN401
+    """Places in the list of tensors; -1 is an input that is left out."""
+    found = _whole(values)
+    if any(not least <= index < count for index in found):
+        raise ValueError(f"tensors {list(found)[:8]} of {count:,}")
+    return found
 
 
 def _whole(values: Any) -> tuple[int, ...]:  # noqa: ANN401

@@ -9,7 +9,10 @@ import numpy as np
 
 from torchedge.bench.session import Array, Session
 from torchedge.errors import ArtifactError, MissingDependencyError
+from torchedge.reading.files import read_bounded
 from torchedge_tflite.layout import tflite_axes
+from torchedge_tflite.probe import require_survived
+from torchedge_tflite.soundness import require_sound
 
 if TYPE_CHECKING:
     from torchedge.export.artifact import TensorSpec
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Kernels", "Port", "open_model"]
 
 Kernels = Literal["xnnpack", "reference"]
+_RESOLVERS: Mapping[Kernels, str] = {"xnnpack": "AUTO", "reference": "BUILTIN_REF"}
+_MOST_BYTES = 2**31 - 1
 
 
 @final
@@ -63,6 +68,8 @@ def open_model(
 ) -> Session:
     """A callable session of a .tflite file, on one thread.
 
+    The file is followed offset by offset, then opened and run once in a process that may die of it.
+
     Args:
         path: The file.
         inputs: In PyTorch's layout, in order.
@@ -70,11 +77,21 @@ def open_model(
         kernels: XNNPACK, as phones use them, or LiteRT's plain reference kernels.
 
     Raises:
-        ArtifactError: LiteRT cannot read the file, or it has other inputs and outputs.
+        ArtifactError: LiteRT cannot read the file, or dies of it; it has operators that this
+            package never writes, takes more memory than it may, or has other inputs and outputs.
         MissingDependencyError: ai-edge-litert is not installed.
     """
-    interpreter = _interpreter(path, kernels)
+    data = read_bounded(path, _MOST_BYTES)
+    _, tensor_bytes = require_sound(data, f"'{path}'")
+    litert = _litert()
+    resolver = _RESOLVERS[kernels]
+    require_survived(data, f"'{path}'", "litert", tensor_bytes=tensor_bytes, resolver=resolver)
     try:
+        interpreter = litert.Interpreter(
+            model_content=data,
+            num_threads=1,
+            experimental_op_resolver_type=getattr(litert.OpResolverType, resolver),
+        )
         interpreter.allocate_tensors()
         runner = interpreter.get_signature_runner()
     except (RuntimeError, ValueError) as error:
@@ -85,32 +102,24 @@ def open_model(
     def run(*arrays: Array) -> tuple[Array, ...]:
         for port, array in zip(taken, arrays, strict=True):
             interpreter.set_tensor(port.index, port.stored(array))
-        interpreter.invoke()
+        try:
+            interpreter.invoke()
+        except RuntimeError as error:
+            raise ArtifactError(_unreadable(path, error)) from error
         return tuple(port.real(interpreter.get_tensor(port.index)) for port in given)
 
     return run
 
 
-def _interpreter(path: Path, kernels: Kernels) -> Any:  # noqa: ANN401 - LiteRT has no types
+def _litert() -> Any:  # noqa: ANN401 - LiteRT has no types
     try:
-        from ai_edge_litert import interpreter as litert
+        from ai_edge_litert import interpreter
     except ImportError as error:
         raise MissingDependencyError(
             "running TFLite files needs the package ai-edge-litert; "
             "type: pip install 'torchedge[tflite]'"
         ) from error
-    resolvers = {
-        "xnnpack": litert.OpResolverType.AUTO,
-        "reference": litert.OpResolverType.BUILTIN_REF,
-    }
-    try:
-        return litert.Interpreter(
-            model_content=path.read_bytes(),
-            num_threads=1,
-            experimental_op_resolver_type=resolvers[kernels],
-        )
-    except (RuntimeError, ValueError) as error:
-        raise ArtifactError(_unreadable(path, error)) from error
+    return interpreter
 
 
 def _unreadable(path: Path, error: Exception) -> str:

@@ -9,10 +9,13 @@ from torchedge.bench.fit import Fit
 from torchedge.bench.session import Session
 from torchedge.errors import ArtifactError
 from torchedge.export.artifact import Artifact, Format
+from torchedge.reading.plain import as_whole
 from torchedge_tflite_micro.session import open_micro
 from torchedge_tflite_micro.step import MODEL_FILE
 
 __all__ = ["TFLiteMicroRunner"]
+
+_LARGEST_ARENA = 2**28
 
 
 @final
@@ -37,7 +40,7 @@ class TFLiteMicroRunner:
             artifact.file(MODEL_FILE),
             artifact.inputs,
             artifact.outputs,
-            arena_bytes=int(_detail(artifact, "smallest_arena_bytes")),
+            arena_bytes=_arena_bytes(artifact),
         )
 
     def census(self, artifact: Artifact) -> Census:
@@ -58,6 +61,15 @@ class TFLiteMicroRunner:
             ArtifactError: The manifest has none of it.
         """
         return Fit.from_dict(_detail(artifact, "fit"))
+
+
+def _arena_bytes(artifact: Artifact) -> int:
+    try:
+        return as_whole(_detail(artifact, "smallest_arena_bytes"), least=1, most=_LARGEST_ARENA)
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"the manifest of '{artifact.path}' has no size of an arena ({error}); export it again."
+        ) from error
 
 
 def _detail(artifact: Artifact, name: str) -> Any:  # noqa: ANN401

@@ -8,12 +8,17 @@ import numpy as np
 from torchedge.bench.session import Array, Session
 from torchedge.errors import ArtifactError
 from torchedge.export.artifact import TensorSpec
-from torchedge_tflite.flatbuffer import FlatModel, read_model
+from torchedge.reading.files import read_bounded
+from torchedge_tflite.flatbuffer import FlatModel
 from torchedge_tflite.layout import tflite_axes
+from torchedge_tflite.probe import require_survived
 from torchedge_tflite.session import Port
+from torchedge_tflite.soundness import require_sound
 from torchedge_tflite_micro.runtime import Interpreter
 
 __all__ = ["input_ports", "open_micro", "output_ports"]
+
+_MOST_BYTES = 2**28
 
 
 def open_micro(
@@ -28,12 +33,22 @@ def open_micro(
         arena_bytes: Size of the arena.
 
     Raises:
-        ArtifactError: The arena is too small, or the file has other inputs and outputs.
+        ArtifactError: The runtime dies of the file, the arena is too small, or the file has other
+            inputs and outputs.
         MissingDependencyError: tflite-micro or ai-edge-litert is not installed.
     """
-    flat = read_model(path)
+    data = read_bounded(path, _MOST_BYTES)
+    flat, _ = require_sound(data, f"'{path}'")
+    require_survived(
+        data,
+        f"'{path}'",
+        "micro",
+        tensor_bytes=arena_bytes,
+        arena=arena_bytes,
+        outputs=len(flat.outputs),
+    )
     taken, given = input_ports(flat, inputs), output_ports(flat, outputs)
-    interpreter = Interpreter(path.read_bytes(), arena_bytes=arena_bytes, outputs=len(flat.outputs))
+    interpreter = Interpreter(data, arena_bytes=arena_bytes, outputs=len(flat.outputs))
 
     def run(*arrays: Array) -> tuple[Array, ...]:
         placed = sorted(zip(taken, arrays, strict=True), key=lambda pair: pair[0].index)

@@ -3,11 +3,14 @@
 import json
 import pickle
 import zipfile
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from benchmarks.hostile_inputs.zips import Member, deflated, members_of, two_directories
+from benchmarks.hostile_inputs.zips import archive as zipped
 from torchedge.errors import ArtifactError, ExportError
 from torchedge.program import load_program, save_program
 
@@ -173,3 +176,144 @@ def _of(folder, equation):
     summed = Summed(equation)
     summed.load_state_dict(load_program(folder / "program.pt2").state_dict)
     return summed
+
+
+def test_an_archive_with_a_second_directory_is_refused_and_runs_nothing(archive, tmp_path):
+    harmless = members_of(archive)
+    evil = [replace(m, data=pickle.dumps(Canary(tmp_path / "executed"))) for m in harmless]
+    archive.write_bytes(two_directories(harmless, evil))
+    with zipfile.ZipFile(archive) as opened:  # what Python sees is the harmless one
+        assert opened.read(harmless[0].name) == harmless[0].data
+    with pytest.raises(ArtifactError, match="lies before the member"):
+        load_program(archive)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_torch_gets_an_archive_that_was_written_here_and_never_the_file(archive, monkeypatch):
+    given, load = [], torch.export.load
+    monkeypatch.setattr(torch.export, "load", lambda f: given.append(f) or load(f))
+    load_program(archive)
+    (stream,) = given
+    assert stream.getvalue() != archive.read_bytes()
+    with zipfile.ZipFile(stream) as opened:
+        assert {name.split("/")[0] for name in opened.namelist()} == {"program"}
+
+
+@pytest.mark.parametrize("change", [{"flags": 1}, {"attributes": 0o120777}, {"local_name": "x"}])
+def test_a_member_that_is_encrypted_a_link_or_called_otherwise_is_refused(archive, change):
+    archive.write_bytes(zipped([replace(m, **change) for m in members_of(archive)]))
+    with pytest.raises(ArtifactError, match="no intact"):
+        load_program(archive)
+
+
+def test_a_compressed_member_is_refused_before_it_is_unpacked(archive):
+    members = members_of(archive)
+    members[-1] = deflated(members[-1], 2**26)
+    archive.write_bytes(zipped(members))
+    with pytest.raises(ArtifactError, match="is compressed"):
+        load_program(archive)
+
+
+@pytest.mark.parametrize("name", ["archive/models/model.json", "archive/Models/MODEL.json"])
+def test_two_members_of_one_name_are_refused(archive, name):
+    archive.write_bytes(zipped([*members_of(archive), Member(name=name, data=b"{}")]))
+    with pytest.raises(ArtifactError, match="two members"):
+        load_program(archive)
+
+
+class Large(nn.Module):
+    def __init__(self, grow):
+        super().__init__()
+        self.grow = grow
+
+    def forward(self, x):
+        return self.grow(x)
+
+
+@pytest.mark.parametrize(
+    "grow",
+    [
+        lambda x: x + torch.zeros(2**18, 8),
+        lambda x: x.expand(2**18, 8).clone(),
+        lambda x: x.repeat(2**18, 1),
+        lambda x: torch.full((2**18, 8), 1.0) * x,
+    ],
+)
+def test_a_program_that_takes_more_memory_than_it_may_is_refused_before_it_runs(
+    grow, tmp_path, monkeypatch
+):
+    path = tmp_path / "program.pt2"
+    save_program(Large(grow), (torch.zeros(1, 8),), path)
+    monkeypatch.setattr("torchedge.program.allowed_bytes", lambda file_bytes: 2**20)
+    with pytest.raises(ArtifactError, match=r"takes [0-9,]+ bytes"):
+        load_program(path)
+
+
+def graph_changed(archive, change):
+    def rewrite(name, data):
+        if not name.endswith("models/model.json"):
+            return data
+        tree = json.loads(data)
+        change(tree["graph_module"]["graph"])
+        return json.dumps(tree)
+
+    return rewritten(archive, rewrite)
+
+
+def test_a_node_that_computes_another_shape_than_it_declares_is_refused(archive):
+    def change(graph):
+        node = graph["nodes"][-1]
+        sizes = {"name": "size", "arg": {"as_ints": [2**31]}, "kind": 1}
+        node["target"], node["inputs"] = "torch.ops.aten.zeros.default", [sizes]
+
+    with pytest.raises(ArtifactError, match="takes 8,589,934,592 bytes"):
+        load_program(graph_changed(archive, change))
+
+
+def test_a_weight_that_is_declared_and_not_there_is_refused(archive):
+    def change(name, data):
+        if not name.endswith("model_weights_config.json"):
+            return b"" if name.endswith("weight_0") else data
+        tree = json.loads(data)
+        meta = next(iter(tree["config"].values()))["tensor_meta"]
+        meta["sizes"], meta["strides"] = [{"as_int": 2**33}], [{"as_int": 1}]
+        return json.dumps(tree)
+
+    with pytest.raises(ArtifactError, match="34,359,738,368 bytes, and 0 are there"):
+        load_program(rewritten(archive, change))
+
+
+@pytest.mark.parametrize("key", ["as_custom_obj", "as_operator", "what_a_later_torch_evaluates"])
+def test_a_key_that_no_plain_program_has_is_refused(archive, key):
+    with pytest.raises(ArtifactError, match=key):
+        load_program(graph_changed(archive, lambda graph: graph["nodes"][0].update({key: "x"})))
+
+
+def test_a_graph_of_more_nodes_than_any_network_has_is_refused(archive):
+    with pytest.raises(ArtifactError, match="10,000 are the most"):
+        load_program(graph_changed(archive, lambda g: g.update(nodes=g["nodes"] * 5_001)))
+
+
+@pytest.mark.parametrize(
+    ("grow", "said"),
+    [
+        (lambda x: torch.tensor_split(x.expand(5_000, 8), 5_000)[0], "cut into 5,000 parts"),
+        (lambda x: x.expand(5_000, 8).unbind()[0], "cut into 5,000 parts"),
+        (lambda x: x.expand(5_000, 8).split(1)[0], "cut into 5,000 parts"),
+        (
+            lambda x: nn.functional.avg_pool2d(x[:, :1, None].expand(1, 2048, 2048), 1024, 1),
+            "4,000,000,000,000 in",
+        ),
+        (
+            lambda x: nn.functional.conv2d(
+                x[None, :, :1, None].expand(1, 1, 4096, 4096),
+                x[None, :, :1, None].expand(1, 1, 2048, 2048),
+            ),
+            "4,000,000,000,000 in",
+        ),
+    ],
+)
+def test_a_program_that_would_run_for_hours_is_refused_before_it_runs(grow, said, tmp_path):
+    save_program(Large(grow), (torch.zeros(1, 8),), tmp_path / "program.pt2")
+    with pytest.raises(ArtifactError, match=said):
+        load_program(tmp_path / "program.pt2")

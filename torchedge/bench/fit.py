@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, final
 
 from torchedge.errors import ArtifactError, BudgetError
+from torchedge.reading.plain import as_list, as_mapping, as_text, as_whole, each
 
 __all__ = ["Evidence", "Fit", "Memory", "MemoryPart"]
 
@@ -107,20 +108,28 @@ class Fit:
         """
         try:
             return Fit(
-                device=str(plain["device"]),
+                device=as_text(plain["device"]),
                 memories=tuple(
                     Memory(
-                        kind=str(memory["kind"]),
-                        limit_bytes=int(memory["limit_bytes"]),
-                        parts=tuple(MemoryPart(**part) for part in memory["parts"]),
+                        kind=as_text(memory["kind"]),
+                        limit_bytes=as_whole(memory["limit_bytes"]),
+                        parts=each(memory["parts"], _part),
                     )
-                    for memory in plain["memories"]
+                    for memory in as_list(plain["memories"])
                 ),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(
                 f"the manifest describes no memory ({error}); export the model again."
             ) from error
+
+
+def _part(plain: object) -> MemoryPart:
+    part = MemoryPart(**as_mapping(plain))
+    as_whole(part.bytes)
+    for text in (part.name, part.evidence, part.how):
+        as_text(text)
+    return part
 
 
 def _largest(parts: Sequence[MemoryPart]) -> str:

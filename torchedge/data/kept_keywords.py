@@ -8,6 +8,7 @@ from torchedge.data.keywords import KeywordParts, KeywordSet
 from torchedge.errors import ArtifactError
 from torchedge.export.artifact import Artifact, Format, load_artifact, write_artifact
 from torchedge.export.pipeline import staged_folder
+from torchedge.reading.tensors import read_tensors
 
 __all__ = ["PARTS", "keep_parts", "kept_parts"]
 
@@ -57,14 +58,16 @@ def kept_parts(place: Path, fingerprint: str) -> KeywordParts:
     Raises:
         ArtifactError: The files are damaged, or were made from something else.
     """
-    from safetensors.torch import load_file
-
     artifact = load_artifact(place)
     if artifact.details.get("made_from") != fingerprint:
         raise ArtifactError(
             f"'{place}' holds clips of other settings; remove it to make them anew."
         )
-    found = load_file(artifact.file(_FILE))
+    found = read_tensors(artifact.file(_FILE))
+    missing = [f"{n}.{what}" for n in PARTS for what in ("features", "labels")]
+    missing = [name for name in missing if name not in found]
+    if missing:
+        raise ArtifactError(f"'{place}' holds no {missing[0]}; remove it to make the clips anew.")
     train, validation, test = (
         KeywordSet(features=found[f"{name}.features"], labels=found[f"{name}.labels"])
         for name in PARTS

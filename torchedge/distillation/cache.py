@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol, final
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 from typing_extensions import override
@@ -15,7 +14,7 @@ from torchedge.distillation.calls import require_only_the_sample
 from torchedge.distillation.fingerprints import fingerprint, sample_digests
 from torchedge.distillation.sources import NONE_NAMED, LiveTeacher
 from torchedge.distillation.taps import Taps
-from torchedge.errors import DistillationError
+from torchedge.errors import ArtifactError, DistillationError
 from torchedge.export.artifact import (
     Artifact,
     Format,
@@ -23,6 +22,7 @@ from torchedge.export.artifact import (
     write_artifact,
 )
 from torchedge.export.pipeline import staged_folder
+from torchedge.reading.tensors import read_tensors
 
 __all__ = ["IndexedDataset", "SizedDataset", "TeacherCache", "cache_teacher"]
 
@@ -188,12 +188,7 @@ class TeacherCache:
         """
         artifact = load_artifact(folder)
         _require_same(artifact, teacher, data)
-        try:
-            return TeacherCache(load_file(artifact.file(_FILE)), data)
-        except SafetensorError as error:
-            raise DistillationError(
-                f"'{folder}' cannot be read ({error}); write it again."
-            ) from error
+        return TeacherCache(_require_whole(artifact, len(data)), data)
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -253,6 +248,18 @@ class TeacherCache:
         return Taps(self.tensors[_OUTPUT][indices], features)
 
 
+def _require_whole(artifact: Artifact, samples: int) -> dict[str, Tensor]:
+    """What the cache holds: the output and features, one of each for each sample."""
+    tensors = read_tensors(artifact.file(_FILE))
+    counts = {name: len(tensor) if tensor.ndim else 0 for name, tensor in tensors.items()}
+    if _OUTPUT not in tensors or set(counts.values()) != {samples}:
+        raise ArtifactError(
+            f"'{artifact.path}' holds {sorted(set(counts.values()))} answers in {len(tensors)} "
+            f"tensors for {samples:,} samples; write it again."
+        )
+    return tensors
+
+
 def _require_same(artifact: Artifact, teacher: nn.Module, data: SizedDataset) -> None:
     details = artifact.details
     if artifact.format != _FORMAT:
@@ -260,22 +267,25 @@ def _require_same(artifact: Artifact, teacher: nn.Module, data: SizedDataset) ->
             f"'{artifact.path}' is '{artifact.format}' and no teacher's cache; give a folder that "
             "cache_teacher wrote."
         )
-    if details["teacher"] != fingerprint(teacher):
+    if details.get("teacher") != fingerprint(teacher):
+        found = str(details.get("teacher"))
         raise DistillationError(
             f"'{artifact.path}' holds the answers of another teacher (its weights hash to "
-            f"{str(details['teacher'])[:12]}…, this one's to {fingerprint(teacher)[:12]}…); write "
+            f"{found[:12]}…, this one's to {fingerprint(teacher)[:12]}…); write "
             "it again with cache_teacher(…, overwrite=True)."
         )
-    if details["samples"] != len(data):
+    if details.get("samples") != len(data):
         raise DistillationError(
-            f"'{artifact.path}' holds answers for {details['samples']:,} samples and the data has "
-            f"{len(data):,}; write it again for these data."
+            f"'{artifact.path}' holds answers for {details.get('samples')} samples and the data "
+            f"has {len(data):,}; write it again for these data."
         )
-    found = sample_digests(_Inputs(data))
-    other = [index for index, digest in found.items() if details["checked"].get(index) != digest]
+    digests = sample_digests(_Inputs(data))
+    checked = details.get("checked")
+    known = checked if isinstance(checked, Mapping) else {}
+    other = [index for index, digest in digests.items() if known.get(index) != digest]
     if other:
         raise DistillationError(
-            f"'{artifact.path}' holds answers for other data: {len(other)} of {len(found)} "
+            f"'{artifact.path}' holds answers for other data: {len(other)} of {len(digests)} "
             f"compared samples differ, the first is sample {other[0]}. Switch augmentation off, or "
             "write it again for these data."
         )

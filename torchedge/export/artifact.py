@@ -3,15 +3,14 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PurePosixPath
-from typing import Any, NewType, final
+from dataclasses import replace
+from pathlib import Path
 
-from torchedge import __version__
 from torchedge.errors import ArtifactError, UsageError
-from torchedge.export.normalisation import Normalisation
-from torchedge.scheme import QuantScheme
+from torchedge.export.manifest import MANIFEST, MANIFEST_VERSION, from_plain, sealed
+from torchedge.export.records import Artifact, FileRecord, Format, TensorSpec
+from torchedge.reading.files import open_regular, read_bounded, require_inside
+from torchedge.reading.strict_json import strict_json
 
 __all__ = [
     "MANIFEST",
@@ -25,94 +24,20 @@ __all__ = [
     "write_artifact",
 ]
 
-Format = NewType("Format", str)
-MANIFEST = "manifest.json"
-_MANIFEST_VERSION = 1
-_MANIFEST_BYTES_LIMIT = 16 * 2**20
-
-
-@final
-@dataclass(frozen=True)
-class TensorSpec:
-    """One input or output: its name, static shape, and scale where it is an integer grid."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scale: float | None = None
-    zero_point: int | None = None
-
-
-@final
-@dataclass(frozen=True)
-class FileRecord:
-    """Size and SHA-256 of one file of an artefact."""
-
-    bytes: int
-    sha256: str
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Artifact:
-    """A folder whose files match its manifest.
-
-    Args:
-        path: The folder.
-        format: What the folder holds, for example ``torch`` or ``onnx``.
-        inputs: What the network takes, in order.
-        outputs: What it returns, in order.
-        made_by: The steps that led here, oldest first.
-        sha256: Digest over the names, sizes and digests of all files.
-        name: The model's name.
-        class_names: What the scores of the first output stand for; empty where that is not known.
-        scheme: The numbers it was trained for; ``None`` for a float model.
-        metrics: Figures measured so far, by name.
-        details: What the step that wrote it wants the next one to know.
-        files: Every file but the manifest, by its path inside the folder.
-        normalisation: What the first input went through; ``None`` where that is not known.
-    """
-
-    path: Path
-    format: Format
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    made_by: tuple[str, ...]
-    sha256: str = ""
-    name: str = "model"
-    class_names: tuple[str, ...] = ()
-    scheme: QuantScheme | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    details: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, FileRecord] = field(default_factory=dict)
-    normalisation: Normalisation | None = None
-
-    def file(self, name: str) -> Path:
-        """Path of one of its files.
-
-        Raises:
-            ArtifactError: The manifest lists no such file.
-        """
-        if name not in self.files:
-            raise ArtifactError(
-                f"'{self.path}' ({self.format}) holds no '{name}', only {', '.join(self.files)}; "
-                "export it again."
-            )
-        return self.path / name
+_MOST_MANIFEST_BYTES = 16 * 2**20
 
 
 def file_record(path: Path) -> FileRecord:
-    """Size and SHA-256 of a file, read in chunks."""
-    with path.open("rb") as stream:
+    """Size and SHA-256 of a file, read in chunks.
+
+    Raises:
+        ArtifactError: It is a link, or no regular file.
+    """
+    with open_regular(path) as stream:
         digest = hashlib.sha256()
         while chunk := stream.read(2**20):
             digest.update(chunk)
         return FileRecord(stream.tell(), digest.hexdigest())
-
-
-def _digest(files: Mapping[str, FileRecord]) -> str:
-    lines = [f"{name} {record.bytes} {record.sha256}" for name, record in sorted(files.items())]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def write_artifact(draft: Artifact) -> Artifact:
@@ -125,14 +50,18 @@ def write_artifact(draft: Artifact) -> Artifact:
 
     Returns:
         The artefact as :func:`load_artifact` would read it.
+
+    Raises:
+        UsageError: The model's name is no name, a word in the manifest has control characters, or
+            a detail is nothing that JSON can hold.
     """
     files = {
         path.relative_to(draft.path).as_posix(): file_record(path)
         for path in sorted(draft.path.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    artifact = replace(draft, files=files, sha256=_digest(files))
-    (draft.path / MANIFEST).write_text(json.dumps(_to_plain(artifact), indent=2) + "\n")
+    artifact, plain = sealed(replace(draft, files=files))
+    (draft.path / MANIFEST).write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     return artifact
 
 
@@ -141,27 +70,8 @@ def copy_artifact(artifact: Artifact, folder: Path) -> Artifact:
     for name in (*artifact.files, MANIFEST):
         copy = folder / name
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(artifact.path / name, copy)
+        shutil.copyfile(require_inside(artifact.path, name), copy)
     return replace(artifact, path=folder)
-
-
-def _to_plain(artifact: Artifact) -> dict[str, Any]:
-    return {
-        "manifest_version": _MANIFEST_VERSION,
-        "torchedge": __version__,
-        "name": artifact.name,
-        "class_names": list(artifact.class_names),
-        "format": artifact.format,
-        "made_by": list(artifact.made_by),
-        "inputs": [asdict(spec) for spec in artifact.inputs],
-        "outputs": [asdict(spec) for spec in artifact.outputs],
-        "scheme": None if artifact.scheme is None else artifact.scheme.to_dict(),
-        "metrics": dict(artifact.metrics),
-        "details": dict(artifact.details),
-        "normalisation": None if artifact.normalisation is None else asdict(artifact.normalisation),
-        "files": {name: asdict(record) for name, record in artifact.files.items()},
-        "sha256": artifact.sha256,
-    }
 
 
 def load_artifact(folder: Path | str) -> Artifact:
@@ -171,29 +81,28 @@ def load_artifact(folder: Path | str) -> Artifact:
         folder: What a recipe or an export wrote.
 
     Raises:
-        ArtifactError: The folder or manifest is missing or unreadable, a file is missing, has
-            another size or hash, or lies outside the folder.
+        ArtifactError: The folder or manifest is missing or unreadable; the manifest was edited, is
+            of another version, or holds a name that is a path or a word that a terminal would
+            obey; a file is missing, is a link or device, has another size or hash, or lies outside
+            the folder.
     """
     folder = Path(folder)
     plain = _read_manifest(folder)
     try:
-        artifact = _from_plain(folder, plain)
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        artifact = from_plain(folder, plain)
+    except ArtifactError:
+        raise
+    except (KeyError, TypeError, ValueError, UsageError) as error:
         raise ArtifactError(
-            f"'{folder / MANIFEST}' is not a manifest of version {_MANIFEST_VERSION} "
+            f"'{folder / MANIFEST}' is not a manifest of version {MANIFEST_VERSION} "
             f"({type(error).__name__}: {error}); export the model again."
         ) from error
     for name, record in artifact.files.items():
         _require_unchanged(folder, name, record)
-    if _digest(artifact.files) != artifact.sha256:
-        raise ArtifactError(
-            f"'{folder / MANIFEST}' was edited: its list of files does not match its own digest; "
-            "export the model again."
-        )
     return artifact
 
 
-def _read_manifest(folder: Path) -> Any:  # noqa: ANN401
+def _read_manifest(folder: Path) -> object:
     path = folder / MANIFEST
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "does not exist"
@@ -201,13 +110,12 @@ def _read_manifest(folder: Path) -> Any:  # noqa: ANN401
             f"'{folder}' {found}; give a folder that a recipe or an export wrote, "
             "for example runs/digits-jetson/torch."
         )
-    if not path.is_file():
+    if not path.exists() and not path.is_symlink():
         raise ArtifactError(_no_manifest_message(folder))
-    if path.stat().st_size > _MANIFEST_BYTES_LIMIT:
-        raise ArtifactError(f"'{path}' has {path.stat().st_size:,} bytes; that is no manifest.")
+    data = read_bounded(path, _MOST_MANIFEST_BYTES, follow=False)
     try:
-        return json.loads(path.read_text())
-    except (ValueError, UnicodeDecodeError) as error:
+        return strict_json(data)
+    except ValueError as error:
         raise ArtifactError(
             f"'{path}' is not valid JSON ({error}); export the model again."
         ) from error
@@ -223,44 +131,9 @@ def _no_manifest_message(folder: Path) -> str:
     return f"'{folder}' holds no {MANIFEST}; give a folder that a recipe or an export wrote."
 
 
-def _from_plain(folder: Path, plain: Mapping[str, Any]) -> Artifact:
-    if plain["manifest_version"] != _MANIFEST_VERSION:
-        raise ValueError(f"manifest_version is {plain['manifest_version']!r}")
-    scheme = plain["scheme"]
-    normalisation = plain.get("normalisation")
-    return Artifact(
-        path=folder,
-        format=Format(str(plain["format"])),
-        inputs=tuple(_tensor_spec(spec) for spec in plain["inputs"]),
-        outputs=tuple(_tensor_spec(spec) for spec in plain["outputs"]),
-        made_by=tuple(str(step) for step in plain["made_by"]),
-        sha256=str(plain["sha256"]),
-        name=str(plain["name"]),
-        class_names=tuple(str(name) for name in plain.get("class_names", ())),
-        scheme=None if scheme is None else QuantScheme.from_dict(scheme),
-        metrics={str(name): float(value) for name, value in plain["metrics"].items()},
-        details=dict(plain["details"]),
-        normalisation=None if normalisation is None else Normalisation.from_dict(normalisation),
-        files={
-            str(name): FileRecord(int(record["bytes"]), str(record["sha256"]))
-            for name, record in plain["files"].items()
-        },
-    )
-
-
-def _tensor_spec(plain: Mapping[str, Any]) -> TensorSpec:
-    shape = tuple(int(size) for size in plain["shape"])
-    return TensorSpec(plain["name"], shape, plain["dtype"], plain["scale"], plain["zero_point"])
-
-
 def _require_unchanged(folder: Path, name: str, record: FileRecord) -> None:
-    inside = PurePosixPath(name)
-    if inside.is_absolute() or ".." in inside.parts or "\\" in name:
-        raise ArtifactError(f"the manifest of '{folder}' lists '{name}', outside the folder.")
-    path = folder / name
-    if path.is_symlink() or not path.is_file():
-        raise ArtifactError(f"'{path}' is in the manifest but not a file; export the model again.")
-    if (size := path.stat().st_size) != record.bytes:
+    path = require_inside(folder, name)
+    if (size := path.lstat().st_size) != record.bytes:
         raise ArtifactError(
             f"'{path}' has {size:,} bytes, the manifest says {record.bytes:,}: it was cut short or "
             "changed; copy or export it again."

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from torchedge.errors import UsageError
+from torchedge.reading.plain import as_number, each
 
 __all__ = ["Normalisation"]
 
@@ -61,8 +62,6 @@ class Normalisation:
             KeyError: A field is missing.
             TypeError: A field is of the wrong type.
         """
-        return Normalisation(mean=_floats(plain["mean"]), deviation=_floats(plain["deviation"]))
-
-
-def _floats(values: Sequence[Any]) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
+        return Normalisation(
+            mean=each(plain["mean"], as_number), deviation=each(plain["deviation"], as_number)
+        )

@@ -12,9 +12,14 @@ from torchedge.bench.session import Array, Runner, Session
 from torchedge.errors import NotRunError, VerificationError
 from torchedge.export.artifact import Artifact
 from torchedge.export.plugins import known_runner
-from torchedge.export.samples import SAMPLES_FILE, Samples, load_samples
+from torchedge.export.samples import (
+    SAMPLES_FILE,
+    Samples,
+    load_samples,
+    require_fitting_samples,
+)
 
-__all__ = ["LEAST_AGREEMENT", "Stage", "require_like_float", "verified_stages"]
+__all__ = ["LEAST_AGREEMENT", "Stage", "deployed_bytes", "require_like_float", "verified_stages"]
 
 LEAST_AGREEMENT = 0.99
 _FLOAT_ACCURACY = "float_accuracy"
@@ -65,7 +70,7 @@ def require_like_float(source: Artifact, gate: Gate = GATE) -> None:
     """
     if SAMPLES_FILE not in source.files:
         return
-    samples = load_samples(source.file(SAMPLES_FILE))
+    samples = _samples(source)
     if samples.float_answers and samples.expected:
         _through_gate(source.name, _like_float(source, samples.expected, samples), gate)
 
@@ -91,13 +96,19 @@ def verified_stages(
     """
     can_be_run = any(known_runner(artifact.format) for artifact in (source, *artifacts))
     nothing = Samples(inputs=(), expected=())
-    samples = load_samples(source.file(SAMPLES_FILE)) if can_be_run else nothing
+    samples = _samples(source) if can_be_run else nothing
     stages = [*_float_stage(source, samples)]
     names = [_stage_name(artifact, samples) for artifact in (source, *artifacts)]
     if source.scheme is None and not samples.float_answers:
         samples = replace(samples, float_answers=samples.expected)  # it is the float network
     forms = zip(names, (source, *artifacts), strict=True)
     return (*stages, *(_stage(name, artifact, samples, gate) for name, artifact in forms))
+
+
+def _samples(artifact: Artifact) -> Samples:
+    samples = load_samples(artifact.file(SAMPLES_FILE))
+    require_fitting_samples(samples, artifact)
+    return samples
 
 
 def _float_stage(source: Artifact, samples: Samples) -> Iterator[Stage]:
@@ -123,10 +134,9 @@ def _stage(name: str, artifact: Artifact, samples: Samples, gate: Gate) -> Stage
     """One form of the network against the answers that it ought to give."""
     compared_with = str(artifact.details.get("compared_with", ""))
     if compared_with:  # a step has made another network, and brought that one's answers
-        own = load_samples(artifact.file(SAMPLES_FILE))
+        own = _samples(artifact)
         samples = replace(own, float_answers=samples.float_answers)
-    size = sum(artifact.files[path].bytes for path in artifact.details.get("deployed_files", ()))
-    stage = Stage(name=name, bytes=size or None)
+    stage = Stage(name=name, bytes=deployed_bytes(artifact) or None)
     try:
         with _runner(artifact).open(artifact) as session:
             answers = _answers(session, artifact, samples)
@@ -148,6 +158,17 @@ def _stage(name: str, artifact: Artifact, samples: Samples, gate: Gate) -> Stage
     like_float = _like_float(artifact, answers, samples)
     shortfall = _through_gate(f"{artifact.name} as {stage.name}", like_float, gate)
     return replace(stage, like_float=like_float, shortfall=shortfall)
+
+
+def deployed_bytes(artifact: Artifact) -> int:
+    """Size of what goes to the device; 0 where the manifest does not say what that is.
+
+    Raises:
+        ArtifactError: It names what is none of its files.
+    """
+    named = artifact.details.get("deployed_files", [])
+    names = named if isinstance(named, list | tuple) else [named]
+    return sum(artifact.record(str(name)).bytes for name in names)
 
 
 def _runner(artifact: Artifact) -> Runner:

@@ -46,7 +46,7 @@ class Budget:
             BudgetError: A limit is exceeded; the text says by how much.
         """
         deployed = artifact.details.get("deployed_files", list(artifact.files))
-        flash_bytes = sum(artifact.files[name].bytes for name in deployed)
+        flash_bytes = sum(artifact.record(str(name)).bytes for name in deployed)
         _require_within("bytes of flash", flash_bytes, self.flash_bytes, artifact)
         _require_within("bytes of RAM", ram_bytes, self.ram_bytes, artifact)
         _require_within("ms (p90)", p90_latency_ms, self.p90_latency_ms, artifact)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import final
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from torchedge.errors import ArtifactError, PruningError
@@ -17,6 +16,7 @@ from torchedge.pruning.functional import shuffled_mask
 from torchedge.pruning.mask_checks import require_same_names
 from torchedge.pruning.masks import mask_on, mask_weights, masks_of
 from torchedge.pruning.selection import plain_name, weighted_layers
+from torchedge.reading.tensors import read_tensors
 
 __all__ = [
     "Ticket",
@@ -112,10 +112,7 @@ class Ticket:
         artifact = load_artifact(folder)
         if artifact.format != _FORMAT:
             raise ArtifactError(f"'{folder}' holds {artifact.format}, no lottery ticket.")
-        try:
-            tensors = load_file(artifact.file(_FILE))
-        except (SafetensorError, OSError) as error:
-            raise ArtifactError(f"'{folder / _FILE}' cannot be read: {error}.") from error
+        tensors = read_tensors(artifact.file(_FILE))
         return Ticket(
             masks=_beginning_with(_MASK, tensors), weights=_beginning_with(_WEIGHT, tensors)
         )

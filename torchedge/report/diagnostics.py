@@ -1,17 +1,19 @@
 """What a recipe found out about the quantised network, as it lies in the artefact."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 from torchedge.errors import ArtifactError
 from torchedge.export.artifact import Artifact
+from torchedge.reading.files import read_bounded
+from torchedge.reading.strict_json import strict_json
 
 __all__ = ["Diagnostics", "diagnostics_of"]
 
 _TEXT = "diagnostics/analysis.md"
 _FIGURES = "diagnostics/analysis.json"
+_MOST_BYTES = 16 * 2**20
 
 
 @final
@@ -39,14 +41,15 @@ def diagnostics_of(artifact: Artifact) -> Diagnostics | None:
     if _FIGURES not in artifact.files:
         return None
     try:
-        figures = json.loads(artifact.file(_FIGURES).read_text())
+        figures = strict_json(read_bounded(artifact.file(_FIGURES), _MOST_BYTES))
+        text = read_bounded(artifact.file(_TEXT), _MOST_BYTES).decode()
     except ValueError as error:
         raise ArtifactError(
             f"'{artifact.path / _FIGURES}' is not valid JSON ({error}); analyse the model again."
         ) from error
     names = [name for name in artifact.files if name.startswith("diagnostics/")]
     return Diagnostics(
-        text=artifact.file(_TEXT).read_text(),
+        text=text,
         figures=figures,
         pictures=tuple(f"{artifact.path.name}/{n}" for n in names if n.endswith(".png")),
     )

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.bench.session import Array, Session
+from torchedge.errors import ArtifactError, TorchedgeError
 from torchedge.export.artifact import Artifact, Format
-from torchedge.program import load_program
+from torchedge.program import load_module
 from torchedge.quantization.integers import IntegerProgram
 from torchedge.saving.outputs import named_tensors
 from torchedge.scheme import QuantScheme
@@ -51,12 +52,22 @@ def reference(path: Path, scheme: QuantScheme | None) -> Reference:
     Raises:
         ArtifactError: The program is damaged or holds what must not be loaded.
     """
-    module = load_program(path).module()
-    assert isinstance(module, fx.GraphModule)
-    program = _on_integers(module, scheme)
-    return Reference(
-        run=module if program is None else program.run,
-        output_grids=tuple(_grid(node, module) for node in _returned(module)),
+    module = load_module(path)
+    try:
+        program = _on_integers(module, scheme)
+        grids = tuple(_grid(node, module) for node in _returned(module))
+    except TorchedgeError:
+        raise
+    except Exception as error:  # it is a program of tensors, but none that was saved here
+        raise _not_ours(path, error) from error
+    return Reference(run=module if program is None else program.run, output_grids=grids)
+
+
+def _not_ours(path: Path, error: Exception) -> ArtifactError:
+    said = (str(error).splitlines() or [""])[0][:200]
+    return ArtifactError(
+        f"'{path}' is no program that CompressedModel.save has written ({type(error).__name__}: "
+        f"{said}); save the model again."
     )
 
 
@@ -66,7 +77,7 @@ def integer_program(artifact: Artifact) -> IntegerProgram | None:
     Raises:
         ArtifactError: The program is damaged or holds what must not be loaded.
     """
-    return _on_integers(load_program(artifact.file(PROGRAM_FILE)).module(), artifact.scheme)
+    return _on_integers(load_module(artifact.file(PROGRAM_FILE)), artifact.scheme)
 
 
 def _on_integers(module: nn.Module, scheme: QuantScheme | None) -> IntegerProgram | None:
@@ -135,13 +146,20 @@ class TorchRunner:
         """Load the program; neither the user's classes nor a pickle are needed.
 
         Raises:
-            ArtifactError: The program is damaged or holds what must not be loaded.
+            ArtifactError: The program is damaged, holds what must not be loaded, or cannot be
+                run on what the manifest says.
         """
-        model = reference(artifact.file(PROGRAM_FILE), artifact.scheme).run
+        path = artifact.file(PROGRAM_FILE)
+        model = reference(path, artifact.scheme).run
 
         def run(*inputs: Array) -> tuple[Array, ...]:
-            with torch.inference_mode():
-                result = model(*(torch.from_numpy(np.ascontiguousarray(x)) for x in inputs))
-            return tuple(tensor.numpy() for tensor in named_tensors(result).values())
+            try:
+                with torch.inference_mode():
+                    result = model(*(torch.from_numpy(np.ascontiguousarray(x)) for x in inputs))
+                return tuple(tensor.numpy() for tensor in named_tensors(result).values())
+            except TorchedgeError:
+                raise
+            except Exception as error:  # torch's own have no common base
+                raise _not_ours(path, error) from error
 
         yield run

@@ -53,6 +53,8 @@ def read_manifest(folder):
     except (ValueError, KeyError, AttributeError, TypeError):
         raise BuildError("manifest.json is damaged; copy the whole folder again.")
     for name, record in files:
+        if os.path.isabs(name) or ".." in name.replace("\\", "/").split("/"):
+            raise BuildError("manifest.json names {}, which is outside this folder.".format(repr(name)))
         check_file(os.path.join(folder, name), name, record)
     return manifest
 

@@ -151,7 +151,7 @@ def test_the_float_twin_computes_what_the_integers_mean_without_rounding(onnx_ar
 def test_a_truncated_file_is_refused_by_runner_and_census(onnx_artifact):
     path = onnx_artifact().file(MODEL_FILE)
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ArtifactError, match=r"cannot read .*500 bytes"):
+    with pytest.raises(ArtifactError, match=r"500 bytes.* is no intact ONNX file"):
         open_model(path)
     with pytest.raises(ArtifactError, match="500 bytes"):
         runtime_census(path)

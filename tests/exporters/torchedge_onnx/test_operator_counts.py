@@ -63,7 +63,7 @@ def test_all_operators_are_counted(artifact):
     from torchedge_onnx.step import MODEL_FILE
 
     census, _ = counts(artifact)
-    nodes = optimised_graph(artifact.file(MODEL_FILE)).graph.node
+    nodes = optimised_graph(onnx.load(artifact.file(MODEL_FILE))).graph.node
     assert sum(entry.count for entry in census.operators) == len(nodes)
 
 

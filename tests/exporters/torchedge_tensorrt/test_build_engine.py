@@ -1,5 +1,6 @@
 import hashlib
 import io
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -217,3 +218,11 @@ def test_layer_information_without_details_proves_no_int8(build_engine: ModuleTy
 @pytest.mark.parametrize("model", WITHOUT_INT8)
 def test_a_board_without_int8_may_build_in_fp16(build_engine: ModuleType, model: str) -> None:
     build_engine.check_device(model, False, "fp16")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/../../secret", "a\\..\\secret"])
+def test_a_manifest_that_names_a_file_outside_is_refused_on_the_board(build_engine, tmp_path, name):
+    record = {"bytes": 1, "sha256": "0" * 64}
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": {name: record}}))
+    with pytest.raises(build_engine.BuildError, match="outside this folder"):
+        build_engine.read_manifest(str(tmp_path))

@@ -143,3 +143,9 @@ def test_little_endian_digits_would_be_another_number() -> None:
     scale = 0.0123
     digits = format_cache({"x": scale}, (10, 3, 0)).rsplit(": ", 1)[1].strip()
     assert digits == struct.pack(">f", scale).hex() != struct.pack("<f", scale).hex()
+
+
+@pytest.mark.parametrize("digits", ["7fc00000", "7f800000", "ff800000"])
+def test_a_scale_that_is_not_finite_is_no_scale(digits):
+    with pytest.raises(ArtifactError, match="line 2 of the calibration cache"):
+        parse_cache(f"TRT-8502-EntropyCalibration2\nx: {digits}\n")

@@ -1,8 +1,11 @@
 import json
+import os
+from dataclasses import replace
 
 import pytest
 
-from torchedge.errors import ArtifactError
+from benchmarks.hostile_inputs.sealing import edited_manifest
+from torchedge.errors import ArtifactError, UsageError
 from torchedge.export import Artifact, Format, TensorSpec, load_artifact, write_artifact
 from torchedge.export.artifact import MANIFEST, copy_artifact
 from torchedge.scheme import QuantScheme
@@ -123,3 +126,92 @@ def test_a_folder_of_artefacts_offers_its_members(artifact):
 def test_asking_for_a_file_it_does_not_hold_lists_what_it_holds(artifact):
     with pytest.raises(ArtifactError, match=r"no 'model\.onnx', only .*model\.bin"):
         artifact.file("model.onnx")
+
+
+def resealed(artifact, change):
+    edited_manifest(artifact.path, change)
+    return artifact.path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.update(name="other"),
+        lambda m: m.update(class_names=["a", "b"]),
+        lambda m: m["outputs"][0].update(scale=0.25),
+        lambda m: m["metrics"].update(accuracy=0.99),
+        lambda m: m["details"].update(opset=18),
+        lambda m: m["scheme"]["weight"].update(bits=4),
+        lambda m: m.update(made_by=["somebody"]),
+        lambda m: m.update(more="than is known"),
+    ],
+)
+def test_whatever_is_edited_in_a_manifest_is_noticed(artifact, change):
+    edited(artifact, change)
+    with pytest.raises(ArtifactError, match="was edited"):
+        load_artifact(artifact.path)
+
+
+@pytest.mark.parametrize("version", [1, 3, None, "2"])
+def test_a_manifest_of_another_version_says_to_export_again(artifact, version):
+    path = resealed(artifact, lambda m: m.update(manifest_version=version))
+    with pytest.raises(ArtifactError, match=r"version 2 .* export the model again"):
+        load_artifact(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.update(class_names=["\x1b[2J"]),
+        lambda m: m["inputs"][0].update(name="a\nb"),
+        lambda m: m.update(made_by=["\x9b31m"]),
+        lambda m: m["metrics"].update({"\x07": 1.0}),
+        lambda m: m["details"].update(note={"deep": ["\x1b]0;title\x07"]}),
+    ],
+)
+def test_a_word_that_a_terminal_would_obey_is_refused(artifact, change):
+    with pytest.raises(ArtifactError, match=r"has the character U\+") as refused:
+        load_artifact(resealed(artifact, change))
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m["files"]["model.bin"].update(bytes=7.0),
+        lambda m: m["files"]["model.bin"].update(bytes=True),
+        lambda m: m["inputs"][0].update(shape=[1.0, 3]),
+        lambda m: m["inputs"][0].update(shape=[-1, 3]),
+        lambda m: m["inputs"][0].update(shape=[2**40, 2**40]),
+        lambda m: m["metrics"].update(accuracy="0.25"),
+        lambda m: m.update(class_names="ab"),
+        lambda m: m.update(details=[]),
+        lambda m: m.update(name=None),
+    ],
+)
+def test_a_value_of_another_type_is_not_made_one_of_the_right_type(artifact, change):
+    with pytest.raises(ArtifactError, match="not a manifest"):
+        load_artifact(resealed(artifact, change))
+
+
+def test_a_pipe_among_the_files_is_refused_and_not_waited_for(artifact):
+    (artifact.path / "model.bin").unlink()
+    os.mkfifo(artifact.path / "model.bin")
+    with pytest.raises(ArtifactError, match="a device"):
+        load_artifact(artifact.path)
+
+
+def test_two_files_that_differ_in_case_only_are_refused(artifact):
+    path = resealed(artifact, lambda m: m["files"].update({"MODEL.bin": m["files"]["model.bin"]}))
+    with pytest.raises(ArtifactError, match="in case only"):
+        load_artifact(path)
+
+
+def test_what_was_written_holds_its_details_as_they_will_be_read(artifact):
+    written = write_artifact(replace(artifact, details={"sizes": (1, 2)}))
+    assert written == load_artifact(artifact.path)
+
+
+def test_details_that_json_cannot_hold_are_refused_where_they_are_written(artifact):
+    with pytest.raises(UsageError, match="is not written"):
+        write_artifact(replace(artifact, details={"sqnr": float("inf")}))

@@ -1,0 +1,1 @@
+"""Artefacts that a stranger might send: spoiled at random, and made with a purpose."""

@@ -1,0 +1,1 @@
+"""Reading what strangers wrote: bounded, strict, and checked before anything is built from it."""
