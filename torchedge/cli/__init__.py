@@ -1,5 +1,40 @@
 """The command line: ``torchedge export | benchmark | targets`` and the commands of plugins."""
 
-from torchedge.cli.app import main, run_recipe
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from torchedge.stopping import stop_in_one_line, stopping_in_one_line
 
 __all__ = ["main", "run_recipe"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: As typed; defaults to the process's own.
+
+    Returns:
+        The exit code: 0 done, 1 it failed, 2 it cannot be done as asked.
+
+    Example:
+        >>> main(["--version"])
+        0.1.0
+        0
+    """
+    with stopping_in_one_line():  # before anything that takes time to load
+        from torchedge.cli.app import run_command
+
+        return run_command(arguments)
+
+
+def run_recipe(recipe: Callable[..., None]) -> NoReturn:
+    """Run a recipe's ``main`` with the command line, and end the process as ``torchedge`` would.
+
+    Args:
+        recipe: A function whose signature is the command line and whose docstring is the help.
+    """
+    stop_in_one_line()
+    from torchedge.cli.app import run_function
+
+    run_function(recipe)
