@@ -9,20 +9,30 @@ from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 __all__ = [
     "can_say_anything",
+    "cell",
     "console",
     "for_code",
     "for_comment",
     "for_file_name",
     "for_markdown",
+    "for_picture",
     "for_shell",
     "for_terminal",
+    "harmless_markdown",
+    "say",
 ]
 
-_SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#+>=-]|^\d+(?=[.)])")
+_SPECIAL = re.compile(
+    r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
+    r"|^[#+=-](?=[\s#=-]|$)|^\d+(?=[.)](?:\s|$))"  # what begins a heading or a list
+)
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_ACTIVE = re.compile(r"\\.|[<\[]")
+_ENTITIES = {"<": "&lt;", "[": "&#91;"}
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -61,6 +71,17 @@ def for_markdown(text: object) -> str:
 def _with_backslash(found: "re.Match[str]") -> str:
     text = found[0]
     return f"{text}\\" if text.isdigit() else f"\\{text}"
+
+
+def harmless_markdown(text: str) -> str:
+    r"""Somebody's Markdown, whose tables and code stay, without its HTML, links and pictures.
+
+    Example:
+        >>> print(harmless_markdown("| a\\|b | <script> [x](y) |"))
+        | a\|b | &lt;script> &#91;x](y) |
+    """
+    lines = (for_terminal(line) for line in text.split("\n"))
+    return _ACTIVE.sub(lambda found: _ENTITIES.get(found[0], found[0]), "\n".join(lines))
 
 
 def for_code(text: object) -> str:
@@ -111,6 +132,33 @@ def for_comment(text: object) -> str:
     """
     line = for_terminal(text).replace("*/", "* /").replace("/*", "/ *").replace("??/", "? ?/")
     return line.replace("\\", "/") if line.endswith("\\") else line
+
+
+def for_picture(text: object) -> str:
+    r"""A text in a picture, in which dollars begin no formula.
+
+    Example:
+        >>> print(for_picture("$x$"))
+        \$x\$
+    """
+    return for_terminal(text).replace("$", "\\$")
+
+
+def cell(text: object) -> "Text":
+    """A cell or a title of a table for the terminal, in which brackets are no mark-up."""
+    from rich.text import Text
+
+    return Text(for_terminal(text))
+
+
+def say(line: object, *, as_error: bool = False) -> None:
+    """Print one line.
+
+    Args:
+        line: Whatever is in it, it stays one line.
+        as_error: On the stream for errors and progress.
+    """
+    print(for_terminal(line), file=sys.stderr if as_error else sys.stdout, flush=as_error)
 
 
 def can_say_anything(*streams: IO[str] | None) -> None:

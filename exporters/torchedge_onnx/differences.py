@@ -1,6 +1,5 @@
 """Where ONNX Runtime and PyTorch part: every quantised tensor of a network, compared in both."""
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torchedge.compressed import integer_program
 from torchedge.errors import VerificationError
 from torchedge.export.artifact import Artifact
 from torchedge.quantization.integers import IntegerProgram
+from torchedge.writing import temporary_folder
 from torchedge_onnx.census import optimised_graph, read_model
 from torchedge_onnx.graph import KEEP_VALUES, constants, producers
 from torchedge_onnx.session import observable, open_model, open_observed
@@ -113,8 +113,8 @@ class _Watched:
 
     def operations(self) -> dict[str, str]:
         """The runtime's operator that writes each tensor, by the program's name of it."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "observable.onnx")
+        with temporary_folder("onnx") as folder:
+            path = folder / "observable.onnx"
             path.write_bytes(observable(self._model, list(self._grids)).SerializeToString())
             writers = producers(optimised_graph(path))
         return {

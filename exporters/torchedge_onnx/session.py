@@ -1,12 +1,12 @@
 """Opening an ONNX file in ONNX Runtime so that it computes what the file says."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchedge.bench.session import Array, Session
 from torchedge.errors import ArtifactError, MissingDependencyError
+from torchedge.writing import temporary_folder
 from torchedge_onnx.cpu import may_saturate
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def open_observed(
         ArtifactError: ONNX Runtime cannot read the graph.
         MissingDependencyError: onnxruntime is not installed.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "observable.onnx")
+    with temporary_folder("onnx") as folder:
+        path = folder / "observable.onnx"
         path.write_bytes(observable(model, names).SerializeToString())
         return open_model(path, session_options() if as_deployed else _without_layouts())
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import cyclopts
 
+from torchedge.text import cell, console
+
 __all__ = ["compare"]
 
 _COLUMNS = (
@@ -59,7 +61,7 @@ def _engines(path: Path) -> list[dict[str, Any]]:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ValueError(f"it has {path.stat().st_size:,} bytes")
-        plain = json.loads(path.read_text())
+        plain = json.loads(path.read_text(encoding="utf-8"))
         shared = {**plain["environment"], **plain["settings"]}
         return [{**shared, **engine} for engine in plain["engines"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -74,14 +76,13 @@ def _row(path: Path, engine: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("file", *(title for title, _ in _COLUMNS), "× as fast")
     for row in rows:
         cells = (_text(row[key]) for _, key in _COLUMNS)
-        table.add_row(row["file"], *cells, _text(row["times_as_fast"]))
-    Console(width=max(120, 20 * len(_COLUMNS))).print(table)
+        table.add_row(*map(cell, (row["file"], *cells, _text(row["times_as_fast"]))))
+    console(width=max(120, 20 * len(_COLUMNS))).print(table)
 
 
 def _text(value: object) -> str:

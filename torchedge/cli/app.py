@@ -16,9 +16,9 @@ from torchedge.cli.benchmark import benchmark
 from torchedge.cli.export import export
 from torchedge.cli.targets import targets
 from torchedge.errors import TorchedgeError
-from torchedge.text import can_say_anything, for_terminal
+from torchedge.text import can_say_anything, say
 
-__all__ = ["COMMANDS_GROUP", "run_command", "run_function"]
+__all__ = ["COMMANDS_GROUP", "make_app", "run_command", "run_function"]
 
 COMMANDS_GROUP = "torchedge.commands"
 
@@ -26,7 +26,8 @@ _USAGE, _FAILURE, _INTERRUPTED, _BROKEN_PIPE = 2, 1, 130, 141
 _DEBUG = "--debug"
 
 
-def _app() -> cyclopts.App:
+def make_app() -> cyclopts.App:
+    """Every command, those of installed packages too."""
     app = cyclopts.App(
         name="torchedge",
         help="Take a trained network to verified artefacts on edge devices.",
@@ -49,7 +50,7 @@ def run_command(arguments: Sequence[str] | None) -> int:
     from torchedge.writing import remove_abandoned_temporaries
 
     remove_abandoned_temporaries()
-    return _run(_app(), sys.argv[1:] if arguments is None else arguments)
+    return _run(make_app(), sys.argv[1:] if arguments is None else arguments)
 
 
 def run_function(recipe: Callable[..., None]) -> NoReturn:
@@ -95,5 +96,5 @@ def _end_of_pipe() -> int:
 
 
 def _say(text: str, code: int) -> int:
-    print(f"error: {for_terminal(text)}", file=sys.stderr)  # noqa: T201
+    say(f"error: {text}", as_error=True)
     return code

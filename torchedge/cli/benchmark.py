@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 
-from torchedge.text import console, for_terminal
+from torchedge.text import cell, console
 
 if TYPE_CHECKING:
     from torchedge.bench.census import Census
@@ -93,12 +93,12 @@ def _latency(artifact: "Artifact", runs: int, warmup: int) -> dict[str, Any]:
 def _print(found: dict[str, Any]) -> None:
     from rich.table import Table
 
-    title = for_terminal(f"{found['name']} ({found['format']})")
+    title = f"{found['name']} ({found['format']})"
     if "layers" in found:
         _print_census(found, title)
         return
     table = Table(
-        "p50 ms", "p90 ms", "p99 ms", "runs", "warm-up", title=f"{title}, {found['runtime']}"
+        "p50 ms", "p90 ms", "p99 ms", "runs", "warm-up", title=cell(f"{title}, {found['runtime']}")
     )
     times = [f"{found[name]:.3f}" for name in ("p50_ms", "p90_ms", "p99_ms")]
     table.add_row(*times, str(found["runs"]), str(found["warmup"]))
@@ -108,17 +108,15 @@ def _print(found: dict[str, Any]) -> None:
 def _print_census(found: dict[str, Any], title: str) -> None:
     from rich.table import Table
 
-    table = Table("layer", "operation", "MACs", "integer", "why not", title=title)
+    table = Table("layer", "operation", "MACs", "integer", "why not", title=cell(title))
     for layer in found["layers"]:
         integer = "yes" if layer["integer"] else "no"
-        name, operation, reason = (
-            for_terminal(layer[key]) for key in ("name", "operation", "reason")
-        )
+        name, operation, reason = (cell(layer[key]) for key in ("name", "operation", "reason"))
         table.add_row(name, operation, f"{layer['macs']:,}", integer, reason)
     counts = Table("operator", "count", "in float", "", title="every operator of the graph")
     for entry in found["operators"]:
         what = "only converts" if entry["converts"] else ""
-        operation = for_terminal(entry["operation"])
+        operation = cell(entry["operation"])
         counts.add_row(operation, f"{entry['count']:,}", f"{entry['in_float']:,}", what)
     terminal = console()
     terminal.print(table)

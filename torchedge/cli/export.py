@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from torchedge.children import Program, run_child
-from torchedge.text import console, for_file_name, for_terminal
+from torchedge.text import console, for_file_name, for_terminal, say
 from torchedge.writing import temporary_folder
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _export(artifact: "Artifact", place: "Target", staging: Path, gate: "Gate") 
 
 
 def _progress(text: str) -> None:
-    print(f"… {for_terminal(text)}", file=sys.stderr, flush=True)  # noqa: T201
+    say(f"… {text}", as_error=True)
 
 
 def _print(report: "Report", folder: Path) -> None:

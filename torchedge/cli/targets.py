@@ -5,7 +5,7 @@ from typing import Annotated
 
 import cyclopts
 
-from torchedge.text import console, for_terminal
+from torchedge.text import cell, console
 
 __all__ = ["targets"]
 
@@ -45,6 +45,6 @@ def _print_table(rows: list[dict[str, str | None]]) -> None:
         table.add_column(column, no_wrap=column == "target")
     for row in rows:
         summary = f"same as {row['alias_of']}" if row["alias_of"] else row["summary"]
-        cells = (row["name"], row["device"], row["activations"], summary)
-        table.add_row(*(for_terminal(cell) for cell in cells))
+        texts = (row["name"], row["device"], row["activations"], summary)
+        table.add_row(*(cell(text) for text in texts))
     console().print(table)

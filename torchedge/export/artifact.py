@@ -132,7 +132,9 @@ def write_artifact(draft: Artifact) -> Artifact:
         if path.is_file() and path.name != MANIFEST
     }
     artifact = replace(draft, files=files, sha256=_digest(files))
-    (draft.path / MANIFEST).write_text(json.dumps(_to_plain(artifact), indent=2) + "\n")
+    (draft.path / MANIFEST).write_text(
+        json.dumps(_to_plain(artifact), indent=2) + "\n", encoding="utf-8"
+    )
     return artifact
 
 
@@ -206,7 +208,7 @@ def _read_manifest(folder: Path) -> Any:  # noqa: ANN401
     if path.stat().st_size > _MANIFEST_BYTES_LIMIT:
         raise ArtifactError(f"'{path}' has {path.stat().st_size:,} bytes; that is no manifest.")
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
         raise ArtifactError(
             f"'{path}' is not valid JSON ({error}); export the model again."

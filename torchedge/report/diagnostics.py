@@ -39,14 +39,14 @@ def diagnostics_of(artifact: Artifact) -> Diagnostics | None:
     if _FIGURES not in artifact.files:
         return None
     try:
-        figures = json.loads(artifact.file(_FIGURES).read_text())
+        figures = json.loads(artifact.file(_FIGURES).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ArtifactError(
             f"'{artifact.path / _FIGURES}' is not valid JSON ({error}); analyse the model again."
         ) from error
     names = [name for name in artifact.files if name.startswith("diagnostics/")]
     return Diagnostics(
-        text=artifact.file(_TEXT).read_text(),
+        text=artifact.file(_TEXT).read_text(encoding="utf-8"),
         figures=figures,
         pictures=tuple(f"{artifact.path.name}/{n}" for n in names if n.endswith(".png")),
     )
