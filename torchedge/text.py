@@ -103,14 +103,18 @@ def for_shell(text: object) -> str:
 
     Example:
         >>> print(for_shell("a b"), for_shell("$(id)"), for_shell("-x"), for_shell("a\nb"))
-        'a b' '$(id)' ./-x $'a\nb'
+        'a b' '$(id)' ./-x $'a\x0ab'
     """
     word = os.fspath(text) if isinstance(text, os.PathLike) else str(text)
     word = f"./{word}" if word.startswith("-") else word
     if for_terminal(word) == word:
         return shlex.quote(word)
     quoted = word.replace("\\", "\\\\").replace("'", "\\'")
-    return f"$'{for_terminal(quoted)}'"
+    return f"$'{''.join(c if _is_plain(c) else _bytes(c) for c in quoted)}'"
+
+
+def _bytes(character: str) -> str:
+    return "".join(f"\\x{b:02x}" for b in character.encode("utf-8", errors="surrogateescape"))
 
 
 def for_file_name(text: object) -> str:

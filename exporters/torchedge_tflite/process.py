@@ -203,7 +203,8 @@ def _complaint(trouble: str, text: str) -> str:
         "w", prefix="torchedge-onnx2tf-", suffix=".log", delete=False, encoding="utf-8"
     ) as kept:
         kept.write(text)
+    said = for_terminal(said[:300])
     return (
-        f"onnx2tf {trouble}{where}: {for_terminal(said[:300])}. Its whole output is in {kept.name}. "
+        f"onnx2tf {trouble}{where}: {said}. Its whole output is in {kept.name}. "
         "Replace the operation by one of docs/how-to/tflite.md, or choose the target onnx-cpu."
     )

@@ -164,45 +164,37 @@ def test_the_readme_of_a_bundle_runs_nothing_of_a_models_name():
     assert "\x1b" not in text
 
 
-def text_files_without_encoding(path):
-    """Calls that open or make text by the locale's encoding, whatever that is."""
-    for call in (
-        n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)
-    ):
-        name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
-        name = call.func.id if isinstance(call.func, ast.Name) else name
-        named = {keyword.arg for keyword in call.keywords}
-        plain = ast.unparse(call)
-        is_binary = any(
-            "b" in a.value
-            for a in call.args
-            if isinstance(a, ast.Constant)
-            and isinstance(a.value, str)
-            and set(a.value) <= set("rwxab+")
-        )
-        opens = name in {"read_text", "write_text", "NamedTemporaryFile", "fdopen"} or (
-            name == "open"
-            and (
-                isinstance(call.func, ast.Name)
-                or "Path" in plain
-                or any(
-                    set(str(getattr(a, "value", ""))) <= set("rwxab+") and getattr(a, "value", "")
-                    for a in call.args
-                )
-            )
-        )
-        text_of_child = "text" in named and name in {"run", "Popen", "check_output"}
-        if ((opens and not is_binary) or text_of_child) and "encoding" not in named:
-            yield f"{path.relative_to(ROOT)}:{call.lineno} {plain[:60]}"
+MODES = set("rwxab+")
+
+
+def opens_text(call):
+    """Whether a call opens, reads or writes text; modes are constants everywhere here."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    texts = [a.value for a in call.args if isinstance(getattr(a, "value", None), str)]
+    modes = [text for text in texts if text and set(text) <= MODES]
+    if name in {"read_text", "write_text"}:
+        return True
+    if name in {"run", "Popen", "check_output"}:
+        return any(keyword.arg in {"text", "universal_newlines"} for keyword in call.keywords)
+    if name == "NamedTemporaryFile":
+        return any("b" not in mode for mode in modes)
+    is_builtin = isinstance(call.func, ast.Name)
+    return name == "open" and (is_builtin or bool(modes)) and not any("b" in m for m in modes)
+
+
+def without_encoding(path):
+    """Places where the locale decides how text becomes bytes."""
+    calls = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)]
+    for call in filter(opens_text, calls):
+        if not any(keyword.arg == "encoding" for keyword in call.keywords):
+            yield f"{path.relative_to(ROOT)}:{call.lineno} {ast.unparse(call)[:60]}"
 
 
 def test_every_file_is_utf_8_whatever_the_locale():
     folders = "torchedge", "exporters", "recipes", "scripts", "benchmarks"
-    files = [p for folder in folders for p in (ROOT / folder).rglob("*.py")]
-    found = [
-        t for p in files if "device_scripts" not in p.parts for t in text_files_without_encoding(p)
-    ]
-    assert found == []
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    own = [path for path in files if "device_scripts" not in path.parts]  # Python 3.6, ASCII only
+    assert [place for path in own for place in without_encoding(path)] == []
 
 
 @pytest.mark.parametrize(
