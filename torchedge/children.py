@@ -88,6 +88,9 @@ class Children:
             finally:
                 _end(process)
                 self._running.discard(process)
+                for stream in (process.stdout, process.stderr):
+                    if stream is not None:
+                        stream.close()
         texts = [None if p is None else p.decode("utf-8", errors="replace") for p in printed]
         return subprocess.CompletedProcess(list(program.command), process.returncode, *texts)
 

@@ -1,5 +1,6 @@
 """The command line: ``torchedge export | benchmark | targets`` and the commands of plugins."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -22,10 +23,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0.1.0
         0
     """
-    with stopping_in_one_line():  # before anything that takes time to load
-        from torchedge.cli.app import run_command
+    if arguments is None:  # to the very end of the process
+        stop_in_one_line()
+        return _loaded_and_run(sys.argv[1:])
+    with stopping_in_one_line():
+        return _loaded_and_run(arguments)
 
-        return run_command(arguments)
+
+def _loaded_and_run(arguments: Sequence[str]) -> int:
+    """What takes time to load is loaded when signals are handled already."""
+    from torchedge.cli.app import run_command
+
+    return run_command(arguments)
 
 
 def run_recipe(recipe: Callable[..., None]) -> NoReturn:

@@ -45,12 +45,12 @@ def make_app() -> cyclopts.App:
     return app
 
 
-def run_command(arguments: Sequence[str] | None) -> int:
+def run_command(arguments: Sequence[str]) -> int:
     """One command of the command line; see :func:`torchedge.cli.main`."""
     from torchedge.writing import remove_abandoned_temporaries
 
     remove_abandoned_temporaries()
-    return _run(make_app(), sys.argv[1:] if arguments is None else arguments)
+    return _run(make_app(), arguments)
 
 
 def run_function(recipe: Callable[..., None]) -> NoReturn:
