@@ -5,11 +5,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from torchedge.errors import OutputExistsError
 from torchedge.writing.locks import sole_writer
 from torchedge.writing.ours import require_free
 from torchedge.writing.places import beside, named
 from torchedge.writing.space import storage_errors
-from torchedge.writing.swap import give_name, put_back, remove, remove_abandoned, staging_path
+from torchedge.writing.swap import (
+    give_name,
+    has_leftovers,
+    put_back,
+    remove,
+    remove_abandoned,
+    staging_path,
+)
 from torchedge.writing.temporaries import remove_abandoned_temporaries
 
 __all__ = ["staged_file", "staged_folder"]
@@ -45,7 +53,7 @@ def staged_folder(
     def require_allowed() -> None:
         require_free(folder, overwrite=overwrite, inputs=inputs)
 
-    remove_abandoned_temporaries()
+    _clean_up(folder)
     require_allowed()
     with _place(folder) as staging:
         require_allowed()  # another process may have written there until now
@@ -53,6 +61,17 @@ def staged_folder(
         yield staging
         require_allowed()  # somebody may have put a file there meanwhile
         give_name(staging, folder, overwrite=overwrite)
+
+
+def _clean_up(folder: Path) -> None:
+    """Finish and remove what dead processes left, also where the new folder is then refused."""
+    remove_abandoned_temporaries()
+    lock = beside(folder, _LOCK)
+    with contextlib.suppress(OSError, OutputExistsError):
+        if lock.exists() or has_leftovers(folder):
+            with sole_writer(folder, lock):
+                put_back(folder)
+                remove_abandoned(folder)
 
 
 @contextmanager
@@ -64,6 +83,7 @@ def staged_file(path: Path) -> Iterator[Path]:
         StorageError: The disk refuses the file.
     """
     path = named(path)
+    _clean_up(path)
     require_free(path, overwrite=False)
     with _place(path) as staging:
         require_free(path, overwrite=False)

@@ -17,9 +17,17 @@ from torchedge.errors import OutputExistsError
 from torchedge.writing.owners import OWNER, is_gone, parsed_owner, this_process
 from torchedge.writing.places import beside
 
-__all__ = ["STAGING", "give_name", "put_back", "remove_abandoned", "staging_path"]
+__all__ = [
+    "STAGING",
+    "give_name",
+    "has_leftovers",
+    "put_back",
+    "remove",
+    "remove_abandoned",
+    "staging_path",
+]
 
-STAGING, _WAITING = "partial", "replaced"
+_STAGING, _WAITING = "partial", "replaced"
 _HERE = -100  # AT_FDCWD: paths count from the working directory
 _NO_REPLACE, _EXCHANGE = 1, 2
 _NOT_SUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM}
@@ -27,7 +35,7 @@ _NOT_SUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM}
 
 def staging_path(folder: Path) -> Path:
     """Where this process prepares what is to get the name."""
-    return beside(folder, f"{STAGING}-{this_process()}")
+    return beside(folder, f"{_STAGING}-{this_process()}")
 
 
 def give_name(staging: Path, folder: Path, *, overwrite: bool) -> None:
@@ -78,9 +86,14 @@ def put_back(folder: Path) -> None:
             waiting.rename(folder)
 
 
+def has_leftovers(folder: Path) -> bool:
+    """Whether anything lies beside a name that a process prepared or put aside."""
+    return bool(_ours(folder, _STAGING) or _ours(folder, _WAITING))
+
+
 def remove_abandoned(folder: Path) -> None:
     """Remove what processes of this machine left beside a name; the others' is theirs."""
-    for path in (*_ours(folder, STAGING), *_ours(folder, _WAITING)):
+    for path in (*_ours(folder, _STAGING), *_ours(folder, _WAITING)):
         owner = parsed_owner("-".join(path.name.split("-")[-3:]))
         if owner is not None and (owner == this_process() or is_gone(owner)):
             remove(path)

@@ -249,3 +249,12 @@ def test_the_owner_of_a_folder_that_was_given_its_number_anew_is_gone():
     assert is_gone(replace(own, started=own.started + 1)) or not Path("/proc").exists()
     assert not is_gone(replace(own, machine="0123456789", pid=2**22 + 1))
     assert is_gone(replace(own, pid=2**22 + 1))
+
+
+def test_leftovers_go_even_where_the_next_one_is_refused(place, temporary):
+    old = old_folder(place)
+    killed(old, signal.SIGKILL)
+    assert len(names(place)) == 3
+    assert "--overwrite" in refusal(old, overwrite=False)
+    assert names(place) == ["out"]
+    assert names(temporary) == []
