@@ -21,6 +21,7 @@ __all__ = ["Found", "Moment", "Trial", "contents", "drawn_moment", "killed", "ru
 
 Moment = Literal["any", "staging", "sealed", "swap"]
 _MARK = "TORCHEDGE_KILLS"
+_CACHES = ("torchinductor_", ".ses")  # of PyTorch and ONNX Runtime, made to be found again
 _LIMIT_S = 120.0
 _ORPHANS_MAY_TAKE_S = 2.0
 
@@ -249,7 +250,8 @@ def _next_start(trial: Trial) -> None:
 
 def _leftovers(trial: Trial) -> list[str]:
     beside = [p.name for p in trial.out.parent.iterdir() if p.name != "out"]
-    return sorted([*beside, *(f"tmp/{p.name}" for p in trial.temporary.iterdir())])
+    own = [p.name for p in trial.temporary.iterdir() if not p.name.startswith(_CACHES)]
+    return sorted([*beside, *(f"tmp/{name}" for name in own)])
 
 
 def _problems(found: dict[str, Any], errors: str, *, had_old: bool, lived: bool) -> list[str]:

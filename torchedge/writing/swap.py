@@ -18,7 +18,6 @@ from torchedge.writing.owners import OWNER, is_gone, parsed_owner, this_process
 from torchedge.writing.places import beside
 
 __all__ = [
-    "STAGING",
     "give_name",
     "has_leftovers",
     "put_back",
