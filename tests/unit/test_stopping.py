@@ -88,6 +88,20 @@ def test_an_interrupt_while_importing_is_one_line(number, module, run):
     assert line.startswith("error: ")
 
 
+@pytest.mark.parametrize("number", POLITE)
+def test_a_signal_while_python_ends_is_no_traceback(number):
+    """Python calls exit functions without a place for exceptions; it printed where one was."""
+    late = "lambda: (print('ready', flush=True), __import__('signal').pause())"
+    call = "import sys; sys.argv[1:] = ['--version']; from torchedge.cli import main; main()"
+    code = f"import atexit\natexit.register({late})\n{call}"
+    process = started(code)
+    assert process.stdout.readline() == "0.1.0\n"
+    assert process.stdout.readline() == "ready\n"
+    _, errors = ended(process, number)
+    assert process.returncode == 128 + number
+    assert len(errors) == 1
+
+
 def test_a_signal_that_is_ignored_stays_ignored():
     code = (
         "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"

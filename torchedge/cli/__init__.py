@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from torchedge.stopping import stop_in_one_line, stopping_in_one_line
+from torchedge.stopping import end_at_once, stop_in_one_line, stopping_in_one_line
 
 __all__ = ["main", "run_recipe"]
 
@@ -25,7 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:  # to the very end of the process
         stop_in_one_line()
-        return _loaded_and_run(sys.argv[1:])
+        try:
+            return _loaded_and_run(sys.argv[1:])
+        finally:
+            end_at_once()
     with stopping_in_one_line():
         return _loaded_and_run(arguments)
 
@@ -44,6 +47,9 @@ def run_recipe(recipe: Callable[..., None]) -> NoReturn:
         recipe: A function whose signature is the command line and whose docstring is the help.
     """
     stop_in_one_line()
-    from torchedge.cli.app import run_function
+    try:
+        from torchedge.cli.app import run_function
 
-    run_function(recipe)
+        sys.exit(run_function(recipe))
+    finally:
+        end_at_once()

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import NoReturn
 
 import cyclopts
 
@@ -53,13 +52,13 @@ def run_command(arguments: Sequence[str]) -> int:
     return _run(make_app(), arguments)
 
 
-def run_function(recipe: Callable[..., None]) -> NoReturn:
+def run_function(recipe: Callable[..., None]) -> int:
     """A recipe; see :func:`torchedge.cli.run_recipe`."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     app = cyclopts.App(help_format="markdown", suppress_keyboard_interrupt=False)
     app.default(recipe)
-    sys.exit(_run(app, sys.argv[1:]))
+    return _run(app, sys.argv[1:])
 
 
 def _run(app: cyclopts.App, arguments: Sequence[str]) -> int:
@@ -67,6 +66,7 @@ def _run(app: cyclopts.App, arguments: Sequence[str]) -> int:
     can_say_anything()
     try:
         app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()  # here a closed pipe is noticed, and nothing is lost by a late signal
     except BrokenPipeError:  # whoever read has enough
         return _end_of_pipe()
     except (Exception, KeyboardInterrupt) as error:

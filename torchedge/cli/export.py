@@ -133,12 +133,11 @@ def _trained_model(recipe: _Recipe, target: str) -> Iterator[Path]:
                 environment={"TMPDIR": str(folder)},
             )
         )
-        if done.returncode > 0:
+        number = max(-done.returncode, done.returncode - 128)  # as the system says it, or a shell
+        if number > 0:
+            raise ExportError(f"the recipe was ended by signal {number}; nothing was written.")
+        if done.returncode:
             sys.exit(done.returncode)  # the recipe has said why, in one line
-        if done.returncode < 0:
-            raise ExportError(
-                f"the recipe was ended by signal {-done.returncode}; nothing was written."
-            )
         yield trained
 
 

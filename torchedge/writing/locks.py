@@ -36,6 +36,8 @@ def sole_writer(folder: Path, lock: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             lock.unlink()  # while it is held: whoever waits for this file finds that it is gone
         os.close(descriptor)
+        if os.name == "nt":  # which removes no file that is open
+            lock.unlink(missing_ok=True)
 
 
 def _locked(folder: Path, lock: Path) -> int:
@@ -84,5 +86,6 @@ def _in_use(folder: Path, lock: Path) -> OutputExistsError:
     owner = parsed_owner(text)
     who = f"process {owner.pid}" if owner else "another process"
     return OutputExistsError(
-        f"{who} is writing '{folder}' right now; wait until it is done, or choose another --out."
+        f"{who} is writing '{folder}' right now; wait until it is done, or choose another --out. "
+        f"(It holds '{lock}'.)"
     )

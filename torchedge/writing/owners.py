@@ -15,6 +15,7 @@ __all__ = ["OWNER", "Owner", "is_gone", "parsed_owner", "this_process"]
 OWNER = r"[0-9a-f]{10}-\d+-\d+"
 _PROC = Path("/proc")
 _ENDED = ("Z", "X")  # a process that nobody has asked for its exit code yet, and a dead one
+_MAY_ASK, _RUNS = 0x1000, 259  # of Windows: PROCESS_QUERY_LIMITED_INFORMATION, STILL_ACTIVE
 _STATE, _START = 0, 19  # places in /proc/PID/stat behind the name
 
 
@@ -60,8 +61,10 @@ def parsed_owner(text: str) -> Owner | None:
 
 def is_gone(owner: Owner) -> bool:
     """Whether it was a process of this machine and has ended; of others nothing is known."""
-    if owner.machine != _machine() or sys.platform == "win32":  # there, signal 0 is Ctrl-C
+    if owner.machine != _machine():
         return False
+    if sys.platform == "win32":  # signal 0 is Ctrl-C there
+        return not _is_alive_on_windows(owner.pid)
     try:
         os.kill(owner.pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -70,6 +73,20 @@ def is_gone(owner: Owner) -> bool:
         pass  # another user's: it is alive, unless its number was given again
     state, started = _stat(owner.pid)
     return state in _ENDED or (started != owner.started and bool(state))
+
+
+def _is_alive_on_windows(pid: int) -> bool:
+    if sys.platform == "win32":  # so that a type checker looks at it there alone
+        import ctypes
+
+        kernel, code = ctypes.windll.kernel32, ctypes.c_ulong()
+        handle = kernel.OpenProcess(_MAY_ASK, False, pid)
+        if not handle:
+            return False
+        answered = kernel.GetExitCodeProcess(handle, ctypes.byref(code))
+        kernel.CloseHandle(handle)
+        return not answered or code.value == _RUNS
+    return True
 
 
 def _machine() -> str:

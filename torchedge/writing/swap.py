@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,9 @@ def _ours(folder: Path, kind: str) -> list[Path]:
 def remove(path: Path) -> None:
     """Remove a folder, a link or a file; what the system will not give stays."""
     if path.is_dir() and not path.is_symlink():
+        for place, _, _ in os.walk(path):
+            if not os.access(place, os.W_OK):  # copied from where nothing can be written
+                Path(place).chmod(stat.S_IRWXU)
         shutil.rmtree(path, ignore_errors=True)
         return
     path.unlink(missing_ok=True)
