@@ -32,6 +32,11 @@ _PLAIN = (
     "  write_artifact(Artifact(path=staging, format=Format('plain'), inputs=(), outputs=(),"
     " made_by=('kills',)))\n"
 )
+# The same where the system cannot exchange two names.
+_JOURNAL = _PLAIN.replace(
+    "import staged_folder, temporary_folder\n",
+    "import staged_folder, swap, temporary_folder\nswap._renamed = lambda *_: False\n",
+)
 
 
 @final
@@ -90,6 +95,9 @@ def _export(target: str) -> Command:
 
 COMMANDS: Mapping[str, Command] = {
     "plain": Command(words=lambda i, out: [sys.executable, "-c", _PLAIN, str(out), str(i.kind)]),
+    "journal": Command(
+        words=lambda i, out: [sys.executable, "-c", _JOURNAL, str(out), str(i.kind)]
+    ),
     "onnx-cpu": _export("onnx-cpu"),
     "jetson": _export("jetson"),
     "android": _export("android"),

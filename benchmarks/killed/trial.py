@@ -279,4 +279,4 @@ def drawn_moment(draw: random.Random) -> tuple[Moment, float]:
     """When to kill, and how much later."""
     moment: Moment = draw.choice(("any", "any", "staging", "sealed", "swap"))
     longest = {"any": 1.0, "staging": 0.2, "sealed": 0.05, "swap": 0.002}[moment]
-    return moment, draw.uniform(0, longest)
+    return moment, draw.choice((0.0, draw.uniform(0, longest)))
