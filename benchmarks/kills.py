@@ -62,7 +62,7 @@ def _has_converter() -> bool:
 def _line(number: int, one: Found) -> str:
     when = f"{one.moment} + {one.delay_s:.3f} s"
     text = f"{number:4} {one.name:12} {one.signal:8} {when:20} {one.state} → {one.next_state}"
-    return f"{text} {one.code} {', '.join(one.problems)} {one.leftovers or ''}".rstrip()
+    return f"{text} {one.code} in {one.took_s:.1f} s {', '.join(one.problems)} {one.leftovers or ''}".rstrip()
 
 
 @final
@@ -84,6 +84,9 @@ def campaign(names: Sequence[str], *, count: int, seed: int) -> Iterator[Found]:
         count: How many kills.
         seed: Of everything that is drawn.
     """
+    for number in {*_SIGNALS} - {signal.SIGKILL}:  # as nohup and "&" of a script leave them
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         place = Path(name)

@@ -194,8 +194,9 @@ def test_what_a_board_prints_moves_no_cursor_and_fits_its_terminal(
     copied_bundle: Path, name: str, encoding: str
 ) -> None:
     """A name in a manifest reached the terminal raw, and ended Python 3.6 in a C locale."""
+    path = str(copied_bundle / name)
     code = (
-        f"import runpy; shown = runpy.run_path({str(copied_bundle / name)!r}, run_name='x')['shown']\n"
+        f"import runpy; shown = runpy.run_path({path!r}, run_name='x')['shown']\n"
         "print(shown('a\\x1b[31m\\r\\u202e\\udcff\u7db2'))"
     )
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
