@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import signal
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,8 @@ import cyclopts
 
 from benchmarks.killed.commands import COMMANDS, Command, Inputs, make_inputs
 from benchmarks.killed.trial import Found, Trial, contents, drawn_moment, killed, run_to_end
+from torchedge.stopping import stop_in_one_line
+from torchedge.writing import temporary_folder
 
 __all__ = ["campaign", "main"]
 
@@ -41,6 +42,10 @@ def main(
         seed: Of what is killed, when, and by which signal.
         out: Receives every trial.
     """
+    for number in {*_SIGNALS} - {signal.SIGKILL}:  # as nohup and "&" of a script leave them
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    stop_in_one_line()
     chosen = list(names) or [n for n in COMMANDS if n != _NEEDS_CONVERTER or _has_converter()]
     found: list[Found] = []
     for one in campaign(chosen, count=count, seed=seed):
@@ -62,7 +67,8 @@ def _has_converter() -> bool:
 def _line(number: int, one: Found) -> str:
     when = f"{one.moment} + {one.delay_s:.3f} s"
     text = f"{number:4} {one.name:12} {one.signal:8} {when:20} {one.state} → {one.next_state}"
-    return f"{text} {one.code} in {one.took_s:.1f} s {', '.join(one.problems)} {one.leftovers or ''}".rstrip()
+    ended = f"{one.code} in {one.took_s:.1f} s"
+    return f"{text} {ended} {', '.join(one.problems)} {one.leftovers or ''}".rstrip()
 
 
 @final
@@ -84,12 +90,8 @@ def campaign(names: Sequence[str], *, count: int, seed: int) -> Iterator[Found]:
         count: How many kills.
         seed: Of everything that is drawn.
     """
-    for number in {*_SIGNALS} - {signal.SIGKILL}:  # as nohup and "&" of a script leave them
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
     draw = random.Random(seed)
-    with tempfile.TemporaryDirectory(prefix="kills-") as name:
-        place = Path(name)
+    with temporary_folder("kills") as place:
         kinds = make_inputs(place / "inputs", list(names))
         known = {n: _undisturbed(n, place / n, kinds) for n in names}
         for number in range(count):
