@@ -1,5 +1,6 @@
 """Which folder may be replaced: one whose every file this package wrote, and nothing in use."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ _OF_A_MANIFEST = {"manifest_version", "torchedge", "files"}
 _OF_A_REPORT = {"artifact_sha256", "target", "stages"}
 _OF_A_FILE_MANAGER = {".DS_Store", "Thumbs.db", "desktop.ini"}
 _MARK, _MARK_WITHIN_BYTES = b"Written by torchedge; do not edit.", 256
-_LARGEST_BYTES = 16 * 2**20
+_LARGEST_BYTES, _LARGEST_TEXT_BYTES = 16 * 2**20, 2**20
 _NAMED = 3
 
 
@@ -87,52 +88,72 @@ def _foreign_text(folder: Path) -> str:
         return ""
     names = ", ".join(f"'{name}'" for name in found[:_NAMED])
     more = " and more" if len(found) > _NAMED else ""
-    return f"holds what torchedge did not write there: {names}{more}"
+    return f"holds what torchedge did not write there, or what was edited since: {names}{more}"
 
 
 def foreign_files(folder: Path) -> Iterator[str]:
-    """Files, links and devices in a folder that this package did not write.
+    """Files, links and devices in a folder that this package did not write, and edited texts.
 
     Args:
-        folder: To be looked through.
+        folder: To be looked through; what cannot be is foreign.
     """
-    ours = _written(folder)
-    for place, folders, files in os.walk(folder):
+    ours, closed = _written(folder), list[OSError]()
+    for place, folders, files in os.walk(folder, onerror=closed.append):
         links = [name for name in folders if Path(place, name).is_symlink()]
         for name in (*links, *files):
             path = Path(place, name)
             inside = path.relative_to(folder).as_posix()
-            if not _is_ours(path, inside in ours):
+            if not _is_ours(path, ours.get(inside)):
                 yield inside
+    yield from (str(error.filename) for error in closed)
 
 
-def _is_ours(path: Path, is_listed: bool) -> bool:
+def _is_ours(path: Path, digest: str | None) -> bool:
+    """Whether a file is what was written; ``digest`` is empty where none is known for a name."""
     if path.is_symlink() or not path.is_file():
         return False
-    if is_listed or path.name in _OF_A_FILE_MANAGER:
+    if path.name in _OF_A_FILE_MANAGER:
         return True
+    if digest is not None:
+        return not digest or not _was_edited(path, digest)
     with path.open("rb") as stream:
         return _MARK in stream.readline(_MARK_WITHIN_BYTES)
 
 
-def _written(folder: Path) -> set[str]:
-    """What the manifests in a folder and right below it list, and the report of an export."""
+def _was_edited(path: Path, digest: str) -> bool:
+    """Whether somebody has changed a text, such as a sketch; a damaged model is no loss."""
+    if path.stat().st_size > _LARGEST_TEXT_BYTES:
+        return False
+    data = path.read_bytes()
+    try:
+        is_text = b"\0" not in data and bool(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
+    return is_text and hashlib.sha256(data).hexdigest() != digest
+
+
+def _written(folder: Path) -> dict[str, str]:
+    """Names and digests of what manifests in a folder and right below it list, and of a report."""
     below = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
-    found: set[str] = set()
+    found: dict[str, str] = {}
     for place in (folder, *below):
         prefix = "" if place == folder else f"{place.name}/"
-        found |= {f"{prefix}{name}" for name in _listed(place / _MANIFEST)}
+        found |= {f"{prefix}{name}": digest for name, digest in _listed(place / _MANIFEST).items()}
     if found and set(_read(folder / _REPORT)) >= _OF_A_REPORT:
-        found |= {_REPORT, _REPORT_TEXT}
+        found |= {_REPORT: "", _REPORT_TEXT: ""}
     return found
 
 
-def _listed(manifest: Path) -> set[str]:
+def _listed(manifest: Path) -> dict[str, str]:
     plain = _read(manifest)
     files = plain.get("files")
     if not set(plain) >= _OF_A_MANIFEST or not isinstance(files, dict):
-        return set()
-    return {_MANIFEST, *files}
+        return {}
+    digests = {
+        name: str(record.get("sha256", "")) if isinstance(record, dict) else ""
+        for name, record in files.items()
+    }
+    return {_MANIFEST: "", **digests}
 
 
 def _read(path: Path) -> dict[str, object]:

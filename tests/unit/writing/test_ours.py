@@ -76,6 +76,19 @@ def test_a_file_of_somebody_else_inside_a_folder_of_ours_is_named(exported, name
     assert f"'{name}'" in refusal(exported)
 
 
+def test_a_sketch_that_was_edited_is_not_lost_and_a_damaged_model_is_replaced(tmp_path):
+    folder = tmp_path / "made"
+    folder.mkdir()
+    (folder / "sketch.ino").write_text("void loop() {}\n")
+    (folder / "model.onnx").write_bytes(b"\x08\x00\xff" * 100)
+    draft = Artifact(path=folder, format=Format("a"), inputs=(), outputs=(), made_by=("x",))
+    write_artifact(draft)
+    (folder / "model.onnx").write_bytes(b"\x08\x00\xff")
+    require_free(folder, overwrite=True)
+    (folder / "sketch.ino").write_text("void loop() { my_own(); }\n")
+    assert "edited since: 'sketch.ino'" in refusal(folder)
+
+
 @pytest.mark.parametrize(
     "manifest", ['{"name": "web app", "files": {"a.png": 1}}', "[]", "no JSON", '{"files": 3}', ""]
 )
