@@ -1,5 +1,6 @@
 """The command line keeps what is not ours, and takes names for text."""
 
+import shutil
 import subprocess
 import sys
 
@@ -15,13 +16,20 @@ from torchedge.export import load_artifact
 NAME = "[/red] \x1b[31m|`$(id)`\u202e<script>"
 
 
-@pytest.fixture
-def model(tmp_path):
-    """A float ONNX file from elsewhere, and a folder of samples for it."""
-    path, data = tmp_path / "c.onnx", tmp_path / "photos"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    path = tmp_path_factory.mktemp("made") / "c.onnx"
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
     program = torch.onnx.export(network, (torch.rand(1, 3, 8, 8),), dynamo=True, verbose=False)
     program.save(path)
+    return path
+
+
+@pytest.fixture
+def model(made, tmp_path):
+    """A float ONNX file from elsewhere, and a folder of samples for it."""
+    path, data = tmp_path / "c.onnx", tmp_path / "photos"
+    shutil.copyfile(made, path)
     data.mkdir()
     for number in range(8):
         np.save(data / f"{number}.npy", np.full((3, 8, 8), number / 8, np.float32))
