@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, final
 
-from torchedge.stopping import SAY_NOTHING
+from torchedge.stopping import SAY_NOTHING, raise_if_stopped
 
 __all__ = ["Children", "Program", "run_child"]
 
@@ -81,6 +81,7 @@ class Children:
         """
         if self._are_over:
             raise RuntimeError("the programs were ended; no other is started.")
+        raise_if_stopped()
         with _started(program) as process:
             self._running.add(process)
             try:

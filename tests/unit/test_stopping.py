@@ -102,6 +102,49 @@ def test_a_signal_while_python_ends_is_no_traceback(number):
     assert len(errors) == 1
 
 
+SWALLOWED = """
+import os, signal
+from pathlib import Path
+from torchedge.stopping import stop_in_one_line
+from torchedge.writing import staged_folder
+stop_in_one_line()
+with staged_folder(Path({out!r})) as staging:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException:
+        {then}
+"""
+
+
+@pytest.mark.parametrize("then", ["pass", "raise ImportError('PyCapsule_Import') from None"])
+def test_what_makes_another_error_of_a_signal_changes_neither_line_nor_code(then, tmp_path):
+    """NumPy did while it was imported: fifty lines about a bad installation, exit code 1."""
+    process = started(SWALLOWED.format(out=str(tmp_path / "out"), then=then))
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert errors.splitlines() == [
+        "error: stopped by SIGTERM; nothing half-written is left behind."
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_where_python_raises_nothing_comes_once_more():
+    """In the callback of a weak reference, of which importing has many, it was printed and lost."""
+    code = (
+        "import os, signal, weakref\n"
+        "from torchedge.stopping import stop_in_one_line; stop_in_one_line()\n"
+        "class Thing: pass\n"
+        "thing = Thing()\n"
+        "kept = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGHUP))\n"
+        "del thing\n"
+        "signal.pause()"
+    )
+    process = started(code)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGHUP
+    assert len(errors.splitlines()) == 1
+
+
 def test_a_signal_that_is_ignored_stays_ignored():
     code = (
         "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"

@@ -15,6 +15,7 @@ from torchedge.cli.benchmark import benchmark
 from torchedge.cli.export import export
 from torchedge.cli.targets import targets
 from torchedge.errors import TorchedgeError
+from torchedge.stopping import raise_if_stopped
 from torchedge.text import can_say_anything, say
 
 __all__ = ["COMMANDS_GROUP", "make_app", "run_command", "run_function"]
@@ -70,6 +71,7 @@ def _run(app: cyclopts.App, arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # whoever read has enough
         return _end_of_pipe()
     except (Exception, KeyboardInterrupt) as error:
+        raise_if_stopped()
         if _DEBUG in arguments:
             raise
         return _explain(error)

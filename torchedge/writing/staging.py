@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from torchedge.errors import OutputExistsError
+from torchedge.stopping import raise_if_stopped
 from torchedge.writing.locks import sole_writer
 from torchedge.writing.ours import require_free
 from torchedge.writing.places import beside, named
@@ -59,6 +60,7 @@ def staged_folder(
         require_allowed()  # another process may have written there until now
         staging.mkdir()
         yield staging
+        raise_if_stopped()
         require_allowed()  # somebody may have put a file there meanwhile
         give_name(staging, folder, overwrite=overwrite)
 
