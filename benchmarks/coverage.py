@@ -226,7 +226,7 @@ def main(
             rows.append(examined(name, Path(folder)))
         console.print(rows[-1])
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps([asdict(row) for row in rows], indent=2))
+        out.write_text(json.dumps([asdict(row) for row in rows], indent=2), encoding="utf-8")
     console.print(table(rows))
 
 

@@ -99,7 +99,7 @@ def main(
         found[name] = {"examples": examples, "violations": broken, "refused": refusals}
         bad += len(broken)
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(found, indent=2))
+        out.write_text(json.dumps(found, indent=2), encoding="utf-8")
     sys.exit(int(bad > 0))
 
 

@@ -166,13 +166,13 @@ def main(
     """
     lines = [] if done else [exported(folder.resolve())]
     folder = done or folder
-    lines += reported(json.loads((folder / "report.json").read_text()))
+    lines += reported(json.loads((folder / "report.json").read_text(encoding="utf-8")))
     lines += compared(load_artifact(folder / "tflite-micro"))
     for line in lines:
         word = "met" if line.met else "NOT MET"
         print(f"{line.what}: {line.measured} (wanted {line.wanted}: {word})")
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps([asdict(line) for line in lines], indent=2))
+    out.write_text(json.dumps([asdict(line) for line in lines], indent=2), encoding="utf-8")
     return int(not all(line.met for line in lines))
 
 

@@ -33,7 +33,7 @@ def rows_of_networks(
             for row in rows_of(name, Path(folder)):
                 rows.append(row)
                 print(*(f"{key}={value}" for key, value in _plain(row).items()), flush=True)
-                out.write_text(json.dumps([_plain(r) for r in rows], indent=2))
+                out.write_text(json.dumps([_plain(r) for r in rows], indent=2), encoding="utf-8")
     return rows
 
 

@@ -36,13 +36,13 @@ def run_sections(sections: Sections, chosen: tuple[str, ...], out: Path, *, thre
     unknown = set(chosen) - set(sections)
     if unknown:
         raise UsageError(f"there is no section {sorted(unknown)}; choose of {list(sections)}.")
-    results: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
+    results: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     console = Console(width=120, highlight=False)
     for section in chosen or sections:
         results[section] = _plain(sections[section]())
         _show(console, section, results[section])
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(results, indent=2))
+        out.write_text(json.dumps(results, indent=2), encoding="utf-8")
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - what JSON can hold

@@ -70,14 +70,14 @@ def main(
     found = read(out)
     rows = [found[key] for key in found if key[0] in (names or NETWORKS) and key[1] in chosen]
     _show(rows, chosen)
-    out.with_suffix(".json").write_text(json.dumps(shares(rows), indent=2))
+    out.with_suffix(".json").write_text(json.dumps(shares(rows), indent=2), encoding="utf-8")
 
 
 def read(out: Path) -> dict[tuple[str, str], Outcome]:
     """How each stage of each network ended last."""
     if not out.exists():
         return {}
-    lines = [Outcome(**json.loads(line)) for line in out.read_text().splitlines()]
+    lines = [Outcome(**json.loads(line)) for line in out.read_text(encoding="utf-8").splitlines()]
     return {(outcome.network, outcome.stage): outcome for outcome in lines}
 
 
@@ -85,7 +85,7 @@ def _run_and_tell(name: str, stages: Sequence[str], out: Path, effort: Effort) -
     for outcome in run_network(
         name, stages, out.with_name(f".{out.stem}-{name}.jsonl"), effort=effort
     ):
-        with out.open("a") as file:
+        with out.open("a", encoding="utf-8") as file:
             print(json.dumps(vars(outcome)), file=file)
         print(f"{name} {outcome.stage}: {outcome.verdict} {outcome.reason}", flush=True)
 

@@ -4,6 +4,11 @@ Trains a MobileNet in miniature on 4,000 real MNIST images, first in float, then
 of the target, and saves what ``scripts/export.py`` takes. About a minute on two CPU cores.
 """
 
+if __name__ == "__main__":
+    from torchedge.stopping import stop_in_one_line
+
+    stop_in_one_line()  # before anything that takes seconds to load
+
 import copy
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +29,7 @@ from torchedge.pruning import Limits, prune_to
 from torchedge.quantization import calibrate, minmax, mse, prepare_qat
 from torchedge.quantization.lightning import QuantizationAwareTraining
 from torchedge.quantization.recovery import reestimate_batchnorm
+from torchedge.text import say
 
 CALIBRATION_IMAGES = 500
 
@@ -54,8 +60,9 @@ def main(  # noqa: PLR0913 - options of a command line
             teacher makes half as many passes.
         prune_macs: Share of the multiply-accumulates that is left when channels have been removed,
             in (0, 1]; below 1 the network makes as many passes again.
-        overwrite: Replace the folder if it exists.
+        overwrite: Replace the folder if it holds nothing but what a recipe wrote.
     """
+    export.require_free(out, overwrite=overwrite)  # refused before minutes of training
     pl.seed_everything(0, verbose=False)
     if distil == "none":
         torch.set_num_threads(1)  # layers this small finish before a second one has woken up
@@ -99,9 +106,7 @@ def main(  # noqa: PLR0913 - options of a command line
         name="digits",
         class_names=tuple("0123456789"),
     ).save(out, overwrite=overwrite)
-    print(
-        f"wrote {artifact.path}: {', '.join(f'{k} {v:.1%}' for k, v in artifact.metrics.items())}"
-    )
+    say(f"wrote {artifact.path}: {', '.join(f'{k} {v:.1%}' for k, v in artifact.metrics.items())}")
 
 
 def fit_with_integers(model: nn.Module, data: Digits, epochs: int, *, compile: bool) -> None:

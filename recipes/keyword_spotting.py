@@ -6,6 +6,11 @@ for ``scripts/export.py``. All of it takes some minutes on two CPU cores. ``--da
 FOLDER`` takes Google's recordings instead.
 """
 
+if __name__ == "__main__":
+    from torchedge.stopping import stop_in_one_line
+
+    stop_in_one_line()  # before anything that takes seconds to load
+
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +27,7 @@ from torchedge.distillation.lightning import DistillationModule
 from torchedge.models import Classifier, KeywordSpotter, WideKeywordSpotter, accuracy, fit
 from torchedge.quantization import calibrate, mse, prepare_qat
 from torchedge.quantization.lightning import QuantizationAwareTraining
+from torchedge.text import say
 
 CALIBRATION_CLIPS = 1000
 
@@ -53,8 +59,9 @@ def main(  # noqa: PLR0913 - options of a command line
         teacher_epochs: Passes of a teacher with 8 times the parameters, from whose answers the
             network learns, for example 8; 0 is no teacher.
         qat_epochs: Passes with the target's integers; 0 calibrates only.
-        overwrite: Replace the folder if it exists.
+        overwrite: Replace the folder if it holds nothing but what a recipe wrote.
     """
+    export.require_free(out, overwrite=overwrite)  # refused before minutes of training
     pl.seed_everything(0, verbose=False)
     # Layers this small finish before a second thread has woken up; a teacher's do not.
     if not teacher_epochs:
@@ -97,9 +104,7 @@ def main(  # noqa: PLR0913 - options of a command line
         class_names=CLASSES,
         normalisation=words.normalisation,
     ).save(out, overwrite=overwrite)
-    print(
-        f"wrote {artifact.path}: {', '.join(f'{k} {v:.1%}' for k, v in artifact.metrics.items())}"
-    )
+    say(f"wrote {artifact.path}: {', '.join(f'{k} {v:.1%}' for k, v in artifact.metrics.items())}")
 
 
 def taught(task: pl.LightningModule, teacher: nn.Module | None) -> pl.LightningModule:

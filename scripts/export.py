@@ -8,12 +8,14 @@ from pathlib import Path
 _CONVERTER = Path(__file__).resolve().parents[1] / ".venv-tflite/bin/python"
 
 if __name__ == "__main__":
+    if _CONVERTER.exists():
+        os.environ.setdefault("TORCHEDGE_TFLITE_PYTHON", str(_CONVERTER))
     try:
         from torchedge.cli import main
+
+        sys.argv.insert(1, "export")
+        sys.exit(main())
     except ModuleNotFoundError as error:
         sys.exit(
             f"error: {error.name} is not installed; run scripts/demo once, then .venv/bin/python."
         )
-    if _CONVERTER.exists():
-        os.environ.setdefault("TORCHEDGE_TFLITE_PYTHON", str(_CONVERTER))
-    sys.exit(main(["export", *sys.argv[1:]]))

@@ -73,7 +73,7 @@ class ArtifactError(UsageError):
 
 
 class OutputExistsError(UsageError):
-    """The output folder exists and overwriting was not asked for."""
+    """The output folder is there already and may not be replaced, or another process writes it."""
 
 
 class TraceError(UsageError):

@@ -47,6 +47,7 @@ def onnx2tf_int8(model: Path, calibration: Array) -> bytes:
                 text=True,
                 check=False,
                 timeout=_LIMIT_S,
+                encoding="utf-8",
             )
         except subprocess.TimeoutExpired as error:
             raise ExportError(f"onnx2tf -oiqt took more than {_LIMIT_S} s.") from error

@@ -14,7 +14,9 @@ PROCESS = Path("/proc/self")
 
 
 def _status_mib(field: str) -> float:
-    found = re.search(rf"^{field}:\s+(\d+) kB", (PROCESS / "status").read_text(), re.MULTILINE)
+    found = re.search(
+        rf"^{field}:\s+(\d+) kB", (PROCESS / "status").read_text(encoding="utf-8"), re.MULTILINE
+    )
     if found is None:
         raise NotRunError(f"the kernel does not report {field}; measure memory on plain Linux.")
     return int(found[1]) / 1024
@@ -30,7 +32,7 @@ def peak_growth_mib(work: Callable[[], Result]) -> tuple[Result, float]:
     """
     if not (PROCESS / "clear_refs").exists():
         raise NotRunError("peak memory is read from /proc/self; measure it on Linux.")
-    (PROCESS / "clear_refs").write_text("5")  # the peak starts over
+    (PROCESS / "clear_refs").write_text("5", encoding="utf-8")  # the peak starts over
     before = _status_mib("VmRSS")
     result = work()
     return result, _status_mib("VmHWM") - before

@@ -124,5 +124,7 @@ def entropy_calibration(
         script = "benchmarks.peers.entropy_calibrator"
         command = [sys.executable, "-m", script, str(model), str(folder / "images.npy"), str(bins)]
         root = Path(__file__).parents[2]
-        done = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            command, cwd=root, check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        )
     return EntropyCalibration(**json.loads(done.stdout.splitlines()[-1]))

@@ -54,7 +54,7 @@ def quiet() -> Iterator[None]:
         >>> with quiet():
         ...     print("0 % ... 100 %")
     """
-    with Path(os.devnull).open("w") as nowhere, warnings.catch_warnings():
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
             yield

@@ -30,7 +30,9 @@ def calibration(*, counts: tuple[int, ...] = (64, 256)) -> dict[str, dict[str, f
 
 def _ours(count: int) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.quantized.entropy_ours", str(count)]
-    done = subprocess.run(command, cwd=_ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        command, cwd=_ROOT, check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -73,7 +73,7 @@ def main(
     resource.setrlimit(resource.RLIMIT_DATA, (int(memory_gib * 2**30),) * 2)
     torch.set_num_threads(1)
     silent = contextlib.redirect_stderr(io.StringIO())  # torch.fx prints its errors
-    with out.open("a") as file, tempfile.TemporaryDirectory() as folder, silent:
+    with out.open("a", encoding="utf-8") as file, tempfile.TemporaryDirectory() as folder, silent:
         for outcome in outcomes(name, stages, Path(folder), effort):
             print(json.dumps(asdict(outcome)), file=file, flush=True)
 

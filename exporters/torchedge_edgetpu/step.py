@@ -42,7 +42,7 @@ class TFLiteToEdgeTPU:
                 f"{left[0].operator.name} is not mapped ({left[0].reason}). Begin the network with "
                 "a convolution."
             )
-        (folder / "README.md").write_text(_readme(source.name, mapped))
+        (folder / "README.md").write_text(_readme(source.name, mapped), encoding="utf-8")
         for name in (MODEL_FILE, SAMPLES_FILE):
             shutil.copyfile(source.file(name), folder / name)
         details = {

@@ -1,6 +1,5 @@
 """Which share of a network's arithmetic ONNX Runtime does on integers."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ import onnx
 
 from torchedge.bench.census import Census, LayerCount, counted
 from torchedge.errors import VerificationError
+from torchedge.writing import temporary_folder
 from torchedge_onnx.graph import (
     WEIGHTED_OPERATIONS,
     producers,
@@ -114,8 +114,8 @@ def optimised_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         ArtifactError: The runtime cannot read it.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder) / "optimised.onnx"
+    with temporary_folder("onnx") as folder:
+        written = folder / "optimised.onnx"
         options = session_options()
         options.optimized_model_filepath = str(written)
         open_graph(model, options)

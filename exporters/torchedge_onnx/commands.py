@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from torchedge.text import for_shell, say
+
 __all__ = ["import_onnx"]
 
 
@@ -28,12 +30,14 @@ def import_onnx(
         batch_size: Samples at once, where the model leaves it open.
         mean: Subtracted from pictures, for each channel; the artefact keeps it in units of a pixel.
         std: Then divides them.
-        overwrite: Replace the folder if it exists.
+        overwrite: Replace the folder if it holds nothing but what this package wrote.
     """
     from torchedge.errors import ArtifactError
+    from torchedge.writing import require_free
     from torchedge_onnx import foreign
     from torchedge_onnx.sample_folder import folder_batches, folder_normalisation
 
+    require_free(out, overwrite=overwrite, inputs=(model, data))
     if not model.is_file():
         raise ArtifactError(f"'{model}' is no file; name an ONNX file.")
     batches = folder_batches(data, model, batch_size=batch_size, mean=mean, std=std)
@@ -44,7 +48,7 @@ def import_onnx(
         normalisation=folder_normalisation(data, model, mean=mean, std=std),
         overwrite=overwrite,
     )
-    print(  # noqa: T201
+    say(
         f"wrote {artifact.path}: '{artifact.name}', opset {artifact.details['opset']}; next: "
-        f"torchedge export {artifact.path} --target android"
+        f"torchedge export {for_shell(artifact.path)} --target android"
     )

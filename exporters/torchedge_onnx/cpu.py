@@ -28,5 +28,5 @@ def may_saturate(machine: str | None = None, cpu_info: str | None = None) -> boo
     if machine.lower() not in {"x86_64", "amd64", "i686", "x86"}:
         return False
     if cpu_info is None:
-        cpu_info = _CPU_INFO.read_text() if _CPU_INFO.exists() else ""
+        cpu_info = _CPU_INFO.read_text(encoding="utf-8") if _CPU_INFO.exists() else ""
     return not {"avx512_vnni", "avx_vnni"} & set(cpu_info.split())

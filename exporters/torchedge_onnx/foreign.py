@@ -1,6 +1,5 @@
 """A float ONNX file from elsewhere becomes an artefact that the targets' steps read."""
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torchedge.export.artifact import Artifact, Format, TensorSpec, write_artifa
 from torchedge.export.normalisation import Normalisation
 from torchedge.export.pipeline import staged_folder
 from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
+from torchedge.writing import temporary_folder
 from torchedge_onnx.session import open_model, session_options
 from torchedge_onnx.step import FLOAT_DETAILS, FLOAT_FILE, MODEL_FILE
 
@@ -54,7 +54,7 @@ def import_onnx(
         CalibrationError: There are fewer than two batches, or they do not fit.
         OutputExistsError: The folder exists.
     """
-    with staged_folder(folder, overwrite=overwrite) as staging:
+    with staged_folder(folder, overwrite=overwrite, inputs=(model,)) as staging:
         given = list(batches)
         graph = _prepared(model, batch_size=len(given[0][0]) if given and given[0] else 1)
         inputs = _specs(graph.graph.input)
@@ -160,8 +160,8 @@ def _folded(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
     options = session_options()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    with tempfile.TemporaryDirectory() as name:
-        source, written = Path(name) / "source.onnx", Path(name) / "folded.onnx"
+    with temporary_folder("onnx") as folder:
+        source, written = folder / "source.onnx", folder / "folded.onnx"
         source.write_bytes(model.SerializeToString())
         options.optimized_model_filepath = str(written)
         open_model(source, options)

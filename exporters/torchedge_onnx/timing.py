@@ -2,13 +2,13 @@
 
 import json
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from torchedge.errors import NotRunError, UsageError
+from torchedge.writing import temporary_folder
 from torchedge_onnx.session import session_options
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class OnnxLayerTimer:
     def _measured(self, shapes: "Sequence[LayerShape]") -> list[float]:
         import numpy as np
 
-        with tempfile.TemporaryDirectory() as folder:
-            options = self._options(Path(folder))
+        with temporary_folder("onnx") as folder:
+            options = self._options(folder)
             import onnxruntime
 
             session = onnxruntime.InferenceSession(
@@ -75,7 +75,7 @@ class OnnxLayerTimer:
             )
             for _ in range(self.runs + 1):  # the first one reserves memory
                 session.run(None, {"seed": np.ones((), np.float32)})
-            events = json.loads(Path(session.end_profiling()).read_text())
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         return _shortest_ms(events, shapes)
 
     def _options(self, folder: Path) -> "onnxruntime.SessionOptions":

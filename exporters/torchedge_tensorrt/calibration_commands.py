@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
 
+from torchedge.text import say
 from torchedge_tensorrt.host_calibration import Method
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ def show(
     if as_json:
         print(json.dumps({"header": header, "scales": scales}, indent=2))  # noqa: T201
         return
-    print(f"{header}, {len(scales)} tensors")  # noqa: T201
+    say(f"{header}, {len(scales)} tensors")
     for name, scale in scales.items():
-        print(f"{scale:<12.6g} ±{LEVELS * scale:<12.6g} {name}")  # noqa: T201
+        say(f"{scale:<12.6g} ±{LEVELS * scale:<12.6g} {name}")
 
 
 @calibration_app.command
@@ -57,12 +58,12 @@ def diff(first: Path, second: Path, /, *, at_least: float = 0.0) -> None:
 
     (first_header, one), (second_header, other) = read_cache(first), read_cache(second)
     lines = cache_differences(one, other, at_least=at_least)
-    print(f"headers: {first_header}, {second_header}")  # noqa: T201
+    say(f"headers: {first_header}, {second_header}")
     for line in lines:
-        print(line)  # noqa: T201
+        say(line)
     if lines:
         raise VerificationError(f"'{first}' and '{second}' differ in {len(lines)} tensors.")
-    print(f"the same scales for {len(one)} tensors")  # noqa: T201
+    say(f"the same scales for {len(one)} tensors")
 
 
 @calibration_app.command
@@ -74,17 +75,15 @@ def convert(cache: Path, out: Path, /, *, tensorrt: str) -> None:
         out: New file.
         tensorrt: Version, for example 10.3.0.
     """
-    from torchedge.errors import OutputExistsError
+    from torchedge.writing import staged_file
     from torchedge_tensorrt.calibration_cache import format_cache, parsed_version, read_cache
 
     version = parsed_version(tensorrt)
     header, scales = read_cache(cache)
-    if out.exists():
-        raise OutputExistsError(f"'{out}' exists; choose another name.")
-    partial = out.with_name(f"{out.name}.partial")
-    partial.write_text(format_cache(scales, version, algorithm=header.rpartition("-")[2]))
-    partial.rename(out)
-    print(f"wrote {out}: {header} is now TensorRT {tensorrt}, {len(scales)} tensors")  # noqa: T201
+    with staged_file(out) as staging:
+        text = format_cache(scales, version, algorithm=header.rpartition("-")[2])
+        staging.write_text(text, encoding="utf-8")
+    say(f"wrote {out}: {header} is now TensorRT {tensorrt}, {len(scales)} tensors")
 
 
 @calibration_app.command
@@ -120,17 +119,18 @@ def create(  # noqa: PLR0913 - options of a command line
     """
     from dataclasses import replace
 
-    from torchedge.export.pipeline import staged_folder
+    from torchedge.writing import require_free, staged_folder
     from torchedge_onnx.sample_folder import folder_batches
     from torchedge_tensorrt.calibration_record import write_calibration
     from torchedge_tensorrt.commands import platform_of
     from torchedge_tensorrt.explicit import require_explicit
     from torchedge_tensorrt.host_calibration import calibrate_onnx
 
+    require_free(out, overwrite=False)
     platform = platform_of(target, jetpack)
     batches = folder_batches(data, model, batch_size=batch_size, mean=mean, std=std)
     lines: list[str] = []
-    with staged_folder(out) as folder:
+    with staged_folder(out, inputs=(model, data)) as folder:
         if qdq:
             require_explicit(model, platform.tensorrt)
         found = calibrate_onnx(model, batches, method=method, progress=True)
@@ -138,11 +138,9 @@ def create(  # noqa: PLR0913 - options of a command line
             scales, lines = _write_explicit(model, found.scales, folder, platform.tensorrt)
             found = replace(found, scales=scales)
         write_calibration(found, folder, platform.tensorrt)
-    print(  # noqa: T201
-        f"wrote {out}: {len(found.scales)} tensors from {found.samples} samples"
-    )
+    say(f"wrote {out}: {len(found.scales)} tensors from {found.samples} samples")
     for line in (*lines, *(f"warning: {note}" for note in found.notes)):
-        print(line)  # noqa: T201
+        say(line)
 
 
 def _write_explicit(

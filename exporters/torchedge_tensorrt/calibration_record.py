@@ -56,5 +56,5 @@ def write_calibration(found: HostCalibration, folder: Path, tensorrt: Version) -
         "samples": found.samples,
         "tensors": len(found.scales),
     }
-    (folder / CACHE_FILE).write_text(cache)
-    (folder / CALIBRATION_FILE).write_text(json.dumps(record, indent=2) + "\n")
+    (folder / CACHE_FILE).write_text(cache, encoding="utf-8")
+    (folder / CALIBRATION_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
 
+from torchedge.text import say
+
 if TYPE_CHECKING:
     from torchedge_tensorrt.platforms import Platform
     from torchedge_tensorrt.rules import Violation
@@ -46,7 +48,11 @@ def check_tensorrt(
     if not model.is_file():
         raise ArtifactError(f"'{model}' is no file; name an ONNX file.")
     violations = broken_rules(read_model(model), platform.tensorrt, dla=dla)
-    print(_json(model, platform, violations) if as_json else _text(model, platform, violations))  # noqa: T201
+    if as_json:
+        print(_json(model, platform, violations))  # noqa: T201
+    else:
+        for line in _lines(model, platform, violations):
+            say(line)
     if violations:
         broken = sorted({v.rule for v in violations}, key=lambda rule: int(rule[1:]))
         raise VerificationError(
@@ -92,18 +98,17 @@ def _json(model: Path, platform: "Platform", violations: tuple["Violation", ...]
     return json.dumps(found, indent=2)
 
 
-def _text(model: Path, platform: "Platform", violations: tuple["Violation", ...]) -> str:
+def _lines(model: Path, platform: "Platform", violations: tuple["Violation", ...]) -> list[str]:
     from torchedge_tensorrt.rules import RULES
 
     tensorrt = ".".join(map(str, platform.tensorrt))
     if not violations:
-        return f"{model}: all {len(RULES)} rules hold for TensorRT {tensorrt}; nothing was run."
+        return [f"{model}: all {len(RULES)} rules hold for TensorRT {tensorrt}; nothing was run."]
     lines = []
     for violation in violations:
         lines.append(
             f"{violation.rule} {violation.operation} '{violation.node}': {violation.text}."
         )
-    lines += [
+    return lines + [
         f"  {rule}: {RULES[rule]}" for rule in RULES if any(v.rule == rule for v in violations)
     ]
-    return "\n".join(lines)

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import cyclopts
 
+from torchedge.text import cell, console
+
 __all__ = ["compare"]
 
 _COLUMNS = (
@@ -74,14 +76,13 @@ def _row(path: Path, engine: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("file", *(title for title, _ in _COLUMNS), "× as fast")
     for row in rows:
         cells = (_text(row[key]) for _, key in _COLUMNS)
-        table.add_row(row["file"], *cells, _text(row["times_as_fast"]))
-    Console(width=max(120, 20 * len(_COLUMNS))).print(table)
+        table.add_row(*map(cell, (row["file"], *cells, _text(row["times_as_fast"]))))
+    console(width=max(120, 20 * len(_COLUMNS))).print(table)
 
 
 def _text(value: object) -> str:

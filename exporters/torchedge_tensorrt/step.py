@@ -134,7 +134,9 @@ class OnnxToTensorRTBundle:
     def _write_scripts(self, source: Artifact, folder: Path) -> None:
         scripts = resources.files("torchedge_tensorrt") / "device_scripts"
         for name in _SCRIPTS:
-            (folder / name).write_text((scripts / name).read_text())
+            (folder / name).write_text(
+                (scripts / name).read_text(encoding="utf-8"), encoding="utf-8"
+            )
         values = {
             "name": source.name,
             "platform": self.platform,
@@ -144,7 +146,7 @@ class OnnxToTensorRTBundle:
             "oldest": _text(oldest_tensorrt(source.details.get("opset") or self.platform.opset)),
         }
         text = rendered("torchedge_tensorrt", "README.md.j2", values)
-        (folder / "README.md").write_text(text)
+        (folder / "README.md").write_text(text, encoding="utf-8")
 
     def _details(self, source: Artifact) -> dict[str, Any]:
         opset = source.details.get("opset")

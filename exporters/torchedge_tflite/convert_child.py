@@ -27,7 +27,7 @@ _SAVED_MODEL, _SIGNATURE = "saved_model", "serving_default"
 
 def main(job_file: Path) -> None:
     """Write the .tflite files of a job; the working directory is used as scratch space."""
-    job = json.loads(job_file.read_text())
+    job = json.loads(job_file.read_text(encoding="utf-8"))
     _write_dry_run_pictures()
     _replace_handlers()
     for wanted in job["files"]:

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
 
+from torchedge.children import Program, run_child
 from torchedge.errors import ExportError, MissingDependencyError
+from torchedge.text import for_terminal
+from torchedge.writing import temporary_folder
+from torchedge.writing.space import require_room
 
 __all__ = [
     "ENVIRONMENT_VARIABLE",
@@ -120,9 +124,7 @@ def _versions(python: str) -> tuple[str, str]:
     """Of Python and of onnx2tf there; empty where it has none."""
     command = [python, "-c", _ASK_VERSIONS]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_START_LIMIT_S
-        )
+        done = run_child(Program(command=command, limit_s=_START_LIMIT_S))
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MissingDependencyError(
             f"{ENVIRONMENT_VARIABLE} names '{python}', which cannot be started ({error}); "
@@ -153,30 +155,34 @@ def convert(
 
     Raises:
         ExportError: It failed or took too long; the text has the last complaint and the log.
+        StorageError: A folder that it writes to is full.
     """
-    with tempfile.TemporaryDirectory(prefix="torchedge-onnx2tf-") as scratch:
-        job, log = Path(scratch) / "job.json", Path(scratch) / "log.txt"
+    with temporary_folder("onnx2tf") as scratch:
+        job, log = scratch / "job.json", scratch / "log.txt"
         files = [conversion.to_dict() for conversion in conversions]
-        job.write_text(json.dumps({"files": files, "outputs": list(outputs)}))
+        job.write_text(json.dumps({"files": files, "outputs": list(outputs)}), encoding="utf-8")
         child = Path(__file__).with_name(_CHILD)
         command = [converter.python, str(child), str(job)]
-        trouble = _run(command, Path(scratch), log, time_limit_s)
+        trouble = _run(command, scratch, log, time_limit_s)
         if trouble:
-            raise ExportError(_complaint(trouble, log))
+            text = _COLOURS.sub("", log.read_text(encoding="utf-8", errors="replace"))
+            for place in (scratch, *(conversion.out.parent for conversion in conversions)):
+                require_room(place, text)
+            raise ExportError(_complaint(trouble, text))
 
 
 def _run(command: list[str], folder: Path, log: Path, time_limit_s: float) -> str:
     """Run in a folder; what went wrong, in words, or nothing."""
     try:
         with log.open("wb") as stream:
-            done = subprocess.run(
-                command,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                check=False,
-                timeout=time_limit_s,
+            done = run_child(
+                Program(
+                    command=command,
+                    folder=folder,
+                    log=stream,
+                    environment={"TMPDIR": str(folder)},  # what TensorFlow leaves goes with it
+                    limit_s=time_limit_s,
+                )
             )
     except subprocess.TimeoutExpired:
         return f"did not finish within {time_limit_s:,.0f} s"
@@ -185,8 +191,7 @@ def _run(command: list[str], folder: Path, log: Path, time_limit_s: float) -> st
     return f"failed with exit code {done.returncode}" if done.returncode else ""
 
 
-def _complaint(trouble: str, log: Path) -> str:
-    text = _COLOURS.sub("", log.read_text(errors="replace"))
+def _complaint(trouble: str, text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
     operators = [line for line in lines if "onnx_op_name" in line]
@@ -195,10 +200,11 @@ def _complaint(trouble: str, log: Path) -> str:
     said = said.replace(_LACKING, "TFLite has no operator for")
     where = f" at {operators[-1].removeprefix('INFO:').strip()}" if operators else ""
     with tempfile.NamedTemporaryFile(
-        "w", prefix="torchedge-onnx2tf-", suffix=".log", delete=False
+        "w", prefix="torchedge-onnx2tf-", suffix=".log", delete=False, encoding="utf-8"
     ) as kept:
         kept.write(text)
+    said = for_terminal(said[:300])
     return (
-        f"onnx2tf {trouble}{where}: {said[:300]}. Its whole output is in {kept.name}. Replace the "
-        "operation by one of docs/how-to/tflite.md, or choose the target onnx-cpu."
+        f"onnx2tf {trouble}{where}: {said}. Its whole output is in {kept.name}. "
+        "Replace the operation by one of docs/how-to/tflite.md, or choose the target onnx-cpu."
     )

@@ -1,6 +1,5 @@
 """From ONNX with Q/DQ to a .tflite file that holds the same integers."""
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -9,6 +8,7 @@ from torchedge.errors import UsageError
 from torchedge.export.artifact import Artifact, Format
 from torchedge.export.samples import SAMPLES_FILE, load_samples, save_samples
 from torchedge.export.step import write_result
+from torchedge.writing import temporary_folder
 from torchedge_onnx.step import FLOAT_FILE as ONNX_FLOAT_FILE
 from torchedge_tflite.embedded import with_embedded
 from torchedge_tflite.process import (
@@ -84,13 +84,13 @@ class OnnxToTFLite:
         schema()  # refused before minutes of work, not after
         converter = find_converter()
         samples = load_samples(source.file(SAMPLES_FILE))
-        with tempfile.TemporaryDirectory(prefix="torchedge-tflite-") as name:
+        with temporary_folder("tflite") as scratch:
             if self.precision == "int8":
                 network = quantized_network(source, samples)
-                data = self._integer(converter, network.model, source, Path(name), folder)
+                data = self._integer(converter, network.model, source, scratch, folder)
             else:
                 network = float_network(source, samples)
-                data = self._float(converter, source, Path(name), folder)
+                data = self._float(converter, source, scratch, folder)
         (folder / MODEL_FILE).write_bytes(with_embedded(data, network.artifact))
         save_samples(network.samples, folder / SAMPLES_FILE)
         details = {

@@ -81,7 +81,7 @@ def write_project(project: Project, folder: Path) -> None:
     for template, target in _TEMPLATES.items():
         path = folder / target.format(name=project.name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(rendered("torchedge_tflite_micro", template, values))
+        path.write_text(rendered("torchedge_tflite_micro", template, values), encoding="utf-8")
 
 
 def _values(project: Project) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 
 from torchedge.bench.session import Array
+from torchedge.children import Program, run_child
 from torchedge.errors import ArtifactError, ExportError, MissingDependencyError
 
 __all__ = ["Interpreter", "smallest_arena", "tflite_micro"]
@@ -48,9 +49,7 @@ def smallest_arena(model_file: Path) -> int:
     tflite_micro()
     command = [sys.executable, str(Path(__file__).with_name(_CHILD)), str(model_file)]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_LIMIT_S, errors="replace"
-        )
+        done = run_child(Program(command=command, limit_s=_LIMIT_S))
     except subprocess.TimeoutExpired as error:
         raise ExportError(
             f"the search for the smallest arena of '{model_file.name}' "

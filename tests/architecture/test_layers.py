@@ -57,6 +57,25 @@ def test_no_file_unpickles_or_runs_a_shell(file):
         assert not (isinstance(call.func, ast.Name) and call.func.id in {"eval", "exec"})
 
 
+@pytest.mark.parametrize("file", sources("torchedge", "exporters"), ids=relative)
+def test_one_room_starts_programs_and_one_makes_temporary_folders(file):
+    """Anywhere else they would outlive a kill; what runs on boards has nothing of torchedge.
+
+    A probe's child ends with its input, which this process alone holds open.
+    """
+    if "device_scripts" in file.parts or relative(file).startswith("torchedge/writing/"):
+        return
+    calls = {ast.unparse(n.func) for n in ast.walk(ast.parse(file.read_text())) if is_call(n)}
+    if file.name not in {"children.py", "launch_child.py", "probe.py"}:
+        starts = "run", "Popen", "call", "check_call", "check_output"
+        assert not calls & {f"subprocess.{name}" for name in starts}
+    assert not calls & {"tempfile.TemporaryDirectory", "tempfile.mkdtemp"}
+
+
+def is_call(node):
+    return isinstance(node, ast.Call)
+
+
 def test_functional_modules_hold_no_classes():
     for file in ROOT.glob("torchedge/*/functional.py"):
         assert not [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ClassDef)]

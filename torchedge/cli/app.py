@@ -1,13 +1,12 @@
 """Turning errors into one line and an exit code; the commands themselves are beside this file."""
 
 import logging
-import signal
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
-from types import FrameType
-from typing import NoReturn
+from pathlib import Path
 
 import cyclopts
 
@@ -16,12 +15,14 @@ from torchedge.cli.benchmark import benchmark
 from torchedge.cli.export import export
 from torchedge.cli.targets import targets
 from torchedge.errors import TorchedgeError
+from torchedge.stopping import raise_if_stopped
+from torchedge.text import can_say_anything, say
 
-__all__ = ["COMMANDS_GROUP", "main", "make_app", "run_recipe"]
+__all__ = ["COMMANDS_GROUP", "make_app", "run_command", "run_function"]
 
 COMMANDS_GROUP = "torchedge.commands"
 
-_USAGE, _FAILURE, _INTERRUPTED = 2, 1, 130
+_USAGE, _FAILURE, _INTERRUPTED, _BROKEN_PIPE = 2, 1, 130, 141
 _DEBUG = "--debug"
 
 
@@ -44,42 +45,33 @@ def make_app() -> cyclopts.App:
     return app
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
+def run_command(arguments: Sequence[str]) -> int:
+    """One command of the command line; see :func:`torchedge.cli.main`."""
+    from torchedge.writing import remove_abandoned_temporaries
 
-    Args:
-        arguments: As typed; defaults to the process's own.
-
-    Returns:
-        The exit code: 0 done, 1 it failed, 2 it cannot be done as asked.
-
-    Example:
-        >>> main(["--version"])
-        0.1.0
-        0
-    """
-    return _run(make_app(), sys.argv[1:] if arguments is None else arguments)
+    remove_abandoned_temporaries()
+    return _run(make_app(), arguments)
 
 
-def run_recipe(recipe: Callable[..., None]) -> NoReturn:
-    """Run a recipe's ``main`` with the command line, and end the process as ``torchedge`` would.
-
-    Args:
-        recipe: A function whose signature is the command line and whose docstring is the help.
-    """
+def run_function(recipe: Callable[..., None]) -> int:
+    """A recipe; see :func:`torchedge.cli.run_recipe`."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     app = cyclopts.App(help_format="markdown", suppress_keyboard_interrupt=False)
     app.default(recipe)
-    sys.exit(_run(app, sys.argv[1:]))
+    return _run(app, sys.argv[1:])
 
 
 def _run(app: cyclopts.App, arguments: Sequence[str]) -> int:
     words = [word for word in arguments if word != _DEBUG]
-    signal.signal(signal.SIGTERM, _stop)
+    can_say_anything()
     try:
         app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()  # here a closed pipe is noticed, and nothing is lost by a late signal
+    except BrokenPipeError:  # whoever read has enough
+        return _end_of_pipe()
     except (Exception, KeyboardInterrupt) as error:
+        raise_if_stopped()
         if _DEBUG in arguments:
             raise
         return _explain(error)
@@ -93,16 +85,18 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, TorchedgeError):
         return _say(str(error), error.exit_code)
     if isinstance(error, KeyboardInterrupt):
-        return _say("interrupted; nothing was written.", _INTERRUPTED)
+        return _say("interrupted; nothing half-written is left behind.", _INTERRUPTED)
     first_line = (str(error).splitlines() or [""])[0]
     return _say(f"{type(error).__name__}: {first_line} ({_DEBUG} shows where)", _FAILURE)
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    """Let a polite kill unwind the stack, so that half-written folders are removed."""
-    sys.exit(128 + number)
+def _end_of_pipe() -> int:
+    """Nobody reads the output; Python must not try to write the rest when it ends."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return _BROKEN_PIPE
 
 
 def _say(text: str, code: int) -> int:
-    print(f"error: {text}", file=sys.stderr)  # noqa: T201
+    say(f"error: {text}", as_error=True)
     return code

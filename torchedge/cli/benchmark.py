@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 
+from torchedge.text import cell, console
+
 if TYPE_CHECKING:
     from torchedge.bench.census import Census
     from torchedge.export.artifact import Artifact
@@ -89,41 +91,38 @@ def _latency(artifact: "Artifact", runs: int, warmup: int) -> dict[str, Any]:
 
 
 def _print(found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
     title = f"{found['name']} ({found['format']})"
     if "layers" in found:
         _print_census(found, title)
         return
     table = Table(
-        "p50 ms", "p90 ms", "p99 ms", "runs", "warm-up", title=f"{title}, {found['runtime']}"
+        "p50 ms", "p90 ms", "p99 ms", "runs", "warm-up", title=cell(f"{title}, {found['runtime']}")
     )
     times = [f"{found[name]:.3f}" for name in ("p50_ms", "p90_ms", "p99_ms")]
     table.add_row(*times, str(found["runs"]), str(found["warmup"]))
-    console.print(table)
+    console().print(table)
 
 
 def _print_census(found: dict[str, Any], title: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    table = Table("layer", "operation", "MACs", "integer", "why not", title=title)
+    table = Table("layer", "operation", "MACs", "integer", "why not", title=cell(title))
     for layer in found["layers"]:
         integer = "yes" if layer["integer"] else "no"
-        table.add_row(
-            layer["name"], layer["operation"], f"{layer['macs']:,}", integer, layer["reason"]
-        )
+        name, operation, reason = (cell(layer[key]) for key in ("name", "operation", "reason"))
+        table.add_row(name, operation, f"{layer['macs']:,}", integer, reason)
     counts = Table("operator", "count", "in float", "", title="every operator of the graph")
     for entry in found["operators"]:
         what = "only converts" if entry["converts"] else ""
-        counts.add_row(entry["operation"], f"{entry['count']:,}", f"{entry['in_float']:,}", what)
-    console = Console()
-    console.print(table)
+        operation = cell(entry["operation"])
+        counts.add_row(operation, f"{entry['count']:,}", f"{entry['in_float']:,}", what)
+    terminal = console()
+    terminal.print(table)
     if found["operators"]:
-        console.print(counts)
-    console.print(
+        terminal.print(counts)
+    terminal.print(
         f"{found['integer_share']:.2%} of {found['macs']:,} MACs are integer "
         f"({found['evidence']}).",
         soft_wrap=True,

@@ -1,12 +1,14 @@
 """``torchedge export``."""
 
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from torchedge.children import Program, run_child
+from torchedge.text import console, for_file_name, for_terminal, say
+from torchedge.writing import temporary_folder
 
 if TYPE_CHECKING:
     from torchedge.bench.gate import Gate
@@ -43,7 +45,7 @@ def export(  # noqa: PLR0913 - options of a command line
         precision: int8 or fp16 for Jetsons; int8, float16, dynamic-range or float32 for Raspberry
             Pis and Android; default the best of the device.
         out: New folder for artefacts and report; default runs/MODEL-TARGET.
-        overwrite: Replace the folder if it exists.
+        overwrite: Replace the folder if it holds nothing but what an export or a recipe wrote.
         min_agreement: Least share of samples, 0 to 1, on which the largest score is the float
             network's; below it the export ends with exit code 1.
         min_sqnr: The same for outputs that are no rows of scores: least SQNR in decibels.
@@ -52,7 +54,7 @@ def export(  # noqa: PLR0913 - options of a command line
     from torchedge.bench.gate import Gate
     from torchedge.errors import UsageError
     from torchedge.export.artifact import load_artifact
-    from torchedge.export.pipeline import remaining_steps, require_scheme
+    from torchedge.export.pipeline import remaining_steps, require_scheme, staged_folder
     from torchedge.export.plugins import target as target_named
     from torchedge.export.target import configured
 
@@ -62,71 +64,57 @@ def export(  # noqa: PLR0913 - options of a command line
         raise UsageError(f"'{source}' is trained already; leave out --recipe {recipe}.")
     if source is None:
         recipe = recipe or "digits"
-        _refuse_existing(out or _default_folder(recipe, target), overwrite)
-        with _trained_model(recipe, target) as trained:
-            _export(load_artifact(trained), target, place, out, overwrite, gate)
-        return
-    artifact = load_artifact(source)
-    remaining_steps(artifact, place)
-    require_scheme(artifact, place)
-    _refuse_existing(out or _default_folder(artifact.name, target), overwrite)
-    _export(artifact, target, place, out, overwrite, gate)
-
-
-def _default_folder(model: str, target: str) -> Path:
-    return Path("runs") / f"{model}-{target}"
-
-
-def _refuse_existing(folder: Path, overwrite: bool) -> None:
-    """Say so before minutes of work, not after."""
-    from torchedge.export.pipeline import require_free
-
-    require_free(folder, overwrite=overwrite)
-
-
-def _export(
-    artifact: "Artifact",
-    target_name: str,
-    place: "Target",
-    out: Path | None,
-    overwrite: bool,
-    gate: "Gate",
-) -> None:
-    from torchedge.export.artifact import copy_artifact
-    from torchedge.export.pipeline import export_chain, staged_folder
-    from torchedge.export.stages import require_like_float
-    from torchedge.report.verify import verify
-
-    folder = out or _default_folder(artifact.name, target_name)
-    require_like_float(artifact, gate)
-    with staged_folder(folder, overwrite=overwrite) as staging:
-        if artifact.format == "torch":
-            artifact = copy_artifact(artifact, staging / artifact.format)
-        _progress(f"exporting '{artifact.name}' for {place.device.name}")
-        artifacts = export_chain(artifact, place, staging)
-        _progress("opening every artefact again")
-        report = verify(artifact, artifacts, place, gate)
-        (staging / "report.md").write_text(report.to_markdown())
-        (staging / "report.json").write_text(report.to_json())
+        folder = out or _default_folder(recipe, target)
+        with (
+            staged_folder(folder, overwrite=overwrite) as staging,  # refused before minutes of work
+            _trained_model(recipe, target) as trained,
+        ):
+            report = _export(load_artifact(trained), place, staging, gate)
+    else:
+        artifact = load_artifact(source)
+        remaining_steps(artifact, place)
+        require_scheme(artifact, place)
+        folder = out or _default_folder(artifact.name, target)
+        with staged_folder(folder, overwrite=overwrite, inputs=(source,)) as staging:
+            report = _export(artifact, place, staging, gate)
     _print(report, folder)
 
 
+def _default_folder(model: str, target: str) -> Path:
+    return Path("runs") / f"{for_file_name(model)}-{target}"
+
+
+def _export(artifact: "Artifact", place: "Target", staging: Path, gate: "Gate") -> "Report":
+    from torchedge.export.artifact import copy_artifact
+    from torchedge.export.pipeline import export_chain
+    from torchedge.export.stages import require_like_float
+    from torchedge.report.verify import verify
+
+    require_like_float(artifact, gate)
+    if artifact.format == "torch":
+        artifact = copy_artifact(artifact, staging / artifact.format)
+    _progress(f"exporting '{artifact.name}' for {place.device.name}")
+    artifacts = export_chain(artifact, place, staging)
+    _progress("opening every artefact again")
+    report = verify(artifact, artifacts, place, gate)
+    (staging / "report.md").write_text(report.to_markdown(), encoding="utf-8")
+    (staging / "report.json").write_text(report.to_json(), encoding="utf-8")
+    return report
+
+
 def _progress(text: str) -> None:
-    print(f"… {text}", file=sys.stderr, flush=True)  # noqa: T201
+    say(f"… {text}", as_error=True)
 
 
 def _print(report: "Report", folder: Path) -> None:
-    from rich.console import Console
-
     from torchedge.report.render import summary_lines, to_table
 
-    console = Console(soft_wrap=False)
-    console.print(to_table(report))
+    terminal = console()
+    terminal.print(to_table(report))
     for line in summary_lines(report):
-        console.print(line, highlight=False, soft_wrap=True)
-    console.print(
-        f"Wrote {folder}: report.md, report.json, {report.artifact.path.name}/", soft_wrap=True
-    )
+        terminal.print(for_terminal(line), soft_wrap=True)
+    what = f"Wrote {folder}: report.md, report.json, {report.artifact.path.name}/"
+    terminal.print(for_terminal(what), soft_wrap=True)
 
 
 @contextmanager
@@ -135,17 +123,21 @@ def _trained_model(recipe: _Recipe, target: str) -> Iterator[Path]:
     from torchedge.errors import ExportError
 
     script = _script(recipe)
-    with tempfile.TemporaryDirectory(prefix="torchedge-") as folder:
-        trained = Path(folder) / recipe
+    with temporary_folder("recipe") as folder:
+        trained = folder / recipe
         _progress(f"no SOURCE given: training '{recipe}' ({script}) for '{target}'")
-        command = [sys.executable, str(script), "--target", target, "--out", str(trained)]
-        done = subprocess.run(command, check=False)
-        if done.returncode > 0:
-            sys.exit(done.returncode)  # the recipe has said why, in one line
-        if done.returncode < 0:
-            raise ExportError(
-                f"the recipe was ended by signal {-done.returncode}; nothing was written."
+        done = run_child(
+            Program(
+                command=[sys.executable, str(script), "--target", target, "--out", str(trained)],
+                keeps_terminal=True,
+                environment={"TMPDIR": str(folder)},
             )
+        )
+        number = max(-done.returncode, done.returncode - 128)  # as the system says it, or a shell
+        if number > 0:
+            raise ExportError(f"the recipe was ended by signal {number}; nothing was written.")
+        if done.returncode:
+            sys.exit(done.returncode)  # the recipe has said why, in one line
         yield trained
 
 

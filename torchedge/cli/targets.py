@@ -5,6 +5,8 @@ from typing import Annotated
 
 import cyclopts
 
+from torchedge.text import cell, console
+
 __all__ = ["targets"]
 
 
@@ -36,7 +38,6 @@ def targets(
 
 
 def _print_table(rows: list[dict[str, str | None]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table()
@@ -44,5 +45,6 @@ def _print_table(rows: list[dict[str, str | None]]) -> None:
         table.add_column(column, no_wrap=column == "target")
     for row in rows:
         summary = f"same as {row['alias_of']}" if row["alias_of"] else row["summary"]
-        table.add_row(row["name"], row["device"], row["activations"], summary)
-    Console().print(table)
+        texts = (row["name"], row["device"], row["activations"], summary)
+        table.add_row(*(cell(text) for text in texts))
+    console().print(table)

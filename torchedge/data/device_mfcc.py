@@ -35,7 +35,8 @@ def write_mfcc(folder: Path, *, overwrite: bool = False) -> None:
     values = _values()
     with staged_folder(folder, overwrite=overwrite) as staging:
         for name in _FILES:
-            (staging / name).write_text(rendered("torchedge.data", f"{name}.j2", values))
+            text = rendered("torchedge.data", f"{name}.j2", values)
+            (staging / name).write_text(text, encoding="utf-8")
 
 
 def _values() -> dict[str, Any]:

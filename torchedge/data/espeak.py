@@ -9,7 +9,6 @@ import json
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -19,7 +18,9 @@ from typing import final
 import numpy as np
 
 from torchedge.bench.session import Array
+from torchedge.children import Children, Program
 from torchedge.errors import DataError, MissingDependencyError
+from torchedge.writing import temporary_folder
 
 __all__ = ["ACCENTS", "Utterance", "speak", "voice_families", "voice_files", "voices"]
 
@@ -76,7 +77,7 @@ def voice_files() -> dict[str, str]:
         MissingDependencyError: espeakng-loader is not installed.
     """
     folder = _package() / _DATA / _VOICES
-    return {path.name: path.read_text() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.iterdir())}
 
 
 def _whispers(voice: str) -> bool:
@@ -122,8 +123,12 @@ def speak(
     package = _package()
     begins = range(0, len(utterances), _IN_ONE_PROCESS)
     parts = [utterances[begin : begin + _IN_ONE_PROCESS] for begin in begins]
-    with ThreadPoolExecutor(max_workers=2) as pool:  # each waits for a process
-        spoken = list(pool.map(lambda part: _spoken(part, package, seed, more_voices or {}), parts))
+    with ThreadPoolExecutor(max_workers=2) as pool, Children() as children:
+
+        def say(part: Sequence[Utterance]) -> tuple[list[Array], int]:  # waits for a process
+            return _spoken(part, package, seed, more_voices or {}, children)
+
+        spoken = list(pool.map(say, parts))
     waveforms = tuple(waveform for waveforms, _ in spoken for waveform in waveforms)
     for utterance, waveform in zip(utterances, waveforms, strict=True):
         if not waveform.any():
@@ -143,11 +148,15 @@ def _package() -> Path:
 
 
 def _spoken(
-    part: Sequence[Utterance], package: Path, seed: int, more_voices: Mapping[str, str]
+    part: Sequence[Utterance],
+    package: Path,
+    seed: int,
+    more_voices: Mapping[str, str],
+    children: Children,
 ) -> tuple[list[Array], int]:
-    with tempfile.TemporaryDirectory(prefix="torchedge-speech-") as scratch:
-        data = _with_voices(package / _DATA, Path(scratch) / _DATA, more_voices)
-        job, out = Path(scratch) / "job.json", Path(scratch) / "spoken.npz"
+    with temporary_folder("speech") as scratch:
+        data = _with_voices(package / _DATA, scratch / _DATA, more_voices)
+        job, out = scratch / "job.json", scratch / "spoken.npz"
         job.write_text(
             json.dumps(
                 {
@@ -157,9 +166,10 @@ def _spoken(
                     "out": str(out),
                     "utterances": [asdict(utterance) for utterance in part],
                 }
-            )
+            ),
+            encoding="utf-8",
         )
-        _run(job)
+        _run(job, children)
         with np.load(out, allow_pickle=False) as found:
             ends = np.cumsum(found["lengths"])
             return np.split(found["samples"], ends[:-1]), int(found["rate"])
@@ -178,16 +188,14 @@ def _with_voices(data: Path, folder: Path, more_voices: Mapping[str, str]) -> Pa
         if path.name not in (own.parent.name, Path(_ENGLISH).parent.name):
             (folder / path.relative_to(data)).symlink_to(path)
     for name, text in more_voices.items():
-        (own / name).write_text(text)
+        (own / name).write_text(text, encoding="utf-8")
     return folder
 
 
-def _run(job: Path) -> None:
+def _run(job: Path, children: Children) -> None:
     command = [sys.executable, str(Path(__file__).with_name(_CHILD)), str(job)]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_LIMIT_S
-        )
+        done = children.run(Program(command=command, limit_s=_LIMIT_S))
     except subprocess.TimeoutExpired as error:
         raise DataError(
             f"eSpeak NG did not finish within {_LIMIT_S:,.0f} s; say fewer words."

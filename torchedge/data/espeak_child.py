@@ -26,7 +26,7 @@ def main(job_file: Path) -> None:
     """Write the waveforms of a job, one after the other, with their lengths and the rate."""
     import numpy as np
 
-    job = json.loads(job_file.read_text())
+    job = json.loads(job_file.read_text(encoding="utf-8"))
     library = ctypes.CDLL(job["library"])
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, job["data"].encode(), 0)
     if rate <= 0:

@@ -63,7 +63,7 @@ def _held_out(folder: Path) -> dict[str, _Part]:
         if not path.is_file():
             what = f"holds no {name}" if folder.is_dir() else "is no folder"
             raise DataError(f"'{folder}' {what}; {_WHERE}.")
-        found |= dict.fromkeys(path.read_text().split(), part)
+        found |= dict.fromkeys(path.read_text(encoding="utf-8").split(), part)
     return found
 
 

@@ -7,6 +7,7 @@ from torchedge.export.pipeline import export, export_chain, remaining_steps
 from torchedge.export.plugins import runner, target, target_names
 from torchedge.export.step import ExportStep
 from torchedge.export.target import Budget, Target
+from torchedge.writing import require_free
 
 __all__ = [
     "Artifact",
@@ -21,6 +22,7 @@ __all__ = [
     "export_chain",
     "load_artifact",
     "remaining_steps",
+    "require_free",
     "runner",
     "target",
     "target_names",

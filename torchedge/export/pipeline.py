@@ -1,20 +1,16 @@
-"""Walking a target's steps, and never leaving half of a folder behind."""
+"""Walking a target's steps; what they write appears when all of it is there."""
 
-import errno
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from torchedge.bench.gate import GATE, Gate
-from torchedge.errors import OutputExistsError, SchemeError, StorageError
+from torchedge.errors import SchemeError
 from torchedge.export.artifact import Artifact
 from torchedge.export.stages import require_like_float, verified_stages
 from torchedge.export.step import ExportStep
 from torchedge.export.target import Target
 from torchedge.scheme import QuantScheme
+from torchedge.writing import require_free, staged_folder
 
 __all__ = [
     "export",
@@ -24,8 +20,6 @@ __all__ = [
     "require_scheme",
     "staged_folder",
 ]
-
-_STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 def remaining_steps(source: Artifact, target: Target) -> tuple[ExportStep, ...]:
@@ -84,99 +78,6 @@ def _first_difference(source: Artifact, target: Target) -> str:
     return "the quantisers sit elsewhere, or biases differ"
 
 
-def require_free(folder: Path, *, overwrite: bool) -> None:
-    """Refuse an output folder that exists, unless it may be replaced.
-
-    Raises:
-        OutputExistsError: It exists and ``overwrite`` is off.
-    """
-    if folder.exists() and not overwrite:
-        raise OutputExistsError(
-            f"'{folder}' exists; choose another --out, or add --overwrite to replace it."
-        )
-
-
-@contextmanager
-def staged_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A hidden folder beside ``folder`` that takes its name when the block ends without an error.
-
-    After an error, or a kill that Python can see, it is removed; a folder left by a process that
-    died unseen is removed by the next export to the same place.
-
-    Args:
-        folder: Where the files are wanted.
-        overwrite: Replace an existing folder, in the last moment.
-
-    Raises:
-        OutputExistsError: The folder exists and ``overwrite`` is off.
-        StorageError: The disk refuses the files.
-    """
-    folder = Path(folder).absolute()
-    require_free(folder, overwrite=overwrite)
-    staging = folder.parent / f".{folder.name}.partial-{os.getpid()}"
-    with _storage_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
-        staging.mkdir()
-        try:
-            yield staging
-            _swap(staging, folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextmanager
-def _storage_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _STORAGE_ERRORS:
-            raise
-        free = shutil.disk_usage(_existing_parent(folder)).free
-        raise StorageError(
-            f"cannot write '{folder}': {error.strerror}; {free:,} bytes are free there. "
-            "Nothing was left behind; free some space or choose another --out."
-        ) from error
-
-
-def _existing_parent(folder: Path) -> Path:
-    return next(parent for parent in folder.parents if parent.exists())
-
-
-def _remove_abandoned(folder: Path) -> None:
-    prefix = f".{folder.name}.partial-"
-    for leftover in folder.parent.glob(f"{prefix}*"):
-        pid = leftover.name.removeprefix(prefix)
-        if pid.isdigit() and (int(pid) == os.getpid() or not _is_alive(int(pid))):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _swap(staging: Path, folder: Path) -> None:
-    replaced = folder.parent / f".{folder.name}.partial-{os.getpid()}-replaced"
-    if folder.exists():
-        folder.rename(replaced)
-    try:
-        staging.rename(folder)
-    except OSError:
-        if replaced.exists():
-            replaced.rename(folder)
-        raise
-    if replaced.is_dir():
-        shutil.rmtree(replaced, ignore_errors=True)
-    else:
-        replaced.unlink(missing_ok=True)
-
-
 def export_chain(source: Artifact, target: Target, folder: Path) -> tuple[Artifact, ...]:
     """Run the remaining steps into an existing folder, one sub-folder for each format.
 
@@ -216,7 +117,8 @@ def export(
         target: Where it will run.
         folder: New folder; it appears only when every step has succeeded and every form that can
             be run here computes what it should.
-        overwrite: Replace the folder if it exists.
+        overwrite: Replace the folder if it is one of ours and does not hold the source; see
+            :func:`~torchedge.writing.ours.require_free`.
         gate: How far from the user's float network it may be.
 
     Returns:
@@ -229,9 +131,10 @@ def export(
     folder = Path(folder)
     remaining_steps(source, target)
     require_scheme(source, target)
-    require_free(folder, overwrite=overwrite)
+    inputs = (source.path,)
+    require_free(folder, overwrite=overwrite, inputs=inputs)
     require_like_float(source, gate)
-    with staged_folder(folder, overwrite=overwrite) as staging:
+    with staged_folder(folder, overwrite=overwrite, inputs=inputs) as staging:
         artifacts = export_chain(source, target, staging)
         verified_stages(source, artifacts, gate)
     last = artifacts[-1]

@@ -12,6 +12,7 @@ from torchedge.errors import PruningError
 from torchedge.figures import BLUE, RED, new_figure
 from torchedge.pruning.mask_checks import require_same_names
 from torchedge.pruning.selection import weighted_layers
+from torchedge.text import for_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +86,15 @@ def _draw(axes: "Axes", label: str, curve: TicketCurve, colour: str) -> None:
     order = np.argsort(curve.weights_left)[::-1]
     shares, rows = np.asarray(curve.weights_left)[order], np.asarray(curve.accuracies)[:, order]
     mean, spread = rows.mean(0), rows.std(0, ddof=1) if len(rows) > 1 else np.zeros(len(shares))
-    axes.plot(shares, mean, color=colour, marker="o", markersize=4, linewidth=1.3, label=label)
+    axes.plot(
+        shares,
+        mean,
+        color=colour,
+        marker="o",
+        markersize=4,
+        linewidth=1.3,
+        label=for_picture(label),
+    )
     axes.fill_between(shares, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
 
 
@@ -132,4 +141,6 @@ def _panel(axes: "Axes", name: str, before: Array, after: Array) -> None:
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     zeros = int((after == 0).sum())
-    axes.set_title(f"{name}\n{zeros:,} of {after.size:,} are zero", fontsize=8, loc="left")
+    axes.set_title(
+        f"{for_picture(name)}\n{zeros:,} of {after.size:,} are zero", fontsize=8, loc="left"
+    )

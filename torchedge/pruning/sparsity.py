@@ -13,6 +13,7 @@ from torchedge.pruning.masks import mask_on
 from torchedge.pruning.patterns import Pattern, Unstructured, select_for
 from torchedge.pruning.selection import LeaveOut, plain_name, weighted_layers
 from torchedge.quantization.layers import TRANSPOSED
+from torchedge.text import cell
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -91,7 +92,7 @@ class SparsityReport:
         for column in _COLUMNS:
             table.add_column(column, justify="left" if column in _LEFT else "right")
         for row in self.rows:
-            table.add_row(*_cells(row))
+            table.add_row(*map(cell, _cells(row)))
         return table
 
     def __str__(self) -> str:

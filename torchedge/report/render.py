@@ -5,14 +5,16 @@ import json
 import math
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from torchedge.bench.census import operators_text
 from torchedge.bench.gate import likeness_text
+from torchedge.text import cell, for_code, for_markdown, harmless_markdown
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from torchedge.bench.fit import Memory
+    from torchedge.bench.fit import Memory, MemoryPart
     from torchedge.bench.parity import Parity
     from torchedge.report.report import Report, SpeedComparison, Stage
 
@@ -104,20 +106,25 @@ def _memory_text(memory: "Memory", device: str) -> str:
     )
 
 
+def _title(report: "Report") -> str:
+    return f"{report.artifact.name} for {report.target.name}{_samples_text(report)}"
+
+
 def to_markdown(report: "Report") -> str:
     """A page with the table of stages, the summary and the files."""
-    title = f"# {report.artifact.name} for {report.target.name}{_samples_text(report)}"
+    title = f"# {for_markdown(_title(report))}"
     lines = [title, "", *_markdown_table(report), ""]
     lines += [
         f"Differences are from {_reference_text(report)}, the largest over all samples; "
         "`like float` is against the user's float network.",
         "",
     ]
-    lines += [f"- {line}" for line in summary_lines(report)]
-    lines += ["", f"Device: {report.target.device.name}. Steps: {_way(report)}.", ""]
+    lines += [f"- {for_markdown(line)}" for line in summary_lines(report)]
+    lines += ["", f"Device: {report.target.device.name}. Steps: {for_markdown(_way(report))}.", ""]
     lines += ["| file | bytes | SHA-256 |", "|---|---:|---|"]
     lines += [
-        f"| {report.artifact.path.name}/{name} | {record.bytes:,} | `{record.sha256[:16]}…` |"
+        f"| {for_markdown(f'{report.artifact.path.name}/{name}')} | {record.bytes:,} "
+        f"| {for_code(f'{record.sha256[:16]}…')} |"
         for name, record in report.artifact.files.items()
     ]
     return "\n".join([*lines, *_memory_lines(report), *_diagnostics_lines(report)]) + "\n"
@@ -126,18 +133,30 @@ def to_markdown(report: "Report") -> str:
 def _memory_lines(report: "Report") -> list[str]:
     lines = []
     for memory in report.fit.memories if report.fit else ():
-        lines += ["", f"| {memory.kind} | bytes | | what it rests on |", "|---|---:|---|---|"]
-        lines += [f"| {p.name} | {p.bytes:,} | {p.evidence} | {p.how} |" for p in memory.parts]
+        lines += [
+            "",
+            f"| {for_markdown(memory.kind)} | bytes | | what it rests on |",
+            "|---|---:|---|---|",
+        ]
+        lines += [_part_line(part) for part in memory.parts]
         lines += [f"| together, of {memory.limit_bytes:,} | {memory.bytes:,} | | |"]
-    return ["", f"## Memory of {report.fit.device}", *lines] if report.fit else []
+    return ["", f"## Memory of {for_markdown(report.fit.device)}", *lines] if report.fit else []
+
+
+def _part_line(part: "MemoryPart") -> str:
+    name, evidence, how = map(for_markdown, (part.name, part.evidence, part.how))
+    return f"| {name} | {part.bytes:,} | {evidence} | {how} |"
 
 
 def _diagnostics_lines(report: "Report") -> list[str]:
     found = report.diagnostics
     if found is None:
         return []
-    pictures = [f"![{PurePosixPath(picture).stem}]({picture})" for picture in found.pictures]
-    lines = ["", "## Where accuracy is lost", "", found.text.rstrip()]
+    pictures = [
+        f"![{for_markdown(PurePosixPath(picture).stem)}]({quote(picture)})"
+        for picture in found.pictures
+    ]
+    lines = ["", "## Where accuracy is lost", "", harmless_markdown(found.text).rstrip()]
     return [*lines, *(line for picture in pictures for line in ("", picture))]
 
 
@@ -149,7 +168,8 @@ def _reference_text(report: "Report") -> str:
 
 
 def _markdown_table(report: "Report") -> list[str]:
-    rows = [_COLUMNS, ("---", "---:", "---:", "---", "---"), *stage_rows(report)]
+    cells = [tuple(map(for_markdown, row)) for row in stage_rows(report)]
+    rows = [_COLUMNS, ("---", "---:", "---:", "---", "---"), *cells]
     return ["| " + " | ".join(row) + " |" for row in rows]
 
 
@@ -198,11 +218,11 @@ def to_table(report: "Report") -> "Table":
     from rich import box
     from rich.table import Table
 
-    title = f"{report.artifact.name} for {report.target.name}{_samples_text(report)}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    title = _title(report)
+    table = Table(title=cell(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in _COLUMNS:
         numeric = column in {"accuracy", "bytes"}
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in stage_rows(report):
-        table.add_row(*row)
+        table.add_row(*map(cell, row))
     return table

@@ -261,6 +261,13 @@ def read_text(path):
         return ""
 
 
+def shown(text):
+    """Text of a manifest or a log for the terminal: nothing that moves its cursor, nothing it cannot encode."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+    encoding = sys.stdout.encoding or "ascii"
+    return plain.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def environment():
     """What a reader needs to compare two runs."""
     name, number = parse_nvpmodel(command_output(["nvpmodel", "-q"]))
@@ -481,7 +488,8 @@ def write(path, report):
 def print_table(report):
     """A line for each engine, and what a reader should know."""
     place, settings = report["environment"], report["settings"]
-    print("{}, power mode {}, TensorRT {}".format(place["device"], place["power_mode_name"], settings["tensorrt"]))
+    where = place["device"], place["power_mode_name"], settings["tensorrt"]
+    print(shown("{}, power mode {}, TensorRT {}".format(*where)))
     print(
         "batch {}, CUDA graph {}, transfers {}, {} ms warm-up".format(
             settings["batch"],
@@ -495,11 +503,11 @@ def print_table(report):
     for engine in report["engines"]:
         keys = ("gpu_compute_time_median_ms", "gpu_compute_time_p99_ms", "images_per_s")
         keys += ("energy_gross_mj", "energy_above_idle_mj")
-        print(row.format(engine["file"], *[figure(engine[key]) for key in keys]))
+        print(row.format(shown(engine["file"]), *[figure(engine[key]) for key in keys]))
         if engine["throttled"]:
             print("  throttled: the clocks fell while it was timed; cool the board, or use a lower power mode")
         for warning in sorted(set(sum((run["warnings"] for run in engine["repetitions"]), []))):
-            print("  trtexec warns: " + warning)
+            print("  trtexec warns: " + shown(warning))
     if not settings["power_rails"]:
         print("power: not measured (tegrastats is not here or shows no known rail)")
 
@@ -513,4 +521,4 @@ if __name__ == "__main__":
     try:
         main()
     except BenchmarkError as error:
-        sys.exit("error: {}".format(error))
+        sys.exit(shown("error: {}".format(error)))

@@ -114,6 +114,13 @@ def read_text(path):
         return ""
 
 
+def shown(text):
+    """Text of a manifest or a log for the terminal: nothing that moves its cursor, nothing it cannot encode."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+    encoding = sys.stdout.encoding or "ascii"
+    return plain.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def check_device(model, any_device, precision="int8"):
     """INT8 needs a GPU that has it; an unknown board is refused unless asked for."""
     old = re.search(r"Jetson (Nano|TX1|TX2)|quill", model)  # quill: a TX2 as JetPack 4 may name it
@@ -801,7 +808,8 @@ def main(argv=None):
     version = version_numbers(module.__version__) if module is not None else trtexec_version(trtexec)
     check_version(version, manifest["details"])
     check_memory(HERE, options, version)
-    print("board '{}', L4T {}, TensorRT {}".format(device_model() or "no Jetson", l4t_release() or "not known", dotted(version)))
+    board = device_model() or "no Jetson"
+    print(shown("board '{}', L4T {}, TensorRT {}".format(board, l4t_release() or "not known", dotted(version))))
     entries = [build(module, trtexec, HERE, options, manifest)]
     if options.fp16_beside and options.precision == "int8":
         if tuple(version) >= (11,) and not has_half(HERE):
@@ -811,7 +819,7 @@ def main(argv=None):
             options.out = os.path.join(os.path.dirname(options.out), FP16_ENGINE)
             entries.append(build(module, trtexec, HERE, options, manifest))
     write_record(entries)
-    print("model {} for {}".format(manifest["name"], manifest["details"]["device"]))
+    print(shown("model {} for {}".format(manifest["name"], manifest["details"]["device"])))
 
 
 def write_record(entries):
@@ -832,4 +840,4 @@ if __name__ == "__main__":
     try:
         main()
     except BuildError as error:
-        sys.exit("error: {}".format(error))
+        sys.exit(shown("error: {}".format(error)))

@@ -186,3 +186,21 @@ def test_vermin_finds_nothing_newer_than_python_3_6_in_a_script(
         [*command, str(copied_bundle / name)], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_what_a_board_prints_moves_no_cursor_and_fits_its_terminal(
+    copied_bundle: Path, name: str, encoding: str
+) -> None:
+    """A name in a manifest reached the terminal raw, and ended Python 3.6 in a C locale."""
+    path = str(copied_bundle / name)
+    code = (
+        f"import runpy; shown = runpy.run_path({path!r}, run_name='x')['shown']\n"
+        "print(shown('a\\x1b[31m\\r\\u202e\\udcff\u7db2'))"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, env=environment, check=True)
+    end = "\u7db2" if encoding == "utf-8" else "\\u7db2"
+    assert result.stdout.decode(encoding) == "a\\x1b[31m\\r\\u202e\\udcff" + end + "\n"

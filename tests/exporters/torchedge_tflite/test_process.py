@@ -3,6 +3,7 @@
 import importlib.util
 import stat
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from torch import nn
 
 from torchedge import export
 from torchedge.compressed import CompressedModel
-from torchedge.errors import ExportError, MissingDependencyError
+from torchedge.errors import ExportError, MissingDependencyError, StorageError
+from torchedge.writing import space
 from torchedge_tflite.process import ENVIRONMENT_VARIABLE, VERSIONS, Converter, find_converter
 from torchedge_tflite.step import OnnxToTFLite
 
@@ -111,6 +113,25 @@ def test_operators_that_tflite_lacks_are_named(litert, other_python, save_model,
     with pytest.raises(ExportError, match="TFLite has no operator for Erf") as caught:
         export.export(source, export.target("raspberry-pi-5"), tmp_path / "out")
     Path(str(caught.value).split("output is in ")[1].split(". Replace")[0]).unlink()
+
+
+def test_a_full_temporary_folder_is_not_taken_for_an_operation(
+    litert, other_python, save_model, tmp_path, monkeypatch
+):
+    """The advice was to replace the operation, when all that was lacking was room."""
+    other_python(f"{SAYS_VERSION}echo 'OSError: [Errno 28] No space left on device'; exit 1")
+    source = save_model("raspberry-pi-5")
+    temporary = Path(tempfile.gettempdir())
+    free = space._free
+    monkeypatch.setattr(
+        space,
+        "_free",
+        lambda place: 0 if temporary.resolve() == place.parent.resolve() else free(place),
+    )
+    with pytest.raises(StorageError, match=r"the temporary folder '.*' is full") as caught:
+        export.export(source, export.target("raspberry-pi-5"), tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
 
 
 class OverThreeAxes(nn.Module):

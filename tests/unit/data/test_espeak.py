@@ -103,11 +103,11 @@ def test_an_utterance_without_a_sound_is_refused(installed):
 
 
 def test_a_process_that_does_not_end_is_given_up(installed, monkeypatch):
-    def run(command, **options):
-        assert options["timeout"] == 300
-        raise subprocess.TimeoutExpired(command, 300)
+    def run(self, program):
+        assert program.limit_s == 300
+        raise subprocess.TimeoutExpired(program.command, 300)
 
-    monkeypatch.setattr(espeak.subprocess, "run", run)
+    monkeypatch.setattr(espeak.Children, "run", run)
     with pytest.raises(DataError, match="did not finish within 300 s"):
         speak([Utterance(text="yes", voice="f1")])
 

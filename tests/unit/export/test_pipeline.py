@@ -1,8 +1,4 @@
 import errno
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +16,7 @@ from torchedge.export import (
     remaining_steps,
     write_artifact,
 )
-from torchedge.export.pipeline import require_scheme, staged_folder
+from torchedge.export.pipeline import require_scheme
 from torchedge.scheme import QuantScheme, QuantSpec
 
 SCHEME = QuantScheme()
@@ -120,22 +116,29 @@ def test_a_full_disk_is_one_line_with_the_free_bytes_and_leaves_nothing(source, 
 
 
 def test_an_existing_folder_is_kept_unless_overwriting_is_asked_for(source, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/mine").write_text("precious")
+    first = export(source, target(), tmp_path / "out")
+    other = target(Copying(consumes=Format("a"), produces=Format("d")))
     with pytest.raises(OutputExistsError, match="--overwrite"):
-        export(source, target(), tmp_path / "out")
-    assert (tmp_path / "out/mine").read_text() == "precious"
-    export(source, target(), tmp_path / "out", overwrite=True)
-    assert not (tmp_path / "out/mine").exists()
+        export(source, other, tmp_path / "out")
+    assert load_artifact(tmp_path / "out/c") == first
+    export(source, other, tmp_path / "out", overwrite=True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["d"]
 
 
 def test_a_failed_overwrite_keeps_the_old_folder(source, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/mine").write_text("precious")
+    first = export(source, target(), tmp_path / "out")
     failing = Copying(consumes=Format("a"), produces=Format("b"), error=ValueError("broken"))
     with pytest.raises(ValueError, match="broken"):
         export(source, target(failing), tmp_path / "out", overwrite=True)
-    assert (tmp_path / "out/mine").read_text() == "precious"
+    assert load_artifact(tmp_path / "out/c") == first
+
+
+def test_an_export_does_not_replace_the_folder_that_it_reads(source, tmp_path):
+    export(source, target(), tmp_path / "out")
+    halfway = load_artifact(tmp_path / "out/b")
+    with pytest.raises(OutputExistsError, match="which is read"):
+        export(halfway, target(), tmp_path / "out", overwrite=True)
+    assert load_artifact(tmp_path / "out/b") == halfway
 
 
 def test_an_artefact_over_budget_is_refused_with_the_numbers(source, tmp_path):
@@ -153,48 +156,3 @@ def test_measured_memory_and_time_are_held_against_the_budget(source, limit, mea
     Budget(**limit).check(source)
     with pytest.raises(BudgetError, match="more than the budget"):
         Budget(**limit).check(source, **measured)
-
-
-KILLED = """
-import sys, signal
-from pathlib import Path
-from torchedge.cli import app
-from torchedge.export.pipeline import staged_folder
-signal.signal(signal.SIGTERM, app._stop)
-with staged_folder(Path(sys.argv[1])) as staging:
-    (staging / "half").write_text("half")
-    print("ready", flush=True)
-    signal.pause()
-"""
-
-
-def killed_while_writing(folder, number):
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(number)
-    process.communicate()
-    return process
-
-
-def test_a_polite_kill_leaves_nothing(tmp_path):
-    assert killed_while_writing(tmp_path / "out", signal.SIGTERM).returncode == 143
-    assert not list(tmp_path.iterdir())
-
-
-def test_after_a_hard_kill_the_next_export_cleans_up(tmp_path):
-    killed_while_writing(tmp_path / "out", signal.SIGKILL)
-    assert not (tmp_path / "out").exists()
-    assert len(list(tmp_path.iterdir())) == 1
-    with staged_folder(tmp_path / "out") as staging:
-        (staging / "whole").write_text("whole")
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_the_folder_of_a_running_export_is_not_taken_for_a_leftover(tmp_path):
-    running = tmp_path / f".out.partial-{os.getppid()}"
-    running.mkdir()
-    with staged_folder(tmp_path / "out"):
-        pass
-    assert running.exists()

@@ -118,7 +118,7 @@ class Analysis:
             "analysis.md": markdown(self),
         }
         for name, text in texts.items():
-            (folder / name).write_text(text)
+            (folder / name).write_text(text, encoding="utf-8")
         return (*pictures, *(folder / name for name in texts))
 
 

@@ -1,7 +1,10 @@
 """Putting an analysis where the report finds it."""
 
-from torchedge.export.artifact import Artifact, write_artifact
+from dataclasses import replace
+
+from torchedge.export.artifact import Artifact, copy_artifact, write_artifact
 from torchedge.quantization.diagnostics.analyse import Analysis
+from torchedge.writing import staged_folder
 
 __all__ = ["attach"]
 
@@ -17,6 +20,13 @@ def attach(analysis: Analysis, artifact: Artifact) -> Artifact:
 
     Returns:
         The artefact with the files of :meth:`Analysis.save` in its folder ``diagnostics``.
+
+    Raises:
+        OutputExistsError: The folder holds what no manifest lists, or another process writes there.
+        StorageError: The disk refuses the files.
     """
-    analysis.save(artifact.path / "diagnostics")
-    return write_artifact(artifact)
+    with staged_folder(artifact.path, overwrite=True) as staging:  # never a half-sealed model
+        copy = copy_artifact(artifact, staging)
+        analysis.save(staging / "diagnostics")
+        sealed = write_artifact(copy)
+    return replace(sealed, path=artifact.path)

@@ -11,6 +11,7 @@ from torchedge.bench.session import Array
 from torchedge.figures import BLUE, RED, new_figure
 from torchedge.quantization.calibration import Histogram
 from torchedge.quantization.diagnostics.render import decibels, share_text
+from torchedge.text import for_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,4 +123,5 @@ def bars(histogram: Histogram) -> tuple[Array, Array]:
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= _LONGEST_LABEL else f"…{label[1 - _LONGEST_LABEL :]}"
+    cut = label if len(label) <= _LONGEST_LABEL else f"…{label[1 - _LONGEST_LABEL :]}"
+    return for_picture(cut)

@@ -5,6 +5,8 @@ import math
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from torchedge.text import cell, for_markdown
+
 if TYPE_CHECKING:
     from torchedge.quantization.diagnostics.analyse import Analysis, TensorAnalysis
 
@@ -63,7 +65,7 @@ def table_text(analysis: "Analysis", rows: "tuple[TensorAnalysis, ...]") -> str:
         left = column == "tensor"
         table.add_column(column, justify="left" if left else "right", no_wrap=not left)
     for row in rows:
-        table.add_row(*_cells(row))
+        table.add_row(*map(cell, _cells(row)))
     console = Console(file=io.StringIO(), width=_WIDTH, color_system=None)
     console.print(table)
     stream = console.file
@@ -86,7 +88,7 @@ def markdown(analysis: "Analysis") -> str:
     """
     worst = analysis.ordered("worst")[:_WORST_IN_MARKDOWN]
     rules = ("---", *["---:"] * (len(_COLUMNS) - 1))
-    rows = (_COLUMNS, rules, *(_cells(row) for row in worst))
+    rows = (_COLUMNS, rules, *(tuple(map(for_markdown, _cells(row))) for row in worst))
     lines = [f"{_title(analysis)}. The {len(worst)} that lose most, alone:", ""]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     lines += [

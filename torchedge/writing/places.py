@@ -1,0 +1,57 @@
+"""Paths as the system sees them: links followed, mounts known, names beside a name."""
+
+import hashlib
+import os
+from pathlib import Path
+
+__all__ = ["beside", "is_mount_point", "named", "same_or_inside"]
+
+_MOUNTS = Path("/proc/self/mountinfo")
+_PLACE_OF_MOUNT_POINT = 4
+_LONGEST_NAME_BYTES = 150  # of the 255 that file systems take
+
+
+def named(folder: Path) -> Path:
+    """The absolute path, in which only the last name may be a link.
+
+    Example:
+        >>> named(Path("/usr/bin/..")).as_posix()
+        '/usr'
+    """
+    folder = Path(folder)
+    if folder.name in {"", ".."}:
+        return folder.resolve()
+    return folder.parent.resolve() / folder.name
+
+
+def same_or_inside(path: Path, folder: Path) -> bool:
+    """Whether a path is the folder or lies in it, by whatever name it is called."""
+    path = path.resolve()
+    return any(_is_same(place, folder) for place in (path, *path.parents))
+
+
+def _is_same(first: Path, second: Path) -> bool:
+    try:
+        return first.samefile(second)
+    except OSError:
+        return first == second
+
+
+def is_mount_point(folder: Path) -> bool:
+    """Whether another file system, or another part of this one, is seen there."""
+    if folder.is_mount():
+        return True
+    try:
+        lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return False
+    escaped = os.fspath(folder).replace("\\", "\\134").replace(" ", "\\040")
+    return any(line.split()[_PLACE_OF_MOUNT_POINT] == escaped for line in lines)
+
+
+def beside(folder: Path, ending: str) -> Path:
+    """A hidden name next to a folder's, short enough for every file system."""
+    name = folder.name
+    if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return folder.parent / f".{name}.{ending}"
