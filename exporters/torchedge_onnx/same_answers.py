@@ -1,0 +1,205 @@
+"""Whether a rewritten graph still answers as the file that it was made of.
+
+The file's own bytes run in ONNX Runtime with every optimisation off. How far apart rounding alone
+may bring the two is measured: the file runs once more with its inputs and constants each moved by
+one step of their float type. A rewrite that rounds in other places is about as far; one that
+computes something else is thousands of times further.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from torchedge.bench.session import Array
+from torchedge.errors import ArtifactError, ExportError, VerificationError
+
+if TYPE_CHECKING:
+    import onnx
+    from onnxruntime import SessionOptions
+
+    from torchedge.bench.session import Session
+
+__all__ = ["plain_session", "require_finite", "require_same_answers"]
+
+_FLOATS = "f"
+_TIMES_ROUNDING = 16  # a sum of n products, in another order, against one moved at random
+_MOST = 2.0**-10  # of the largest value; what rounding moves further has no answer of its own
+_LOOKS = frozenset({"Resize", "Upsample", "GridSample", "RoiAlign", "NonMaxSuppression"})
+_SEED = 0
+
+
+def plain_session(model: "Path | onnx.ModelProto") -> "Session":
+    """The network in ONNX Runtime exactly as it is written, nothing folded or fused.
+
+    Raises:
+        ArtifactError: ONNX Runtime cannot read it, or cannot run it on what it is given.
+    """
+    import onnxruntime
+
+    options = _plain_options()
+    given = str(model) if isinstance(model, Path) else model.SerializeToString()
+    called = f"'{model}'" if isinstance(model, Path) else "the graph"
+    try:
+        session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own exceptions have no common base
+        raise ArtifactError(
+            f"ONNX Runtime cannot read {called}: {_first_line(error)} Copy or export it again."
+        ) from error
+    names = [node.name for node in session.get_inputs()]
+
+    def run(*inputs: Array) -> tuple[Array, ...]:
+        try:
+            return tuple(session.run(None, dict(zip(names, inputs, strict=True))))
+        except Exception as error:
+            raise ArtifactError(
+                f"ONNX Runtime cannot run {called} on these inputs: {_first_line(error)}"
+            ) from error
+
+    return run
+
+
+def _plain_options() -> "SessionOptions":
+    from onnxruntime import GraphOptimizationLevel
+
+    from torchedge_onnx.session import session_options
+
+    options = session_options()
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+def require_finite(answers: Iterable[Sequence[Array]], path: Path) -> None:
+    """Refuse answers with NaN or infinity: nothing can be calibrated or compared with them.
+
+    Raises:
+        VerificationError: There are some; the text names the batch.
+    """
+    for number, batch in enumerate(answers):
+        for place, answer in enumerate(batch):
+            if answer.dtype.kind == _FLOATS and not np.all(np.isfinite(answer)):
+                raise VerificationError(
+                    f"'{path}' itself answers batch {number} with NaN or infinity in output "
+                    f"{place}; check the network and the data, and what was done to the data."
+                )
+
+
+def require_same_answers(
+    path: Path,
+    changed: "Session",
+    batches: Sequence[tuple[Array, ...]],
+) -> list[tuple[Array, ...]]:
+    """What the file answers, and that a rewritten graph answers the same.
+
+    Args:
+        path: The file as it came.
+        changed: What was made of it.
+        batches: What both are given.
+
+    Raises:
+        ArtifactError: The file cannot be read, or run on these inputs.
+        VerificationError: Its answers are not finite.
+        ExportError: The rewritten graph answers something else.
+    """
+    original = plain_session(path)
+    wanted = [original(*batch) for batch in batches]
+    require_finite(wanted, path)
+    rounding = _rounding(path, batches[:2], wanted[:2])
+    for number, (batch, answers) in enumerate(zip(batches, wanted, strict=True)):
+        found = changed(*batch)
+        for place, pair in enumerate(zip(found, answers, strict=True)):
+            _require_close(path, number, place, pair, rounding[place])
+    return wanted
+
+
+def _require_close(
+    path: Path, number: int, place: int, pair: tuple[Array, Array], rounding: float
+) -> None:
+    found, wanted = pair
+    if found.shape != wanted.shape or found.dtype != wanted.dtype:
+        raise ExportError(
+            f"output {place} of '{path}' is {wanted.dtype} {list(wanted.shape)}, of the rewritten "
+            f"graph {found.dtype} {list(found.shape)}; {_WAY_OUT}"
+        )
+    far, largest = _distance(found, wanted), _largest(wanted)
+    rounded = min(_TIMES_ROUNDING * (rounding + _step(wanted) * largest), _MOST * (largest or 1))
+    if not far <= rounded:
+        raise ExportError(
+            f"rewritten, '{path}' answers batch {number} otherwise: output {place} is off by "
+            f"{far:.3g} where its largest value is {largest:.3g} and rounding explains "
+            f"{rounded:.2g}; {_WAY_OUT}"
+        )
+
+
+_WAY_OUT = "nothing was written. Export the network at opset 18, or report the file."
+
+
+def _rounding(
+    path: Path, batches: Sequence[tuple[Array, ...]], wanted: Sequence[tuple[Array, ...]]
+) -> list[float]:
+    """For each output, how far it may move where inputs and constants are rounded otherwise."""
+    from torchedge_onnx.census import read_model
+
+    random = np.random.default_rng(_SEED)
+    moved = plain_session(_moved_model(read_model(path), random))
+    furthest = [0.0] * len(wanted[0])
+    for batch, answers in zip(batches, wanted, strict=True):
+        found = moved(*(_moved(array, random) for array in batch))
+        for place, pair in enumerate(zip(found, answers, strict=True)):
+            far = _distance(*pair) if pair[0].shape == pair[1].shape else 0.0
+            furthest[place] = max(furthest[place], far if np.isfinite(far) else 0.0)
+    return furthest
+
+
+def _moved_model(model: "onnx.ModelProto", random: np.random.Generator) -> "onnx.ModelProto":
+    """Float constants one step up or down, but for those that say where a node looks."""
+    from onnx import numpy_helper
+
+    kept = {n for node in model.graph.node if node.op_type in _LOOKS for n in node.input[1:]}
+    for name, tensor in _constants(model):
+        array = numpy_helper.to_array(tensor)
+        if array.dtype.kind == _FLOATS and name not in kept:
+            tensor.CopyFrom(numpy_helper.from_array(_moved(array, random), tensor.name))
+    return model
+
+
+def _constants(model: "onnx.ModelProto") -> "list[tuple[str, onnx.TensorProto]]":
+    held = [
+        (node.output[0], found.t)
+        for node in model.graph.node
+        if node.op_type == "Constant"
+        for found in node.attribute
+        if found.name == "value"
+    ]
+    return [*((tensor.name, tensor) for tensor in model.graph.initializer), *held]
+
+
+def _moved(array: Array, random: np.random.Generator) -> Array:
+    """Whole numbers stay: they are often sizes or bounds, and sums of them are exact."""
+    if array.dtype.kind != _FLOATS:
+        return array
+    ends = np.where(random.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
+    whole = array == np.rint(array)
+    return np.asarray(np.where(whole, array, np.nextafter(array, ends)), array.dtype)
+
+
+def _distance(found: Array, wanted: Array) -> float:
+    """Largest difference; of whole numbers, the share of those that are others."""
+    if not found.size:
+        return 0.0
+    if found.dtype.kind != _FLOATS:
+        return float(np.mean(found != wanted))
+    return float(np.abs(found.astype(np.float64) - wanted.astype(np.float64)).max())
+
+
+def _largest(values: Array) -> float:
+    return float(np.abs(values.astype(np.float64)).max()) if values.size else 0.0
+
+
+def _step(values: Array) -> float:
+    return float(np.finfo(values.dtype).eps) if values.dtype.kind == _FLOATS else 0.0
