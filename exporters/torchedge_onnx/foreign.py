@@ -16,7 +16,7 @@ from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
 from torchedge_onnx.foreign_graph import OPSET, normal_form, plain_form
 from torchedge_onnx.foreign_kinds import require_known_kind
 from torchedge_onnx.foreign_sizes import Input, inputs_of, with_shapes
-from torchedge_onnx.same_answers import require_same_answers
+from torchedge_onnx.same_answers import file_answers, require_same_answers
 from torchedge_onnx.session import open_model
 from torchedge_onnx.step import FLOAT_DETAILS, FLOAT_FILE, MODEL_FILE
 
@@ -69,12 +69,13 @@ def import_onnx(
         if normalisation is not None:
             normalisation.require_fit(inputs[0].shape)
         names = [value.name for value in source.graph.input]
+        answers = file_answers(model, given)
         shapes = {name: spec.shape for name, spec in zip(names, inputs, strict=True)}
         graph = normal_form(model, with_shapes(source, shapes))
         data = graph.SerializeToString()
         for name in (MODEL_FILE, FLOAT_FILE):
             (staging / name).write_bytes(data)
-        answers = require_same_answers(model, open_model(staging / FLOAT_FILE), given)
+        require_same_answers(model, open_model(staging / FLOAT_FILE), given, answers)
         save_samples(_samples(given, answers), staging / SAMPLES_FILE)
         draft = Artifact(
             path=staging,

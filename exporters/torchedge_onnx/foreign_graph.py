@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchedge.errors import ExportError, UsageError
+from torchedge.errors import ArtifactError, ExportError, UsageError
 from torchedge_onnx.old_resizes import with_old_sampling
 from torchedge_onnx.session import open_model, session_options
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["OPSET", "at_opset", "normal_form", "plain_form"]
 
 OPSET = 18
-_IR_VERSION = 8  # of opset 18; from 4 on, constants need not be listed as inputs
+_IR_VERSION = 8  # of opset 18
+_FIRST_WITHOUT_LISTS = 4  # the IR whose constants need not be listed as inputs
 
 
 def plain_form(model: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -33,7 +34,7 @@ def plain_form(model: "onnx.ModelProto") -> "onnx.ModelProto":
         del copy.graph.input[:]
         for data in kept:
             copy.graph.input.add().ParseFromString(data)
-    copy.ir_version = max(copy.ir_version, _IR_VERSION)
+    copy.ir_version = max(copy.ir_version, _FIRST_WITHOUT_LISTS)
     used = {node.domain for node in copy.graph.node}
     for unused in [o for o in copy.opset_import if o.domain not in {"", "ai.onnx", *used}]:
         copy.opset_import.remove(unused)
@@ -57,7 +58,7 @@ def normal_form(path: Path, model: "onnx.ModelProto") -> "onnx.ModelProto":
     from torchedge_onnx import integer_forms, rewrites
 
     lifted = _own_outputs(at_opset(path, model, OPSET))
-    model = rewrites.without_metadata(_named(_folded(_folded(lifted))))
+    model = rewrites.without_metadata(_named(_twice_folded(path, lifted)))
     _require_computed(path, model)
     model = integer_forms.fold_padding(rewrites.mean_to_global_pool(model))
     try:
@@ -86,6 +87,11 @@ def at_opset(path: Path, model: "onnx.ModelProto", opset: int) -> "onnx.ModelPro
         return model
     if found > opset and _has_schemas(model, opset):
         return _relabelled(model, opset)
+    if newer := _unknown_at(model, opset):
+        raise ExportError(
+            f"'{path}' is of opset {found} and has {newer}, which opset {opset} does not know; "
+            f"export the network at opset {opset}."
+        )
     try:
         lifted = onnx.version_converter.convert_version(model, opset)
     except Exception as error:  # it raises what its C++ raises
@@ -100,6 +106,18 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
+def _unknown_at(model: "onnx.ModelProto", opset: int) -> str:
+    """An operator that came later; empty where there is none."""
+    import onnx
+
+    last = onnx.defs.onnx_opset_version()
+    for node in model.graph.node:
+        came = onnx.defs.has(node.op_type, last, "") and not onnx.defs.has(node.op_type, opset, "")
+        if came:
+            return str(node.op_type)
+    return ""
+
+
 def _has_schemas(model: "onnx.ModelProto", opset: int) -> bool:
     """Whether every operator could be written like this at an older opset.
 
@@ -107,9 +125,9 @@ def _has_schemas(model: "onnx.ModelProto", opset: int) -> bool:
     """
     import onnx
 
+    if _unknown_at(model, opset):
+        return False
     for node in model.graph.node:
-        if not onnx.defs.has(node.op_type, opset, ""):
-            return False
         schema = onnx.defs.get_schema(node.op_type, opset, "")
         known = {found.name for found in node.attribute} <= set(schema.attributes)
         if not known or len(node.input) > schema.max_input or len(node.output) > schema.max_output:
@@ -164,11 +182,19 @@ def _require_computed(path: Path, model: "onnx.ModelProto") -> None:
             )
 
 
-def _folded(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """By ONNX Runtime's basic optimisations, which keep to ONNX's own operators.
+def _twice_folded(path: Path, model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """ONNX Runtime folds batch norms before constants: one may read a constant just computed."""
+    try:
+        return _folded(_folded(model))
+    except ArtifactError as error:
+        raise ExportError(
+            f"'{path}' was written at opset {OPSET}, and ONNX Runtime cannot read that ({error}); "
+            f"export the network at opset {OPSET}."
+        ) from error
 
-    They fold batch norms before constants: one that reads a computed constant takes a second round.
-    """
+
+def _folded(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """By ONNX Runtime's basic optimisations, which keep to ONNX's own operators."""
     import onnx
     import onnxruntime
 

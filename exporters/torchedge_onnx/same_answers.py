@@ -6,7 +6,8 @@ one step of their float type. A rewrite that rounds in other places is about as 
 computes something else is thousands of times further.
 """
 
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,72 +15,34 @@ import numpy as np
 
 from torchedge.bench.session import Array
 from torchedge.errors import ArtifactError, ExportError, VerificationError
+from torchedge_onnx.session import plain_session
 
 if TYPE_CHECKING:
     import onnx
-    from onnxruntime import SessionOptions
 
     from torchedge.bench.session import Session
 
-__all__ = ["plain_session", "require_finite", "require_same_answers"]
+__all__ = ["file_answers", "require_same_answers"]
 
 _FLOATS = "f"
 _TIMES_ROUNDING = 16  # a sum of n products, in another order, against one moved at random
 _MOST = 2.0**-10  # of the largest value; what rounding moves further has no answer of its own
 _LOOKS = frozenset({"Resize", "Upsample", "GridSample", "RoiAlign", "NonMaxSuppression"})
+_MEASURED = 2  # batches tell how far rounding goes
 _SEED = 0
+_WAY_OUT = "Nothing was written. Export the network at opset 18, or report the file."
 
 
-def plain_session(model: "Path | onnx.ModelProto") -> "Session":
-    """The network in ONNX Runtime exactly as it is written, nothing folded or fused.
-
-    Raises:
-        ArtifactError: ONNX Runtime cannot read it, or cannot run it on what it is given.
-    """
-    import onnxruntime
-
-    options = _plain_options()
-    given = str(model) if isinstance(model, Path) else model.SerializeToString()
-    called = f"'{model}'" if isinstance(model, Path) else "the graph"
-    try:
-        session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its own exceptions have no common base
-        raise ArtifactError(
-            f"ONNX Runtime cannot read {called}: {_first_line(error)} Copy or export it again."
-        ) from error
-    names = [node.name for node in session.get_inputs()]
-
-    def run(*inputs: Array) -> tuple[Array, ...]:
-        try:
-            return tuple(session.run(None, dict(zip(names, inputs, strict=True))))
-        except Exception as error:
-            raise ArtifactError(
-                f"ONNX Runtime cannot run {called} on these inputs: {_first_line(error)}"
-            ) from error
-
-    return run
-
-
-def _plain_options() -> "SessionOptions":
-    from onnxruntime import GraphOptimizationLevel
-
-    from torchedge_onnx.session import session_options
-
-    options = session_options()
-    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
-    return options
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
-
-
-def require_finite(answers: Iterable[Sequence[Array]], path: Path) -> None:
-    """Refuse answers with NaN or infinity: nothing can be calibrated or compared with them.
+def file_answers(path: Path, batches: Sequence[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
+    """What a file answers as it came.
 
     Raises:
-        VerificationError: There are some; the text names the batch.
+        ArtifactError: ONNX Runtime cannot read it, or cannot run it on these inputs.
+        VerificationError: There is NaN or infinity among its answers, so that nothing can be
+            calibrated or compared with them.
     """
+    original = plain_session(path)
+    answers = [original(*batch) for batch in batches]
     for number, batch in enumerate(answers):
         for place, answer in enumerate(batch):
             if answer.dtype.kind == _FLOATS and not np.all(np.isfinite(answer)):
@@ -87,34 +50,34 @@ def require_finite(answers: Iterable[Sequence[Array]], path: Path) -> None:
                     f"'{path}' itself answers batch {number} with NaN or infinity in output "
                     f"{place}; check the network and the data, and what was done to the data."
                 )
+    return answers
 
 
 def require_same_answers(
     path: Path,
     changed: "Session",
     batches: Sequence[tuple[Array, ...]],
-) -> list[tuple[Array, ...]]:
-    """What the file answers, and that a rewritten graph answers the same.
+    wanted: Sequence[tuple[Array, ...]],
+) -> None:
+    """Refuse a rewritten graph that answers otherwise than the file that it was made of.
 
     Args:
         path: The file as it came.
         changed: What was made of it.
         batches: What both are given.
+        wanted: Of :func:`file_answers`.
 
     Raises:
-        ArtifactError: The file cannot be read, or run on these inputs.
-        VerificationError: Its answers are not finite.
-        ExportError: The rewritten graph answers something else.
+        ExportError: It is so.
     """
-    original = plain_session(path)
-    wanted = [original(*batch) for batch in batches]
-    require_finite(wanted, path)
-    rounding = _rounding(path, batches[:2], wanted[:2])
+    rounding = _rounding(path, batches[:_MEASURED], wanted[:_MEASURED])
     for number, (batch, answers) in enumerate(zip(batches, wanted, strict=True)):
-        found = changed(*batch)
+        try:
+            found = changed(*batch)
+        except ArtifactError as error:
+            raise ExportError(f"rewritten, '{path}' cannot be run: {error} {_WAY_OUT}") from error
         for place, pair in enumerate(zip(found, answers, strict=True)):
             _require_close(path, number, place, pair, rounding[place])
-    return wanted
 
 
 def _require_close(
@@ -124,7 +87,7 @@ def _require_close(
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
         raise ExportError(
             f"output {place} of '{path}' is {wanted.dtype} {list(wanted.shape)}, of the rewritten "
-            f"graph {found.dtype} {list(found.shape)}; {_WAY_OUT}"
+            f"graph {found.dtype} {list(found.shape)}. {_WAY_OUT}"
         )
     far, largest = _distance(found, wanted), _largest(wanted)
     rounded = min(_TIMES_ROUNDING * (rounding + _step(wanted) * largest), _MOST * (largest or 1))
@@ -132,11 +95,8 @@ def _require_close(
         raise ExportError(
             f"rewritten, '{path}' answers batch {number} otherwise: output {place} is off by "
             f"{far:.3g} where its largest value is {largest:.3g} and rounding explains "
-            f"{rounded:.2g}; {_WAY_OUT}"
+            f"{rounded:.2g}. {_WAY_OUT}"
         )
-
-
-_WAY_OUT = "nothing was written. Export the network at opset 18, or report the file."
 
 
 def _rounding(
@@ -146,7 +106,10 @@ def _rounding(
     from torchedge_onnx.census import read_model
 
     random = np.random.default_rng(_SEED)
-    moved = plain_session(_moved_model(read_model(path), random))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, path.name)
+        file.write_bytes(_moved_model(read_model(path), random).SerializeToString())
+        moved = plain_session(file)
     furthest = [0.0] * len(wanted[0])
     for batch, answers in zip(batches, wanted, strict=True):
         found = moved(*(_moved(array, random) for array in batch))
