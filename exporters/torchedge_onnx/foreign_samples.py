@@ -22,6 +22,7 @@ _Numbers: TypeAlias = tuple[float, ...]
 _WHITE = 255  # the largest value of a pixel
 _COLOURS = frozenset({1, 3})
 _IMAGE_AXES = 4
+_ARRAYS = frozenset({".npy", ".npz"})
 _PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 
 
@@ -54,8 +55,6 @@ def samples_for(
     """
     require_usable(mean, std)
     fixed = tuple(_with_batch(model, each, batch_size) for each in inputs)
-    if not folder.is_dir():
-        raise CalibrationError(f"'{folder}' is no folder; name one with samples.")
     if len(fixed) == 1 and (_has(folder, _PICTURES) or fixed[0].dtype == "float32"):
         return _of_one_input(folder, model, fixed[0], mean, std)
     if any(mean) or any(value != 1 for value in std):
@@ -70,7 +69,7 @@ def normalisation_for(
 
     Also where it differs by channel and channels come last: an artefact says it for axis 1 alone.
     """
-    if len(inputs) != 1 or inputs[0].dtype != "float32" or _has(folder, {".npy"}):
+    if len(inputs) != 1 or inputs[0].dtype != "float32" or _has(folder, _ARRAYS):
         return None
     shape = inputs[0].sizes
     channels = _channels(inputs[0])
@@ -103,8 +102,9 @@ def _listed(values: _Numbers) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
-def _has(folder: Path, endings: "frozenset[str] | set[str]") -> bool:
-    return any(path.suffix.lower() in endings for path in folder.glob("*"))
+def _has(folder: Path, endings: frozenset[str]) -> bool:
+    """Whether there are such files, in sub-folders too."""
+    return any(path.suffix.lower() in endings for path in (folder, *folder.rglob("*")))
 
 
 def _with_batch(model: Path, found: Input, batch_size: int | None) -> Input:
@@ -139,7 +139,7 @@ def _of_one_input(
     """Pictures or arrays as the folder gives them, then in the input's axes and type."""
     if not _has(folder, _PICTURES):
         return _batches(folder, model, found.sizes, mean, std)
-    if _has(folder, {".npy"}) and (found.dtype != "float32" or _is_channels_last(found.sizes)):
+    if _has(folder, _ARRAYS) and (found.dtype != "float32" or _is_channels_last(found.sizes)):
         raise CalibrationError(
             f"'{folder}' holds arrays and pictures, and '{model}' takes {found.dtype} "
             f"{shown(found.sizes)}; put them into two folders and give one."

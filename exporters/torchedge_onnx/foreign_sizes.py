@@ -123,21 +123,24 @@ def parsed_sizes(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
 def with_shapes(
     model: "onnx.ModelProto", shapes: Mapping[str, Sequence[int | None]]
 ) -> "onnx.ModelProto":
-    """A copy whose inputs have these shapes; what was inferred from open sizes is forgotten.
+    """A copy whose inputs have these shapes; sizes that follow from open ones are inferred again.
 
     Args:
         model: The graph.
         shapes: By name of the input; ``None`` leaves a size as it is.
     """
+    import onnx
+
     from torchedge_onnx.graph import copied, real_inputs
 
     copy = copied(model)
     changed = [_set_shape(v, shapes[v.name]) for v in real_inputs(copy) if v.name in shapes]
-    if any(changed):
-        del copy.graph.value_info[:]
-        for output in copy.graph.output:
-            output.type.tensor_type.ClearField("shape")
-    return copy
+    if not any(changed):
+        return copy
+    del copy.graph.value_info[:]
+    for output in copy.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    return onnx.shape_inference.infer_shapes(copy)
 
 
 def _set_shape(value: "onnx.ValueInfoProto", shape: Sequence[int | None]) -> bool:
