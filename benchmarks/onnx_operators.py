@@ -2,8 +2,8 @@
 
     python -m benchmarks.onnx_operators [--count 300]
 
-Every model with a float input is taken as it is; where its inputs share no batch, once more with
-all but the first made constants, as a network has them. An imported graph must answer as the file
+Every model with a float input is taken as it is; where its inputs share no batch, with all but the
+first made constants, as a network has them. An imported graph must answer as the file
 does in ONNX Runtime without optimisations, or the file must be refused by an error of ours. Ends
 with 1 where anything else happens. A few minutes.
 """
@@ -73,9 +73,7 @@ def subjects() -> Iterator[Subject]:
         for case in cases:
             found = _subject(kind, case)
             if found is not None:
-                yield found
-                if _own_batches(found) and len(found.inputs) > 1:
-                    yield _with_constants(found)
+                yield found if _share_batches(found) else _with_constants(found)
 
 
 def _subject(kind: str, case: "TestCase") -> Subject | None:
@@ -101,9 +99,10 @@ def _subject(kind: str, case: "TestCase") -> Subject | None:
     return Subject(name=f"{kind}/{case.name}", model=model, inputs=tuple(arrays))
 
 
-def _own_batches(subject: Subject) -> bool:
-    """Whether its inputs have no first axis in common."""
-    return len({array.shape[:1] for array in subject.inputs} | {()}) != 2
+def _share_batches(subject: Subject) -> bool:
+    """Whether the first axis of all its inputs is of one length."""
+    first = {array.shape[:1] for array in subject.inputs}
+    return len(first) == 1 and first != {()}
 
 
 def _with_constants(subject: Subject) -> Subject:

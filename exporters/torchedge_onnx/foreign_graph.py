@@ -74,6 +74,7 @@ def at_opset(path: Path, model: "onnx.ModelProto", opset: int) -> "onnx.ModelPro
     """The graph at another opset, with the same numbers.
 
     ONNX's converter loses where ``Resize`` and ``Upsample`` before opset 11 sample; it is told.
+    Operators that are newer are written as ONNX defines them, where it does so by older ones.
 
     Raises:
         ExportError: It has no form there that is known here.
@@ -85,15 +86,16 @@ def at_opset(path: Path, model: "onnx.ModelProto", opset: int) -> "onnx.ModelPro
     found = opset_of(model)
     if found == opset:
         return model
-    if found > opset and _has_schemas(model, opset):
-        return _relabelled(model, opset)
-    if newer := _unknown_at(model, opset):
+    spelled = _spelled_out(model, opset)
+    if newer := _unknown_at(spelled, opset):
         raise ExportError(
-            f"'{path}' is of opset {found} and has {newer}, which opset {opset} does not know; "
+            f"'{path}' is of opset {found} and has {newer[0]}, which opset {opset} does not know; "
             f"export the network at opset {opset}."
         )
+    if found > opset and _has_schemas(spelled, opset):
+        return _relabelled(spelled, opset)
     try:
-        lifted = onnx.version_converter.convert_version(model, opset)
+        lifted = onnx.version_converter.convert_version(spelled, opset)
     except Exception as error:  # it raises what its C++ raises
         raise ExportError(
             f"'{path}' is of opset {found} and cannot be written at {opset} "
@@ -102,20 +104,31 @@ def at_opset(path: Path, model: "onnx.ModelProto", opset: int) -> "onnx.ModelPro
     return with_old_sampling(lifted, model)
 
 
+def _spelled_out(model: "onnx.ModelProto", opset: int) -> "onnx.ModelProto":
+    """Operators that came after an opset as the functions that ONNX defines them by."""
+    from onnx import inliner
+
+    newer = [("", name) for name in _unknown_at(model, opset)]
+    if not newer:
+        return model
+    try:
+        return inliner.inline_selected_functions(model, newer, inline_schema_functions=True)
+    except Exception:  # it raises what its C++ raises; the operators are refused by name then
+        return model
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _unknown_at(model: "onnx.ModelProto", opset: int) -> str:
-    """An operator that came later; empty where there is none."""
+def _unknown_at(model: "onnx.ModelProto", opset: int) -> list[str]:
+    """Operators that came later."""
     import onnx
 
     last = onnx.defs.onnx_opset_version()
-    for node in model.graph.node:
-        came = onnx.defs.has(node.op_type, last, "") and not onnx.defs.has(node.op_type, opset, "")
-        if came:
-            return str(node.op_type)
-    return ""
+    names = sorted({node.op_type for node in model.graph.node})
+    known = [name for name in names if onnx.defs.has(name, last, "")]
+    return [name for name in known if not onnx.defs.has(name, opset, "")]
 
 
 def _has_schemas(model: "onnx.ModelProto", opset: int) -> bool:
@@ -125,8 +138,6 @@ def _has_schemas(model: "onnx.ModelProto", opset: int) -> bool:
     """
     import onnx
 
-    if _unknown_at(model, opset):
-        return False
     for node in model.graph.node:
         schema = onnx.defs.get_schema(node.op_type, opset, "")
         known = {found.name for found in node.attribute} <= set(schema.attributes)

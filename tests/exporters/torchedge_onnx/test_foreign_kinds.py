@@ -175,9 +175,16 @@ def test_a_newer_opset_is_written_at_18(tmp_path, opset):
     require_same(artifact, wanted)
 
 
-def test_an_operator_that_came_after_opset_18_is_refused_by_name(tmp_path):
-    with pytest.raises(ExportError, match="opset 20 and has Gelu, which opset 18 does not know"):
-        imported(tmp_path, files.one("Gelu", opset=20))
+def test_an_operator_that_came_later_is_written_as_onnx_defines_it(tmp_path):
+    artifact, wanted = imported(tmp_path, files.one("Gelu", opset=20))
+    assert "Gelu" not in {node.op_type for node in onnx.load(artifact.file(MODEL_FILE)).graph.node}
+    require_same(artifact, wanted)
+
+
+def test_an_operator_that_came_later_and_has_no_older_form_is_refused_by_name(tmp_path):
+    made = files.one("RMSNormalization", {"g": files.normal(8)}, opset=23, axis=-1)
+    with pytest.raises(ExportError, match="opset 23 and has RMSNormalization, which opset 18"):
+        imported(tmp_path, made)
 
 
 def test_the_manifest_tells_shapes_and_types_of_all_inputs_and_outputs(tmp_path):
