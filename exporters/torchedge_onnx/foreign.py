@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["import_onnx", "read_foreign"]
 
 _CHECKED_EVERY = 4  # of the batches, this one is kept for checks
+_WAY_ON = (  # where a target takes no float network
+    "for a Jetson, torchedge calibration create {} DATA OUT --qdq writes Q/DQ into the file, and "
+    "--precision fp16 needs none; android, raspberry-pi-5 and microcontrollers calibrate it."
+)
 _FEWEST = 2  # batches: one for checks and one for calibration
 
 
@@ -84,7 +88,12 @@ def import_onnx(
             outputs=_outputs(answers[0]),
             made_by=("import_onnx",),
             name=model.stem,
-            details={"opset": OPSET, "deployed_files": [MODEL_FILE], **FLOAT_DETAILS},
+            details={
+                "opset": OPSET,
+                "deployed_files": [MODEL_FILE],
+                "way_on": _WAY_ON.format(model.name),
+                **FLOAT_DETAILS,
+            },
             normalisation=normalisation,
         )
         artifact = write_artifact(draft)
@@ -175,7 +184,8 @@ def _joined(batches: list[tuple[Array, ...]]) -> tuple[Array, ...]:
 
 
 def _outputs(answers: tuple[Array, ...]) -> tuple[TensorSpec, ...]:
+    """As they lie in the samples, where a number is a row of one."""
     return tuple(
-        TensorSpec(f"output_{index}", tuple(array.shape), str(array.dtype))
+        TensorSpec(f"output_{index}", np.atleast_1d(array).shape, str(array.dtype))
         for index, array in enumerate(answers)
     )

@@ -34,7 +34,7 @@ class _Counted:
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         for batch in self._batches:
-            self.samples += len(batch[0])
+            self.samples += len(np.atleast_1d(batch[0])) if batch else 0
             for array in batch:
                 self.digest.update(np.ascontiguousarray(array).data)
             yield batch
