@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchedge.errors import ArtifactError, ExportError, UsageError
-from torchedge_onnx.old_resizes import with_old_sampling
+from torchedge_onnx.old_resizes import hold_old_resizes, write_held_resizes
 from torchedge_onnx.session import open_model, session_options
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def normal_form(path: Path, model: "onnx.ModelProto") -> "onnx.ModelProto":
 def at_opset(path: Path, model: "onnx.ModelProto", opset: int) -> "onnx.ModelProto":
     """The graph at another opset, with the same numbers.
 
-    ONNX's converter loses where ``Resize`` and ``Upsample`` before opset 11 sample; it is told.
+    ``Resize`` and ``Upsample`` of before opset 11 sample where they did, which the converter loses.
     Operators that are newer are written as ONNX defines them, where it does so by older ones.
 
     Raises:
@@ -95,13 +95,13 @@ def at_opset(path: Path, model: "onnx.ModelProto", opset: int) -> "onnx.ModelPro
     if found > opset and _has_schemas(spelled, opset):
         return _relabelled(spelled, opset)
     try:
-        lifted = onnx.version_converter.convert_version(spelled, opset)
+        lifted = onnx.version_converter.convert_version(hold_old_resizes(spelled), opset)
     except Exception as error:  # it raises what its C++ raises
         raise ExportError(
             f"'{path}' is of opset {found} and cannot be written at {opset} "
             f"({_first_line(error)}); export the network at opset {opset}."
         ) from error
-    return with_old_sampling(lifted, model)
+    return write_held_resizes(lifted)
 
 
 def _spelled_out(model: "onnx.ModelProto", opset: int) -> "onnx.ModelProto":

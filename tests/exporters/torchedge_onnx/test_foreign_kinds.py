@@ -72,6 +72,17 @@ def test_the_converter_alone_would_sample_elsewhere():
     assert "coordinate_transformation_mode" not in kept
 
 
+@pytest.mark.parametrize(("kind", "opset"), [("Upsample", 7), ("Upsample", 9), ("Resize", 10)])
+def test_the_name_of_a_resized_value_stays_where_other_nodes_read_it(kind, opset):
+    """The converter gives what ``Upsample`` writes another name."""
+    old = files.resize(kind, "linear", [1, 1, 2, 2], opset)
+    old.graph.node[0].output[0] = "inner"
+    old.graph.node.append(helper.make_node("Relu", ["inner"], ["y"]))
+    new = foreign_graph.at_opset("file.onnx", old, 13)
+    assert [n.output[0] for n in new.graph.node if n.op_type == "Resize"] == ["inner"]
+    assert {o.domain for o in new.opset_import} == {""}
+
+
 def test_a_rewrite_that_computes_something_else_is_refused(tmp_path, monkeypatch):
     def converted(path, model, opset):
         return onnx.version_converter.convert_version(model, opset)
