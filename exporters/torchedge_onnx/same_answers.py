@@ -1,12 +1,11 @@
 """Whether a rewritten graph still answers as the file that it was made of.
 
-The file's own bytes run in ONNX Runtime with every optimisation off. How far apart rounding alone
-may bring the two is measured: the file runs again with its inputs and constants each moved by
+The file as it was read runs in ONNX Runtime with every optimisation off. How far apart rounding
+alone may bring the two is measured: the file runs again with its inputs and constants each moved by
 one step of their float type. A rewrite that rounds in other places is about as far; one that
 computes something else is thousands of times further.
 """
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,14 +14,14 @@ import numpy as np
 
 from torchedge.bench.session import Array
 from torchedge.errors import ArtifactError, ExportError, VerificationError
-from torchedge_onnx.session import plain_session
+from torchedge_onnx.session import session_options
 
 if TYPE_CHECKING:
     import onnx
 
     from torchedge.bench.session import Session
 
-__all__ = ["file_answers", "require_same_answers"]
+__all__ = ["file_answers", "plain_session", "require_same_answers"]
 
 _FLOATS = "f"
 _TIMES_ROUNDING = 16  # a sum of n products, in another order, against one moved at random
@@ -33,6 +32,45 @@ _SEED = 0
 _WAY_OUT = "Nothing was written. Export the network at opset 18, or report the file."
 
 
+def plain_session(model: "onnx.ModelProto", path: Path) -> "Session":
+    """A network in ONNX Runtime exactly as its file says it, nothing folded or fused.
+
+    Args:
+        model: As it was read: the runtime opens no file by itself.
+        path: For texts.
+
+    Raises:
+        ArtifactError: ONNX Runtime cannot read it, or, when it is called, cannot run it.
+    """
+    options = session_options()
+    import onnxruntime
+
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # its own exceptions have no common base
+        raise ArtifactError(
+            f"ONNX Runtime cannot read '{path}': {_first_line(error)} Copy or export it again."
+        ) from error
+    names = [node.name for node in session.get_inputs()]
+
+    def run(*inputs: Array) -> tuple[Array, ...]:
+        try:
+            return tuple(session.run(None, dict(zip(names, inputs, strict=True))))
+        except Exception as error:
+            raise ArtifactError(
+                f"ONNX Runtime cannot run '{path}' on these inputs: {_first_line(error)}"
+            ) from error
+
+    return run
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
 def file_answers(path: Path, batches: Sequence[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
     """What a file answers as it came.
 
@@ -41,7 +79,9 @@ def file_answers(path: Path, batches: Sequence[tuple[Array, ...]]) -> list[tuple
         VerificationError: There is NaN or infinity among its answers, so that nothing can be
             calibrated or compared with them.
     """
-    original = plain_session(path)
+    from torchedge_onnx.census import read_model
+
+    original = plain_session(read_model(path), path)
     answers = [original(*batch) for batch in batches]
     for number, batch in enumerate(answers):
         for place, answer in enumerate(batch):
@@ -105,14 +145,12 @@ def _rounding(path: Path, batch: tuple[Array, ...], wanted: tuple[Array, ...]) -
 
     random = np.random.default_rng(_SEED)
     furthest = [0.0] * len(wanted)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, path.name)
-        for _ in range(_DRAWS):
-            file.write_bytes(_moved_model(read_model(path), random).SerializeToString())
-            found = plain_session(file)(*(_moved(array, random) for array in batch))
-            for place, pair in enumerate(zip(found, wanted, strict=True)):
-                far = _distance(*pair) if pair[0].shape == pair[1].shape else 0.0
-                furthest[place] = max(furthest[place], far if np.isfinite(far) else 0.0)
+    for _ in range(_DRAWS):
+        moved = plain_session(_moved_model(read_model(path), random), path)
+        found = moved(*(_moved(array, random) for array in batch))
+        for place, pair in enumerate(zip(found, wanted, strict=True)):
+            far = _distance(*pair) if pair[0].shape == pair[1].shape else 0.0
+            furthest[place] = max(furthest[place], far if np.isfinite(far) else 0.0)
     return furthest
 
 

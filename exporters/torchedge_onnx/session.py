@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-__all__ = ["observable", "open_model", "open_observed", "plain_session", "session_options"]
+__all__ = ["observable", "open_model", "open_observed", "session_options"]
 
 _FATAL_ONLY = 4
 # It rounds float biases to int32 behind the file's back; TensorRT's graphs keep them in float.
@@ -61,48 +61,16 @@ def open_model(path: Path, options: "onnxruntime.SessionOptions | None" = None) 
             f"ONNX Runtime cannot read '{path}' ({path.stat().st_size:,} bytes): "
             f"{str(error).splitlines()[0]} Copy or export it again."
         ) from error
-    return _runs(session, f"'{path}'")
-
-
-def _runs(session: "onnxruntime.InferenceSession", called: str) -> Session:
     names = [node.name for node in session.get_inputs()]
 
     def run(*inputs: Array) -> tuple[Array, ...]:
-        if len(inputs) != len(names):
-            raise ArtifactError(f"{called} takes {len(names)} inputs, not {len(inputs)}.")
         try:
             return tuple(session.run(None, dict(zip(names, inputs, strict=True))))
-        except Exception as error:  # its own exceptions have no common base
-            raise ArtifactError(
-                f"ONNX Runtime cannot run {called} on these inputs: {_first_line(error)}"
-            ) from error
+        except Exception as error:  # likewise
+            said = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            raise ArtifactError(f"ONNX Runtime cannot run '{path}': {said}") from error
 
     return run
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
-
-
-def plain_session(path: Path) -> Session:
-    """A network in ONNX Runtime exactly as its file says it, nothing folded or fused.
-
-    Raises:
-        ArtifactError: ONNX Runtime cannot read it.
-    """
-    options = session_options()
-    import onnxruntime
-
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        raise ArtifactError(
-            f"ONNX Runtime cannot read '{path}': {_first_line(error)} Copy or export it again."
-        ) from error
-    return _runs(session, f"'{path}'")
 
 
 def open_observed(
