@@ -174,7 +174,10 @@ def _reason(error: TorchedgeError) -> str:
     known = {
         "no float32": "an input or output of another type",
         "as large for all": "inputs without a common batch",
+        "be one number": "outputs without the batch",
         "control flow": "control flow",
+        "holds a graph": "control flow",
+        "no operator of ONNX": "an operator of another domain",
         "of chance": "random",
         "otherwise every time": "random",
         "domain": "an operator of another domain",

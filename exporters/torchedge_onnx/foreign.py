@@ -58,8 +58,8 @@ def import_onnx(
     Raises:
         ArtifactError: The file is damaged, cannot be run on the data, or has Q/DQ, whose scheme is
             not known here.
-        UsageError: It is no plain network of tensors, its inputs do not share their first axis, or
-            the normalisation does not fit.
+        UsageError: It is no plain network of tensors, its inputs and outputs do not share their
+            first axis, or the normalisation does not fit.
         ExportError: It cannot be written at opset 18, or would answer otherwise there.
         VerificationError: It answers with NaN or infinity.
         CalibrationError: There are fewer than two batches, they do not fit, or are not finite.
@@ -76,6 +76,7 @@ def import_onnx(
         answers = file_answers(model, given)
         shapes = {name: spec.shape for name, spec in zip(names, inputs, strict=True)}
         graph = normal_form(model, with_shapes(source, shapes))
+        _require_rows(model, answers[0], inputs[0].shape[0])
         data = graph.SerializeToString()
         for name in (MODEL_FILE, FLOAT_FILE):
             (staging / name).write_bytes(data)
@@ -166,6 +167,17 @@ def _require_batch_first(path: Path, inputs: tuple[TensorSpec, ...]) -> None:
             f"the inputs of '{path}' are {listed}; each must have the batch, as large for all, as "
             "its first axis. Make constants of the others."
         )
+
+
+def _require_rows(path: Path, answers: tuple[Array, ...], batch_size: int) -> None:
+    """Answers are kept beside the samples that they answer, row by row; a number is one row."""
+    for place, answer in enumerate(answers):
+        if len(np.atleast_1d(answer)) != batch_size:
+            raise UsageError(
+                f"output {place} of '{path}' is {list(answer.shape)} for {batch_size} samples; "
+                "each must have the batch as its first axis, or be one number at batch size 1. "
+                "torchedge calibration create takes others."
+            )
 
 
 def _samples(batches: list[tuple[Array, ...]], answers: list[tuple[Array, ...]]) -> Samples:

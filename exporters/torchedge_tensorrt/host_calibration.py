@@ -82,9 +82,9 @@ def calibrate_onnx(
 
 
 def _on_functions(path: Path) -> tuple[str, ...]:
-    from torchedge_onnx.census import read_model
+    import onnx
 
-    if not read_model(path).functions:
+    if not onnx.load(path, load_external_data=False).functions:
         return ()
     return (
         "the network has local functions, whose inner tensors TensorRT calls otherwise than this "

@@ -176,8 +176,8 @@ def _answers(session: Session, artifact: Artifact, samples: Samples) -> tuple[Ar
 
 
 def _cut(arrays: tuple[Array, ...], answers: tuple[Array, ...]) -> tuple[Array, ...]:
-    """As many samples as were answered; outputs need not have as many rows each."""
-    return tuple(array[: len(rows)] for array, rows in zip(arrays, answers, strict=False))
+    """As many samples as were answered."""
+    return tuple(array[: len(answers[0])] for array in arrays)
 
 
 def _like_float(artifact: Artifact, answers: tuple[Array, ...], samples: Samples) -> Parity:

@@ -184,9 +184,9 @@ def two_inputs():
     return model(nodes, ports, [port("y", None), port("z", None)], CONSTANTS)
 
 
-def scalar_output():
+def scalar_output(batch=1):
     nodes = [conv("x", "c"), helper.make_node("ReduceMean", ["c"], ["y"], keepdims=0)]
-    return model(nodes, [port("x", [2, 3, 8, 8])], [port("y", [])], CONSTANTS)
+    return model(nodes, [port("x", [batch, 3, 8, 8])], [port("y", [])], CONSTANTS)
 
 
 def classes_output():
@@ -215,7 +215,7 @@ KINDS = {
         "Gemm", {"m": normal(6, 4), "g": normal(4)}, alpha=0.3, beta=2.5
     ),
     "gemm transposed": lambda: linear("Gemm", {"m": normal(4, 6)}, transB=1, alpha=-1.7),
-    "gemm of columns": lambda: linear("Gemm", {"m": normal(2, 5)}, transA=1),
+    "gemm of columns": lambda: linear("Gemm", {"m": normal(2, 5)}, width=2, transA=1),
     "gather": lambda: one("Gather", {"i": np.array([5, 0, -1], np.int64)}, axis=1),
     "split by sizes": lambda: split(by_input=True),
     "split in halves": lambda: split(by_input=False),

@@ -107,10 +107,10 @@ def quantised():
 
 
 REFUSED = {
-    "If": (branch, UsageError, "is If, control flow"),
-    "Loop": (loop, UsageError, "is Loop, control flow"),
-    "Scan": (scan, UsageError, "is Scan, control flow"),
-    "other maker": (of_another_maker, UsageError, "FusedConv of the domain 'com.microsoft'"),
+    "If": (branch, UsageError, "If"),
+    "Loop": (loop, UsageError, "Loop"),
+    "Scan": (scan, UsageError, "Scan"),
+    "other maker": (of_another_maker, UsageError, "FusedConv"),
     "sequence": (sequence, UsageError, "input 'x' of .* is a sequence"),
     "optional": (optional, UsageError, "input 'x' of .* is optional"),
     "sequence out": (sequence_out, UsageError, "output 'y' of .* is a sequence"),
@@ -151,7 +151,7 @@ def test_a_function_of_the_file_hides_no_control_flow(tmp_path):
         domains=["mine"],
     )
     path = files.saved(tmp_path / "file.onnx", made)
-    with pytest.raises(UsageError, match="is If, control flow"):
+    with pytest.raises(UsageError, match="If"):
         import_onnx(path, files.data_for(made), tmp_path / "out")
 
 
@@ -174,6 +174,36 @@ def test_inputs_without_a_common_batch_are_refused(tmp_path, shapes, text):
     given = [tuple(np.asarray(array, np.float32) for array in batch) for batch in given]
     with pytest.raises(UsageError, match=text):
         import_onnx(path, given, tmp_path / "out")
+
+
+def rows(kind):
+    """One network for each way in which an output does not have the batch as its first axis."""
+    if kind == "number":
+        return files.scalar_output(batch=2)
+    if kind == "columns":
+        return files.linear("Gemm", {"m": files.normal(2, 5)}, transA=1)
+    axis = {"axis": 0} if kind == "joined" else {}
+    if axis:
+        nodes = [helper.make_node("Concat", ["x", "x"], ["y"], **axis)]
+    else:
+        nodes = [helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0, 2, 3])]
+    return files.model(nodes, [X], [files.port("y", None)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("number", r"\[\]"),
+        ("columns", r"\[6, 5\]"),
+        ("joined", r"\[4, 3, 8, 8\]"),
+        ("turned", r"\[3, 2, 8, 8\]"),
+    ],
+)
+def test_outputs_without_the_batch_are_refused_with_their_shape(tmp_path, kind, shape):
+    path = files.saved(tmp_path / "file.onnx", rows(kind))
+    with pytest.raises(UsageError, match=f"output 0 of .* is {shape} for 2 samples"):
+        import_onnx(path, files.data_for(rows(kind)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])

@@ -231,18 +231,6 @@ def test_an_imported_file_goes_on_to_a_bundle_in_half_precision(tmp_path, kind):
         np.testing.assert_array_equal(golden[: array.size], array.ravel())
 
 
-def test_outputs_of_fewer_rows_than_the_first_or_more_are_compared_whole(tmp_path):
-    """A number for each batch beside a row for each sample, in both orders."""
-    for order in (["y", "z"], ["z", "y"]):
-        nodes = [files.conv("x", "y"), helper.make_node("ReduceMean", ["y"], ["z"], keepdims=0)]
-        ports = [files.port(name, None) for name in order]
-        made = files.model(nodes, [files.port("x", [2, 3, 8, 8])], ports, files.CONSTANTS)
-        source, out = tmp_path / "".join(order), tmp_path / f"{order[0]}-out"
-        import_onnx(files.saved(tmp_path / "f.onnx", made), files.data_for(made, 8), source)
-        words = ["--target", "jetson", "--precision", "fp16", "--out", str(out)]
-        assert main(["export", str(source), *words]) == 0
-
-
 def test_whole_numbers_as_inputs_are_refused_for_a_bundle_whose_scripts_feed_floats(
     tmp_path, capsys
 ):
