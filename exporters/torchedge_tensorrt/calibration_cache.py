@@ -112,7 +112,7 @@ def parse_cache(text: str) -> tuple[str, dict[str, float]]:
     header, *lines = [line.removesuffix("\r") for line in text.split("\n")]
     if not re.fullmatch(r"TRT-[^-]+-[^-]+", header):
         raise ArtifactError(
-            f"a calibration cache cannot start with {header[:60]!r}; its first line is, for "
+            f"a calibration cache cannot start with {header[:60]!a}; its first line is, for "
             "example, TRT-8502-EntropyCalibration2."
         )
     scales: dict[str, float] = {}
@@ -122,7 +122,7 @@ def parse_cache(text: str) -> tuple[str, dict[str, float]]:
         name, separator, digits = line.rpartition(": ")
         if not separator or not re.fullmatch(_DIGITS, digits.strip(), re.ASCII):
             raise ArtifactError(
-                f"line {number} of the calibration cache is {line[:60]!r}, not a name, a colon and "
+                f"line {number} of the calibration cache is {line[:60]!a}, not a name, a colon and "
                 "eight hexadecimal digits; copy the cache again."
             )
         scale = _scale(digits.strip())
