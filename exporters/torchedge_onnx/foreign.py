@@ -8,22 +8,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from torchedge.bench.session import Array
-from torchedge.errors import ArtifactError, CalibrationError, ExportError, UsageError
+from torchedge.errors import ArtifactError, CalibrationError, UsageError
 from torchedge.export.artifact import Artifact, Format, TensorSpec, write_artifact
 from torchedge.export.normalisation import Normalisation
 from torchedge.export.pipeline import staged_folder
 from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
-from torchedge.writing import temporary_folder
-from torchedge_onnx.session import open_model, session_options
+from torchedge_onnx.foreign_graph import OPSET, normal_form, plain_form
+from torchedge_onnx.foreign_kinds import require_known_kind
+from torchedge_onnx.foreign_sizes import Input, inputs_of, with_shapes
+from torchedge_onnx.same_answers import file_answers, require_same_answers
+from torchedge_onnx.session import open_model
 from torchedge_onnx.step import FLOAT_DETAILS, FLOAT_FILE, MODEL_FILE
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["import_onnx"]
+__all__ = ["import_onnx", "read_foreign"]
 
-_OPSET = 18
 _CHECKED_EVERY = 4  # of the batches, this one is kept for checks
+_WAY_ON = (  # where a target takes no float network
+    "for a Jetson, torchedge calibration create {} DATA OUT --qdq writes Q/DQ into the file, and "
+    "--precision fp16 needs none; android, raspberry-pi-5 and microcontrollers calibrate it."
+)
+_FEWEST = 2  # batches: one for checks and one for calibration
 
 
 def import_onnx(
@@ -36,155 +43,92 @@ def import_onnx(
 ) -> Artifact:
     """Write an artefact of a float ONNX file, with data that it is calibrated on and checked with.
 
-    Constants and batch norms are folded, and the graph is written at opset 18. Every fourth batch
-    is kept for checks, beginning with the first; the others are for calibration.
+    Local functions are inlined, constants and batch norms folded, and the graph is written at opset
+    18. On all data it must answer as the file does in ONNX Runtime without optimisations. Every
+    fourth batch is kept for checks, beginning with the first; the others are for calibration.
 
     Args:
         model: The file.
-        batches: One array for each input; their length is the batch size where the file leaves it
-            open. See :func:`torchedge_onnx.sample_folder.folder_batches`.
+        batches: One array for each input; sizes that the file leaves open are those of the first
+            batch. See :func:`torchedge_onnx.foreign_samples.samples_for`.
         folder: New folder; it appears only when everything is written.
         normalisation: What the first input went through; ``None`` where that is not known.
         overwrite: Replace the folder if it exists.
 
     Raises:
-        ArtifactError: The file is damaged, or has Q/DQ, whose scheme is not known here.
-        UsageError: A size is open, an input is not float32, or the normalisation does not fit.
-        ExportError: It cannot be written at opset 18.
-        CalibrationError: There are fewer than two batches, or they do not fit.
+        ArtifactError: The file is damaged, cannot be run on the data, or has Q/DQ, whose scheme is
+            not known here.
+        UsageError: It is no plain network of tensors, its inputs and outputs do not share their
+            first axis, or the normalisation does not fit.
+        ExportError: It cannot be written at opset 18, or would answer otherwise there.
+        VerificationError: It answers with NaN or infinity.
+        CalibrationError: There are fewer than two batches, they do not fit, or are not finite.
         OutputExistsError: The folder exists.
     """
     with staged_folder(folder, overwrite=overwrite, inputs=(model,)) as staging:
         given = list(batches)
-        graph = _prepared(model, batch_size=len(given[0][0]) if given and given[0] else 1)
-        inputs = _specs(graph.graph.input)
-        _require_fitting(given, inputs)
+        source = read_foreign(model)
+        inputs = _fitted(inputs_of(model, source), given)
+        _require_batch_first(model, inputs)
         if normalisation is not None:
             normalisation.require_fit(inputs[0].shape)
+        names = [value.name for value in source.graph.input]
+        answers = file_answers(model, given)
+        shapes = {name: spec.shape for name, spec in zip(names, inputs, strict=True)}
+        graph = normal_form(model, with_shapes(source, shapes))
+        _require_rows(model, answers[0], inputs[0].shape[0])
         data = graph.SerializeToString()
         for name in (MODEL_FILE, FLOAT_FILE):
             (staging / name).write_bytes(data)
-        samples = _samples(staging / FLOAT_FILE, given)
-        save_samples(samples, staging / SAMPLES_FILE)
+        require_same_answers(model, open_model(staging / FLOAT_FILE), given, answers)
+        save_samples(_samples(given, answers), staging / SAMPLES_FILE)
         draft = Artifact(
             path=staging,
             format=Format("onnx"),
             inputs=inputs,
-            outputs=_specs(graph.graph.output),
+            outputs=_outputs(answers[0]),
             made_by=("import_onnx",),
             name=model.stem,
-            details={"opset": _OPSET, "deployed_files": [MODEL_FILE], **FLOAT_DETAILS},
+            details={
+                "opset": OPSET,
+                "deployed_files": [MODEL_FILE],
+                "way_on": _WAY_ON.format(model.name),
+                **FLOAT_DETAILS,
+            },
             normalisation=normalisation,
         )
         artifact = write_artifact(draft)
     return replace(artifact, path=folder)
 
 
-def _prepared(path: Path, *, batch_size: int) -> "onnx.ModelProto":
-    """The graph with names of our own, static shapes and folded constants."""
-    from torchedge_onnx import integer_forms, rewrites
+def read_foreign(path: Path) -> "onnx.ModelProto":
+    """A float file without local functions and with no constant among its inputs.
+
+    Raises:
+        ArtifactError: It is missing or damaged, or has Q/DQ, whose scheme is not known here.
+        UsageError: It is no plain network of tensors.
+    """
     from torchedge_onnx.census import read_model
 
-    model = read_model(path)
-    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        raise ArtifactError(
-            f"'{path}' has QuantizeLinear nodes, and a file does not say which scheme they were "
-            "trained for. Give the float network."
-        )
-    _fix_batch(model, batch_size)
-    _require_static(path, model)
-    model = rewrites.without_metadata(_named(_folded(_folded(_at_opset(path, model)))))
-    model = integer_forms.fold_padding(rewrites.mean_to_global_pool(model))
-    import onnx
-
-    return onnx.shape_inference.infer_shapes(model)
-
-
-def _fix_batch(model: "onnx.ModelProto", batch_size: int) -> None:
-    """Give inputs whose first size is open the batch size; results are inferred again."""
-    from torchedge_onnx.graph import real_inputs
-
-    first = [v.type.tensor_type.shape.dim[:1] for v in real_inputs(model)]
-    is_open = [dim for dims in first for dim in dims if not dim.dim_value]
-    for dim in is_open:
-        dim.dim_value = batch_size
-    if is_open:
-        del model.graph.value_info[:]
-        for output in model.graph.output:
-            output.type.tensor_type.ClearField("shape")
-
-
-def _require_static(path: Path, model: "onnx.ModelProto") -> None:
-    from onnx import TensorProto
-
-    from torchedge_onnx.graph import real_inputs
-
-    for value in real_inputs(model):
-        kind = value.type.tensor_type
-        sizes = [dim.dim_value or dim.dim_param or "?" for dim in kind.shape.dim]
-        if not all(isinstance(size, int) for size in sizes):
-            raise UsageError(
-                f"input '{value.name}' of '{path}' has the open shape {sizes}; export the network "
-                "with one fixed shape."
-            )
-        if kind.elem_type != TensorProto.FLOAT:
-            raise UsageError(
-                f"input '{value.name}' of '{path}' is no float32; begin the network behind it."
-            )
-
-
-def _at_opset(path: Path, model: "onnx.ModelProto") -> "onnx.ModelProto":
-    import onnx
-
-    from torchedge_onnx.graph import opset_of
-
-    found = opset_of(model)
-    if found == _OPSET:
-        return model
-    try:
-        return onnx.version_converter.convert_version(model, _OPSET)
-    except Exception as error:  # it raises what its C++ raises
-        raise ExportError(
-            f"'{path}' is of opset {found} and cannot be written at {_OPSET} "
-            f"({str(error).splitlines()[0][:200]}); export the network at opset {_OPSET}."
-        ) from error
-
-
-def _folded(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """By ONNX Runtime's basic optimisations, which keep to ONNX's own operators.
-
-    They fold batch norms before constants: one that reads a computed constant takes a second round.
-    """
-    import onnx
-    import onnxruntime
-
-    options = session_options()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    with temporary_folder("onnx") as folder:
-        source, written = folder / "source.onnx", folder / "folded.onnx"
-        source.write_bytes(model.SerializeToString())
-        options.optimized_model_filepath = str(written)
-        open_model(source, options)
-        folded = onnx.load(written)
-    for extra in [o for o in folded.opset_import if o.domain not in {"", "ai.onnx"}]:
-        folded.opset_import.remove(extra)
-    return folded
-
-
-def _named(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Inputs and outputs have the names of this package's files, and every node has one."""
-    from torchedge_onnx.graph import real_inputs, rename_values
-
-    new = {value.name: f"input_{i}" for i, value in enumerate(real_inputs(model))}
-    new |= {value.name: f"output_{i}" for i, value in enumerate(model.graph.output)}
-    rename_values(model, new)
-    for index, node in enumerate(model.graph.node):
-        node.name = f"{index}_{node.name or node.op_type}"
+    if not path.is_file():
+        raise ArtifactError(f"'{path}' is no file; name an ONNX file.")
+    model = plain_form(read_model(path))
+    require_known_kind(path, model)
     return model
 
 
-def _require_fitting(batches: list[tuple[Array, ...]], inputs: tuple[TensorSpec, ...]) -> None:
-    wanted = [(spec.shape, spec.dtype) for spec in inputs]
+def _fitted(inputs: tuple[Input, ...], batches: list[tuple[Array, ...]]) -> tuple[TensorSpec, ...]:
+    """What the network takes, open sizes as in the first batch, which every batch fits."""
+    if len(batches) < _FEWEST:
+        raise CalibrationError(
+            f"{len(batches)} batches of samples; give at least {_FEWEST}, and some 100 to 500."
+        )
+    shapes = [array.shape for array in batches[0]] + [()] * len(inputs)
+    specs = tuple(
+        TensorSpec(f"input_{index}", _filled(each.sizes, shapes[index]), each.dtype)
+        for index, each in enumerate(inputs)
+    )
+    wanted = [(spec.shape, spec.dtype) for spec in specs]
     for index, batch in enumerate(batches):
         found = [(array.shape, str(array.dtype)) for array in batch]
         if found != wanted:
@@ -192,37 +136,68 @@ def _require_fitting(batches: list[tuple[Array, ...]], inputs: tuple[TensorSpec,
                 f"batch {index} holds {_shown(found)}, the network takes {_shown(wanted)}; give "
                 "every input as such an array."
             )
+        _require_finite(index, batch)
+    return specs
+
+
+def _filled(sizes: tuple[int | None, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Sizes of the file, and of an array where the file leaves them open."""
+    given = shape if len(shape) == len(sizes) else (0,) * len(sizes)
+    return tuple(there if own is None else own for own, there in zip(sizes, given, strict=True))
 
 
 def _shown(arrays: list[tuple[tuple[int, ...], str]]) -> str:
     return ", ".join(f"{kind} {list(shape)}" for shape, kind in arrays) or "nothing"
 
 
-def _samples(model: Path, batches: list[tuple[Array, ...]]) -> Samples:
-    checked = [b for i, b in enumerate(batches) if i % _CHECKED_EVERY == 0]
-    seen = [b for i, b in enumerate(batches) if i % _CHECKED_EVERY]
-    if not seen:
-        raise CalibrationError(
-            f"{len(batches)} batches of samples; give at least 2, and some 100 to 500."
+def _require_finite(index: int, batch: tuple[Array, ...]) -> None:
+    for place, array in enumerate(batch):
+        if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
+            raise CalibrationError(
+                f"batch {index} holds NaN or infinity for input {place}; leave that sample out."
+            )
+
+
+def _require_batch_first(path: Path, inputs: tuple[TensorSpec, ...]) -> None:
+    """Samples are kept, and cut into batches, along the first axis of every input."""
+    sizes = [spec.shape[0] if spec.shape else None for spec in inputs]
+    if not inputs or None in sizes or len(set(sizes)) > 1:
+        listed = ", ".join(str(list(spec.shape)) for spec in inputs) or "none"
+        raise UsageError(
+            f"the inputs of '{path}' are {listed}; each must have the batch, as large for all, as "
+            "its first axis. Make constants of the others."
         )
-    session = open_model(model)
+
+
+def _require_rows(path: Path, answers: tuple[Array, ...], batch_size: int) -> None:
+    """Answers are kept beside the samples that they answer, row by row; a number is one row."""
+    for place, answer in enumerate(answers):
+        if len(np.atleast_1d(answer)) != batch_size:
+            raise UsageError(
+                f"output {place} of '{path}' is {list(answer.shape)} for {batch_size} samples; "
+                "each must have the batch as its first axis, or be one number at batch size 1. "
+                "torchedge calibration create takes others."
+            )
+
+
+def _samples(batches: list[tuple[Array, ...]], answers: list[tuple[Array, ...]]) -> Samples:
+    checked = range(0, len(batches), _CHECKED_EVERY)
     return Samples(
-        inputs=_joined(checked),
-        expected=_joined([session(*batch) for batch in checked]),
-        calibration=_joined(seen),
+        inputs=_joined([batches[i] for i in checked]),
+        expected=_joined([answers[i] for i in checked]),
+        calibration=_joined([b for i, b in enumerate(batches) if i % _CHECKED_EVERY]),
     )
 
 
 def _joined(batches: list[tuple[Array, ...]]) -> tuple[Array, ...]:
-    return tuple(np.concatenate(column) for column in zip(*batches, strict=True))
+    """One array for each place; numbers without an axis become rows of one."""
+    columns = zip(*batches, strict=True)
+    return tuple(np.concatenate([np.atleast_1d(x) for x in column]) for column in columns)
 
 
-def _specs(values: "Iterable[onnx.ValueInfoProto]") -> tuple[TensorSpec, ...]:
+def _outputs(answers: tuple[Array, ...]) -> tuple[TensorSpec, ...]:
+    """As they lie in the samples, where a number is a row of one."""
     return tuple(
-        TensorSpec(
-            value.name,
-            tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim),
-            "float32",
-        )
-        for value in values
+        TensorSpec(f"output_{index}", np.atleast_1d(array).shape, str(array.dtype))
+        for index, array in enumerate(answers)
     )

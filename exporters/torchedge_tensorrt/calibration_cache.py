@@ -21,12 +21,14 @@ __all__ = [
     "parse_cache",
     "parsed_version",
     "read_cache",
+    "unusable_scales",
 ]
 
 _ALGORITHM = "EntropyCalibration2"
 LEVELS = 127  # amax = LEVELS · scale
 _LARGEST_CACHE = 64 * 2**20
 
+_DIGITS = "(0[xX])?([0-9a-fA-F]{8}|0{1,7})"
 _FIRST_MAJOR_WITH_TWO_DIGITS = 10
 _LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 
@@ -61,7 +63,11 @@ def parsed_version(text: str) -> tuple[int, int, int]:
 
 
 def format_cache(
-    scales: Mapping[str, float], version: tuple[int, int, int], *, algorithm: str = _ALGORITHM
+    scales: Mapping[str, float],
+    version: tuple[int, int, int],
+    *,
+    algorithm: str = _ALGORITHM,
+    zeros: bool = False,
 ) -> str:
     """Text of a cache for a TensorRT version, one line for each tensor in the order given.
 
@@ -69,6 +75,7 @@ def format_cache(
         scales: By name of the tensor.
         version: Of the TensorRT that will read it.
         algorithm: What TensorRT calls the calibrator that made it.
+        zeros: Also write scales of zero, which TensorRT gives tensors that are zero throughout.
 
     Raises:
         CalibrationError: A scale is zero, negative or NaN, or too small or large for float32.
@@ -81,7 +88,7 @@ def format_cache(
     lines = [f"TRT-{header_version(version)}-{algorithm}"]
     for name, scale in scales.items():
         packed = struct.pack(">f", scale) if 0 < scale <= _LARGEST_FLOAT32 else bytes(4)
-        if packed == bytes(4):
+        if packed == bytes(4) and not (zeros and scale == 0):
             raise CalibrationError(
                 f"the scale of '{name}' is {scale}; it must be a positive float32 number."
             )
@@ -92,28 +99,66 @@ def format_cache(
 def parse_cache(text: str) -> tuple[str, dict[str, float]]:
     r"""Header and scales of a cache; names may contain colons, slashes and spaces.
 
+    A tensor that was zero throughout has the scale 0, which TensorRT writes as one digit. Empty
+    lines and Windows' line ends are read too.
+
     Raises:
-        ArtifactError: The header or a line does not have the form of a cache, or a scale is not
-            finite.
+        ArtifactError: The header or a line does not have the form of a cache, or a tensor has two
+            scales.
 
     Example:
-        >>> parse_cache("TRT-8502-EntropyCalibration2\n/a: b: 3c010a14\n")[1]
-        {'/a: b': 0.007875937968492508}
+        >>> parse_cache("TRT-8502-EntropyCalibration2\n/a: b: 3c010a14\nzero: 0\n\n")[1]
+        {'/a: b': 0.007875937968492508, 'zero': 0.0}
     """
-    header, *lines = text.removesuffix("\n").split("\n")
-    if not (header.startswith("TRT-") and header.count("-") == 2):
-        raise ArtifactError(f"a calibration cache cannot start with {header[:60]!a}.")
-    scales = {}
+    header, *lines = [line.removesuffix("\r") for line in text.split("\n")]
+    if not re.fullmatch(r"TRT-[^-]+-[^-]+", header):
+        raise ArtifactError(
+            f"a calibration cache cannot start with {header[:60]!a}; its first line is, for "
+            "example, TRT-8502-EntropyCalibration2."
+        )
+    scales: dict[str, float] = {}
     for number, line in enumerate(lines, start=2):
+        if not line:
+            continue
         name, separator, digits = line.rpartition(": ")
-        try:
-            scale = float(struct.unpack(">f", bytes.fromhex(digits))[0])
-        except (ValueError, struct.error):
-            scale = math.nan
-        if not separator or not math.isfinite(scale):
-            raise ArtifactError(f"line {number} of the calibration cache is {line[:60]!a}.")
+        if not separator or not re.fullmatch(_DIGITS, digits.strip(), re.ASCII):
+            raise ArtifactError(
+                f"line {number} of the calibration cache is {line[:60]!a}, not a name, a colon and "
+                "eight hexadecimal digits; copy the cache again."
+            )
+        scale = _scale(digits.strip())
+        if name in scales and _bits(scales[name]) != _bits(scale):
+            raise ArtifactError(
+                f"line {number} of the calibration cache gives '{name[:60]}' the scale {scale:g} "
+                f"after {scales[name]:g}; calibrate again."
+            )
         scales[name] = scale
     return header, scales
+
+
+def _scale(digits: str) -> float:
+    bits = int(digits, 16)
+    return float(struct.unpack(">f", bits.to_bytes(4, "big"))[0])
+
+
+def _bits(scale: float) -> bytes:
+    return struct.pack(">f", scale)
+
+
+def unusable_scales(scales: Mapping[str, float]) -> tuple[str, ...]:
+    """A sentence for each scale that nothing can be quantised with.
+
+    Example:
+        >>> unusable_scales({"a": 0.5, "b": 0.0})
+        ("'b' has the scale 0: it was zero throughout the calibration",)
+    """
+    lines = []
+    for name, scale in scales.items():
+        if scale == 0:
+            lines.append(f"'{name}' has the scale 0: it was zero throughout the calibration")
+        elif not 0 < scale < math.inf:
+            lines.append(f"'{name}' has the scale {scale:g}, no positive number; calibrate again")
+    return tuple(lines)
 
 
 def read_cache(path: Path) -> tuple[str, dict[str, float]]:
@@ -125,7 +170,7 @@ def read_cache(path: Path) -> tuple[str, dict[str, float]]:
     if not path.is_file():
         raise ArtifactError(f"'{path}' is no file; name a calibration cache.")
     try:
-        return parse_cache(read_bounded(path, _LARGEST_CACHE).decode())
+        return parse_cache(read_bounded(path, _LARGEST_CACHE).decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ArtifactError(f"'{path}' is no text and so no calibration cache.") from error
 
@@ -146,7 +191,14 @@ def cache_differences(
     """
     lines = [f"{name}: only in the first" for name in one if name not in other]
     for name in (name for name in one if name in other):
-        relative = other[name] / one[name] - 1 if one[name] else float("inf")
-        if one[name] != other[name] and abs(relative) >= at_least:
+        relative = _relative(one[name], other[name])
+        if relative and not abs(relative) < at_least:
             lines.append(f"{name}: {one[name]:.6g} → {other[name]:.6g} ({relative:+.1%})")
     return (*lines, *(f"{name}: only in the second" for name in other if name not in one))
+
+
+def _relative(one: float, other: float) -> float:
+    """Relative difference; 0 for the same numbers and the same NaN, NaN beside a number."""
+    if one == other or (math.isnan(one) and math.isnan(other)):
+        return 0.0
+    return other / one - 1 if one else math.inf

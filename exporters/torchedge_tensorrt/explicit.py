@@ -1,6 +1,6 @@
 """Q/DQ written into a float ONNX file of any origin, with the scales of a calibration."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ExplicitModel", "explicit_model", "require_explicit"]
 
-_FIRST_WITH_AXIS = 13
+_FIRST_WITH_AXIS = 13  # scales for each channel
 
 
 @final
@@ -33,15 +33,23 @@ class ExplicitModel:
             values share the largest of theirs.
         layers: How many layers are quantised.
         float_layers: Those that stay in float, and why.
+        plain: The same without pairs, to be held against the file.
     """
 
     model: "onnx.ModelProto"
     scales: dict[str, float]
     layers: int
     float_layers: dict[str, str]
+    plain: "onnx.ModelProto"
 
 
-def explicit_model(path: Path, scales: Mapping[str, float], tensorrt: Version) -> ExplicitModel:
+def explicit_model(
+    path: Path,
+    scales: Mapping[str, float],
+    tensorrt: Version,
+    *,
+    shapes: Mapping[str, Sequence[int | None]] | None = None,
+) -> ExplicitModel:
     """Put pairs where TensorRT fuses layers around them, and hold the result against its rules.
 
     Weights get a symmetric scale for each output channel, ``max|w| / 127``; they stay float values
@@ -52,11 +60,17 @@ def explicit_model(path: Path, scales: Mapping[str, float], tensorrt: Version) -
         path: Float ONNX file of opset 13 or newer.
         scales: One for each float tensor, from :func:`.host_calibration.calibrate_onnx`.
         tensorrt: The version that is to read the result.
+        shapes: Of inputs whose sizes are open, by name; ``None`` leaves a size open.
 
     Raises:
         ArtifactError: The file is damaged, or has Q/DQ.
-        ExportError: The opset is too old, no layer can be quantised, or a rule would be broken.
+        UsageError: It is no plain network of tensors.
+        ExportError: It cannot be written at opset 13, no layer can be quantised, or a rule would be
+            broken.
     """
+    from torchedge_onnx.foreign_graph import at_opset
+    from torchedge_onnx.foreign_sizes import with_shapes
+    from torchedge_onnx.graph import opset_of
     from torchedge_onnx.integer_forms import fold_padding
     from torchedge_onnx.pairs import with_pairs
     from torchedge_onnx.rewrites import mean_to_global_pool
@@ -66,8 +80,9 @@ def explicit_model(path: Path, scales: Mapping[str, float], tensorrt: Version) -
     from torchedge_tensorrt.rules import broken_rules
 
     source = float_model(path)
-    _require_opset(path, source)
-    source = mean_to_global_pool(fold_padding(source))
+    if opset_of(source) < _FIRST_WITH_AXIS:
+        source = at_opset(path, source, _FIRST_WITH_AXIS)
+    source = mean_to_global_pool(fold_padding(with_shapes(source, shapes or {})))
     graph = rule_graph(source)
     places = explicit_places(graph, frozenset(scales))
     layers = sum(len(readers) for readers in places.weights.values())
@@ -78,7 +93,11 @@ def explicit_model(path: Path, scales: Mapping[str, float], tensorrt: Version) -
     for violation in broken_rules(model, tensorrt):
         raise ExportError(f"{violation.rule} '{violation.node}': {violation.text}.")
     return ExplicitModel(
-        model=model, scales=shared, layers=layers, float_layers=places.float_layers
+        model=model,
+        scales=shared,
+        layers=layers,
+        float_layers=places.float_layers,
+        plain=source,
     )
 
 
@@ -99,17 +118,6 @@ def _nothing(float_layers: Mapping[str, str]) -> str:
     for name, reason in float_layers.items():
         return f"no layer that can be quantised; of '{name}', {reason}"
     return "no convolution, Gemm or MatMul to quantise"
-
-
-def _require_opset(path: Path, model: "onnx.ModelProto") -> None:
-    from torchedge_onnx.graph import opset_of
-
-    opset = opset_of(model)
-    if opset < _FIRST_WITH_AXIS:
-        raise ExportError(
-            f"'{path}' has opset {opset}; scales for each channel came with {_FIRST_WITH_AXIS}. "
-            f"Export it again, or use onnx.version_converter."
-        )
 
 
 def _shared(scales: Mapping[str, float], groups: dict[str, str]) -> dict[str, float]:

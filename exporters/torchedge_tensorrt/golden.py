@@ -49,7 +49,8 @@ def _answers(plain: Path, inputs: tuple[Array, ...], batch_size: int) -> tuple[A
 
     session = open_model(plain)
     answers = [session(*batch) for batch in batches(inputs, batch_size)]
-    return tuple(np.concatenate(parts) for parts in zip(*answers, strict=True))
+    columns = zip(*answers, strict=True)
+    return tuple(np.concatenate([np.atleast_1d(x) for x in column]) for column in columns)
 
 
 def _write(folder: Path, prefix: str, arrays: tuple[Array, ...]) -> None:

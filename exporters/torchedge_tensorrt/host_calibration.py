@@ -34,7 +34,7 @@ class _Counted:
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         for batch in self._batches:
-            self.samples += len(batch[0])
+            self.samples += len(np.atleast_1d(batch[0])) if batch else 0
             for array in batch:
                 self.digest.update(np.ascontiguousarray(array).data)
             yield batch
@@ -58,7 +58,8 @@ def calibrate_onnx(
 
     Raises:
         UnknownNameError: There is no method of that name.
-        ArtifactError: The file is damaged, or has Q/DQ.
+        ArtifactError: The file is missing or damaged, cannot be run on the data, or has Q/DQ.
+        UsageError: It is no plain network of tensors.
         CalibrationError: There is no data, or it is not finite.
     """
     from torchedge.quantization.clipping import notes_on
@@ -72,11 +73,22 @@ def calibrate_onnx(
     scales = scales_of(chosen)
     return HostCalibration(
         method=method,
-        notes=notes_on(chosen),
-        scales={name: scales[name] for name in names},
+        notes=(*_on_functions(model), *notes_on(chosen)),
+        scales={name: scales[name] for name in names if name in scales},
         samples=counted.samples,
         model_sha256=file_record(model).sha256,
         data_sha256=counted.digest.hexdigest(),
+    )
+
+
+def _on_functions(path: Path) -> tuple[str, ...]:
+    import onnx
+
+    if not onnx.load(path, load_external_data=False).functions:
+        return ()
+    return (
+        "the network has local functions, whose inner tensors TensorRT calls otherwise than this "
+        "cache; build from model_qdq.onnx, which --qdq writes",
     )
 
 

@@ -11,6 +11,8 @@ import onnx
 from torchedge.bench.session import Array
 from torchedge.errors import ArtifactError, CalibrationError
 from torchedge_onnx.census import read_model
+from torchedge_onnx.foreign_graph import plain_form
+from torchedge_onnx.foreign_kinds import require_known_kind
 from torchedge_onnx.graph import constants, real_inputs
 from torchedge_onnx.session import open_observed
 from torchedge_tensorrt.rule_graph import MOVES
@@ -33,17 +35,21 @@ _CLIPS = frozenset({"Clip", "Relu"})
 
 
 def float_model(path: Path) -> onnx.ModelProto:
-    """Parse a network without Q/DQ.
+    """A network without Q/DQ, its local functions inlined and no constant among its inputs.
 
     Raises:
-        ArtifactError: The file is damaged, or has Q/DQ.
+        ArtifactError: The file is missing or damaged, or has Q/DQ.
+        UsageError: It is no plain network of tensors.
     """
-    model = read_model(path)
+    if not path.is_file():
+        raise ArtifactError(f"'{path}' is no file; name an ONNX file.")
+    model = plain_form(read_model(path))
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         raise ArtifactError(
             f"'{path}' has QuantizeLinear nodes, so TensorRT ignores a cache beside "
             "them. Give the float network."
         )
+    require_known_kind(path, model)
     return model
 
 
@@ -98,7 +104,7 @@ def tensor_scales(
     unknown = tuple(name for name in names if name not in known)
     chosen = chosen_ranges(model, unknown, batches, entropy)
     found = known | scales_of(chosen)
-    return {name: found[name] for name in names}, notes_on(chosen)
+    return {name: found[name] for name in names if name in found}, notes_on(chosen)
 
 
 def _shared(model: onnx.ModelProto, scales: dict[str, float]) -> dict[str, float]:
@@ -168,8 +174,17 @@ def _all_outputs(
     inputs = [value.name for value in real_inputs(model)]
     computed = [name for name in names if name not in inputs]
     session = open_observed(model, computed)
-    for batch in batches:
-        given = dict(zip(inputs, batch, strict=True))
-        yield dict(zip(computed, session(*batch), strict=True)) | {
-            name: values for name, values in given.items() if name in names
-        }
+    for number, batch in enumerate(batches):
+        if len(batch) != len(inputs):
+            raise CalibrationError(
+                f"calibration batch {number} has {len(batch)} arrays; the network takes "
+                f"{len(inputs)}: {', '.join(inputs)}."
+            )
+        found = dict(zip(computed, session(*batch), strict=True))
+        found |= {n: values for n, values in zip(inputs, batch, strict=True) if n in names}
+        yield {name: values for name, values in found.items() if _has_range(values)}
+
+
+def _has_range(values: Array) -> bool:
+    """Whether a tensor holds floats at all: the region of a ``Resize`` is often empty."""
+    return values.dtype.kind == "f" and values.size > 0

@@ -57,6 +57,7 @@ class OnnxToTensorRTBundle:
             ArtifactError: One of its ONNX files is damaged.
         """
         require_precision(self.platform, self.precision)
+        _require_floats(source)
         samples = load_samples(source.file(SAMPLES_FILE))
         shutil.copyfile(source.file(FLOAT_FILE), folder / PLAIN_FILE)
         details = self._details(source) | self._half(folder)
@@ -165,6 +166,16 @@ class OnnxToTensorRTBundle:
             "precision": self.precision,
             "engine": "not built: engines are built on the board",
         }
+
+
+def _require_floats(source: Artifact) -> None:
+    """Samples of a bundle are float32, which is how a board feeds the engine."""
+    for spec in source.inputs:
+        if spec.dtype != "float32":
+            raise ExportError(
+                f"input '{spec.name}' of '{source.name}' is {spec.dtype}, and a bundle's scripts "
+                "feed float32; begin the network behind it."
+            )
 
 
 def _text(version: Version) -> str:

@@ -34,7 +34,7 @@ def remaining_steps(source: Artifact, target: Target) -> tuple[ExportStep, ...]:
     way = " → ".join([target.steps[0].consumes, *(step.produces for step in target.steps)])
     raise SchemeError(
         f"'{source.path}' is '{source.format}'; the way to {target.name} is {way} and no step "
-        "reads that. Give the folder that the recipe wrote."
+        f"reads that; {source.details.get('way_on', 'give the folder that the recipe wrote.')}"
     )
 
 
@@ -52,13 +52,17 @@ def require_scheme(source: Artifact, target: Target) -> None:
     if source.scheme is None:
         raise SchemeError(
             f"'{source.path}' is a float model and {target.name} runs integers; "
-            f"call prepare_qat(model, target('{target.name}').scheme, inputs) in the recipe."
+            + source.details.get("way_on", _prepared(target))
         )
     if not _runs(target.scheme, source.scheme):
         raise SchemeError(
             f"'{source.path}' was trained with other numbers than {target.name} runs "
             f"({_first_difference(source, target)}); run the recipe with --target {target.name}."
         )
+
+
+def _prepared(target: Target) -> str:
+    return f"call prepare_qat(model, target('{target.name}').scheme, inputs) in the recipe."
 
 
 def _runs(device: QuantScheme, trained: QuantScheme) -> bool:

@@ -166,14 +166,16 @@ def test_a_file_with_quantisers_is_refused(save_model, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_open_size_of_the_picture_is_refused_with_the_shape(foreign, tmp_path):
+def test_an_open_size_of_the_picture_is_that_of_the_data(foreign, tmp_path):
     path = foreign(nn.Conv2d(1, 1, 3).eval())
     model = onnx.load(path)
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(UsageError, match=r"open shape \[2, 1, 'height', 16\]"):
-        import_onnx(path, data(), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    random = np.random.default_rng(0)
+    given = [(random.random((2, 1, 20, 16), np.float32),) for _ in range(2)]
+    artifact = import_onnx(path, given, tmp_path / "out")
+    assert artifact.inputs[0].shape == (2, 1, 20, 16)
+    assert artifact.outputs[0].shape == (2, 1, 18, 14)
 
 
 def test_one_batch_is_too_few(foreign, tmp_path):

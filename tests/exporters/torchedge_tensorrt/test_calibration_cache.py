@@ -1,11 +1,20 @@
+import math
 import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torchedge.cli import main
 from torchedge.errors import ArtifactError, CalibrationError
-from torchedge_tensorrt.calibration_cache import format_cache, header_version, parse_cache
+from torchedge_tensorrt.calibration_cache import (
+    cache_differences,
+    format_cache,
+    header_version,
+    parse_cache,
+    read_cache,
+    unusable_scales,
+)
 
 LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"))
@@ -130,7 +139,13 @@ def test_a_text_without_the_header_of_a_cache_is_refused(text: str) -> None:
         "input: 3c010a",
         "input: 3c010a1400",
         "input: 0.0079",
-        "",
+        "input: 3c010a1g",
+        "input: -3c010a1",
+        "input: 3c01 0a14",
+        "input:3c010a14",
+        "input: 0x3c010a",
+        "input: ٠٠٠٠٠٠٠٠",
+        " ",
     ],
 )
 def test_a_malformed_line_is_refused_with_its_number(line: str) -> None:
@@ -145,7 +160,95 @@ def test_little_endian_digits_would_be_another_number() -> None:
     assert digits == struct.pack(">f", scale).hex() != struct.pack("<f", scale).hex()
 
 
-@pytest.mark.parametrize("digits", ["7fc00000", "7f800000", "ff800000"])
-def test_a_scale_that_is_not_finite_is_no_scale(digits):
-    with pytest.raises(ArtifactError, match="line 2 of the calibration cache"):
-        parse_cache(f"TRT-8502-EntropyCalibration2\nx: {digits}\n")
+HEADER = "TRT-8401-EntropyCalibration2\n"
+
+
+@pytest.mark.parametrize("digits", ["0", "00000000", "0000", "0x0"])
+def test_a_scale_of_zero_is_read_kept_and_said(tmp_path, capsys, digits: str) -> None:
+    path = tmp_path / "zero.cache"
+    path.write_text(f"{HEADER}input: 3caa54fc\n366: {digits}\n")
+    assert read_cache(path)[1]["366"] == 0
+    assert main(["calibration", "show", str(path)]) == 0
+    assert "warning: '366' has the scale 0" in capsys.readouterr().out
+    out = tmp_path / "new.cache"
+    assert main(["calibration", "convert", str(path), str(out), "--tensorrt", "10.3.0"]) == 0
+    assert out.read_text() == ("TRT-100300-EntropyCalibration2\ninput: 3caa54fc\n366: 00000000\n")
+    assert main(["calibration", "diff", str(path), str(out)]) == 0
+
+
+def test_our_own_caches_hold_no_zero_unless_it_is_asked_for() -> None:
+    with pytest.raises(CalibrationError, match="'a' is 0"):
+        format_cache({"a": 0.0}, (8, 4, 1))
+    with pytest.raises(CalibrationError, match="'a' is 1e-46"):
+        format_cache({"a": 1e-46}, (8, 4, 1), zeros=True)
+
+
+@pytest.mark.parametrize("text", ["{0}\n", "\n{0}", "{0}\n\n\n", "{0}"])
+def test_empty_lines_are_passed_over(text: str) -> None:
+    lines = text.format("a: 3f800000")
+    assert parse_cache(HEADER + lines) == (HEADER.strip(), {"a": 1.0})
+
+
+def test_windows_line_ends_are_read(tmp_path) -> None:
+    path = tmp_path / "windows.cache"
+    path.write_bytes(f"{HEADER}a b: c: 3f800000\n\n".replace("\n", "\r\n").encode())
+    assert read_cache(path) == (HEADER.strip(), {"a b: c": 1.0})
+
+
+@pytest.mark.parametrize("digits", ["3C010A14", "0x3c010a14", "0X3C010A14", "3c010a14 "])
+def test_digits_in_other_clothes_are_the_same_scale(digits: str) -> None:
+    assert parse_cache(f"{HEADER}a: {digits}\n")[1] == {"a": float_of_bits("3c010a14")}
+
+
+def test_a_tensor_with_two_scales_is_refused_and_one_that_is_told_twice_is_not() -> None:
+    assert parse_cache(f"{HEADER}a: 3f800000\na: 3f800000\n")[1] == {"a": 1.0}
+    assert math.isnan(parse_cache(f"{HEADER}a: 7fc00000\na: 7fc00000\n")[1]["a"])
+    with pytest.raises(ArtifactError, match=r"line 3 .* gives 'a' the scale 2 after 1"):
+        parse_cache(f"{HEADER}a: 3f800000\na: 40000000\n")
+
+
+@pytest.mark.parametrize(
+    "header", ["input: 3c010a14", "TRT-8401", "TRT--EntropyCalibration2", "TRT-8401-", "\ufeff"]
+)
+def test_a_file_without_a_header_is_refused_with_an_example(header: str) -> None:
+    with pytest.raises(ArtifactError, match="for example, TRT-8502-EntropyCalibration2"):
+        parse_cache(f"{header}\na: 3f800000\n")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "lines"),
+    [
+        (math.nan, 1.0, 1),
+        (1.0, math.nan, 1),
+        (math.nan, math.nan, 0),
+        (0.0, 1.0, 1),
+        (1.0, 0.0, 1),
+        (0.0, 0.0, 0),
+        (math.inf, 1.0, 1),
+        (math.inf, math.inf, 0),
+        (1.0, 1.0, 0),
+    ],
+)
+@pytest.mark.parametrize("at_least", [0.0, 0.5])
+def test_nan_zero_and_infinity_differ_from_every_other_number(
+    one: float, other: float, lines: int, at_least: float
+) -> None:
+    assert len(cache_differences({"a": one}, {"a": other}, at_least=at_least)) == lines
+
+
+def test_the_command_says_that_nan_is_no_number(tmp_path, capsys) -> None:
+    nan, number = tmp_path / "nan.cache", tmp_path / "number.cache"
+    nan.write_text(f"{HEADER}a: 7fc00000\n")
+    number.write_text(f"{HEADER}a: 3c009976\n")
+    assert main(["calibration", "diff", str(nan), str(number)]) == 1
+    assert "a: nan →" in capsys.readouterr().out
+    assert main(["calibration", "show", str(nan)]) == 0
+    assert "'a' has the scale nan, no positive number" in capsys.readouterr().out
+    words = ["calibration", "convert", str(nan), str(tmp_path / "out"), "--tensorrt", "10.3.0"]
+    assert main(words) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_scales_that_cannot_be_used_are_told() -> None:
+    assert unusable_scales({"a": 0.5, "b": 1e-38}) == ()
+    assert len(unusable_scales({"a": -1.0, "b": math.inf, "c": math.nan, "d": 0.0})) == 4
