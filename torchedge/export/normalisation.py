@@ -15,7 +15,8 @@ class Normalisation:
     """What the first input went through before the network saw it: ``(x - mean) / deviation``.
 
     Args:
-        mean: One number, or one for each channel (axis 1).
+        mean: One number, or one for each channel: axis 1, or the last axis of pictures whose
+            channels come last.
         deviation: As many; none is zero.
 
     Raises:
@@ -46,7 +47,8 @@ class Normalisation:
         Example:
             >>> Normalisation(mean=(0.5,), deviation=(0.25,)).require_fit((1, 3, 8, 8))
         """
-        channels = shape[1] if len(shape) > 1 else 1
+        axis = -1 if len(shape) == 4 and shape[1] > 4 >= shape[3] else 1  # [n, height, width, 3]
+        channels = shape[axis] if len(shape) > 1 else 1
         if len(self.mean) not in {1, channels}:
             raise UsageError(
                 f"a normalisation of {len(self.mean)} means for an input {list(shape)}; give one, "
