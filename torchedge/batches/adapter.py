@@ -26,7 +26,11 @@ _Raw: TypeAlias = Iterator[object]
 
 
 def batches_of(
-    data: object, wanted: NetworkInputs = _UNKNOWN, *, what: str = "calibration"
+    data: object,
+    wanted: NetworkInputs = _UNKNOWN,
+    *,
+    what: str = "calibration",
+    finite: bool = True,
 ) -> Iterator[Batch]:
     """Batches of whatever was given as data, checked one by one as they are read.
 
@@ -37,6 +41,7 @@ def batches_of(
         data: A source, or one with options.
         wanted: What the network takes, as far as it is known.
         what: What the data is for, in messages.
+        finite: Refuse NaN and infinity.
 
     Raises:
         CalibrationError: There is no data; it cannot be told what its inputs are; or a batch is
@@ -53,7 +58,10 @@ def batches_of(
     number = -1
     for number, raw in enumerate(_raw_batches(given, wanted, what)):
         where = f"{what} batch {number}"
-        yield raw if isinstance(raw, Batch) else batch_of(raw, where, wanted, given.key)
+        if isinstance(raw, Batch):
+            yield raw
+        else:
+            yield batch_of(raw, where, wanted, given.key, finite=finite)
     if number < 0:
         spent = isinstance(given.source, Iterator)
         raise CalibrationError(
@@ -198,6 +206,4 @@ def _gathered(samples: list[Sample], wanted: NetworkInputs) -> Batch:
     columns = zip(*(sample.inputs for sample in samples), strict=True)
     inputs = tuple(torch.from_numpy(np.stack(arrays)).to(wanted.device) for arrays in columns)
     labels = [sample.label for sample in samples if sample.label is not None]
-    return Batch(
-        inputs=inputs, labels=torch.tensor(labels) if len(labels) == len(samples) else None
-    )
+    return Batch(inputs=inputs, target=labels if len(labels) == len(samples) else None)

@@ -25,14 +25,21 @@ class Batch:
 
     Args:
         inputs: One tensor for each input, the samples along the first axis.
-        labels: Their class indices, where they came along.
+        target: What came along with them, as it was.
     """
 
     inputs: tuple[Tensor, ...]
-    labels: Tensor | None = None
+    target: object = None
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Their class indices, where such came along."""
+        return class_indices(self.target, len(self.inputs[0]))
 
 
-def batch_of(raw: object, where: str, wanted: NetworkInputs, key: Key = None) -> Batch:
+def batch_of(
+    raw: object, where: str, wanted: NetworkInputs, key: Key = None, *, finite: bool = True
+) -> Batch:
     """A batch of inputs, from whatever a loader yields.
 
     A tensor is the only input. Of a tuple the first entries are the inputs, as many as the network
@@ -44,6 +51,7 @@ def batch_of(raw: object, where: str, wanted: NetworkInputs, key: Key = None) ->
         where: How to call it in a message.
         wanted: What the network takes.
         key: Which entries of a dictionary are the inputs.
+        finite: Refuse NaN and infinity.
 
     Raises:
         CalibrationError: It cannot be told what the inputs are, or one is no usable tensor.
@@ -53,7 +61,7 @@ def batch_of(raw: object, where: str, wanted: NetworkInputs, key: Key = None) ->
         >>> len(found.inputs), found.labels
         (1, tensor([1, 0]))
     """
-    values, label = _apart(raw, where, wanted, key)
+    values, target = _apart(raw, where, wanted, key)
     inputs = tuple(
         input_tensor(
             value,
@@ -61,6 +69,7 @@ def batch_of(raw: object, where: str, wanted: NetworkInputs, key: Key = None) ->
             dtype=wanted.dtypes[index] if index < len(wanted.dtypes) else None,
             float_dtype=wanted.float_dtype,
             axes=len(wanted.shapes[index]) + 1 if index < len(wanted.shapes) else None,
+            finite=finite,
         )
         for index, value in enumerate(values)
     )
@@ -71,7 +80,7 @@ def batch_of(raw: object, where: str, wanted: NetworkInputs, key: Key = None) ->
         )
     if wanted.device is not None:
         inputs = tuple(tensor.to(wanted.device) for tensor in inputs)
-    return Batch(inputs=inputs, labels=class_indices(label, counts[0]))
+    return Batch(inputs=inputs, target=target)
 
 
 def _apart(raw: object, where: str, wanted: NetworkInputs, key: Key) -> _Apart:

@@ -71,6 +71,7 @@ def input_tensor(
     dtype: torch.dtype | None,
     float_dtype: torch.dtype | None,
     axes: int | None,
+    finite: bool = True,
 ) -> Tensor:
     """What came as an input, in the network's own number format.
 
@@ -83,6 +84,7 @@ def input_tensor(
         dtype: What the network takes, where it is known.
         float_dtype: In which it computes, where it is known.
         axes: Of a batch, where they are known.
+        finite: Refuse NaN and infinity.
 
     Raises:
         CalibrationError: It is no tensor or array, empty, holds NaN or infinity, or whole numbers
@@ -98,7 +100,8 @@ def input_tensor(
             "give at least one, the samples along its first axis."
         )
     converted = _in_format(tensor, where, dtype or float_dtype, known=dtype is not None)
-    _require_numbers(converted, where)
+    if finite:
+        _require_numbers(converted, where)
     return converted
 
 

@@ -9,31 +9,34 @@ from torchedge.errors import SchemeError, WeightError
 from torchedge.graph.tracer import line_of
 from torchedge.quantization.modules import FakeQuantize
 from torchedge.quantization.operations import FLOAT_LAYERS, kind_of
-from torchedge.scheme import QuantScheme
 
 __all__ = [
     "require_finite_weights",
+    "require_float",
     "require_known_layers",
-    "require_scheme",
     "require_something_to_quantize",
     "require_usable_weights",
 ]
 
+_OF_TORCH = (
+    *("torch.ao.nn.quantized", "torch.ao.nn.qat", "torch.ao.nn.intrinsic.q"),
+    *("torch.ao.quantization.fake", "torch.ao.quantization.observer"),
+)
 _FLOAT_CONTAINERS = (nn.Embedding, nn.EmbeddingBag, nn.PReLU)
 
 
-def require_scheme(scheme: object) -> None:
-    """Refuse what is no scheme, such as the name of a target.
+def require_float(model: nn.Module) -> None:
+    """Refuse a network that torch's own quantisation has changed.
 
     Raises:
-        SchemeError: It is something else; the text says what to pass.
+        SchemeError: A layer of it is quantised; the text names it.
     """
-    if not isinstance(scheme, QuantScheme):
-        name = scheme if isinstance(scheme, str) else "jetson"
-        raise SchemeError(
-            f"the scheme is a {type(scheme).__name__} ({scheme!r}); pass "
-            f"torchedge.export.target('{name}').scheme, or a QuantScheme of your own."
-        )
+    for name, module in model.named_modules():
+        if type(module).__module__.startswith(_OF_TORCH):
+            raise SchemeError(
+                f"'{name or 'the model itself'}' is a {type(module).__name__}, which torch.ao has "
+                "quantised already; give the float network."
+            )
 
 
 def require_usable_weights(model: nn.Module) -> None:

@@ -1,6 +1,5 @@
 """Looking at calibration data before it is trusted: too few, wrong scale, broken, one-sided."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchedge.errors import CalibrationError
+from torchedge.quantization.batches import single_inputs
 from torchedge.quantization.diagnostics.first_norm import FirstNorm
 from torchedge.quantization.diagnostics.samples import SampleSet, near_copies
 
@@ -48,7 +48,7 @@ class Finding:
 
 @torch.no_grad()
 def lint_calibration(
-    batches: Iterable[Tensor],
+    batches: object,
     *,
     labels: Tensor | None = None,
     classes: int | None = None,
@@ -86,11 +86,10 @@ def lint_calibration(
     """
     seen = SampleSet(keep_thumbnails=near_duplicates)
     norm = None if model is None else FirstNorm(model)
-    for batch in batches:
+    network = nn.Identity() if model is None else model
+    for batch in single_inputs(network, batches, finite=False):
         if seen.add(batch) and norm is not None:
             norm.add(batch)
-    if not seen.samples:
-        raise CalibrationError("the calibration set is empty; give at least one batch.")
     deviation = None if norm is None else norm.deviation()
     findings = [
         *_about_number(seen),

@@ -1,7 +1,7 @@
 """Batch-norm statistics of the network as it computes now, with integers."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -20,7 +20,7 @@ _Statistics: TypeAlias = dict[BatchNorm, list[tuple[Tensor, Tensor]]]
 
 
 @torch.no_grad()
-def reestimate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+def reestimate_batchnorm(model: nn.Module, batches: object) -> nn.Module:
     """A copy of ``model`` whose batch norms hold the statistics of these batches.
 
     Mean and unbiased variance are averaged over batches, as PyTorch does with ``momentum=None``.
@@ -51,7 +51,7 @@ def reestimate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Modu
         )
     statistics: _Statistics = {norm: [] for norm in norms}
     with _normalising_by_batch(updated, norms, statistics):
-        for batch in tensors_of(batches):
+        for batch in tensors_of(updated, batches):
             updated(batch)
     for norm, seen in statistics.items():
         if seen:  # an unused norm has nothing to learn

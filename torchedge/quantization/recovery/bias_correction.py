@@ -1,10 +1,9 @@
 """Biases moved so that quantised layers have the mean outputs of the float network."""
 
 import copy
-from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import apply_layer
@@ -15,7 +14,7 @@ __all__ = ["correct_biases", "correct_step"]
 
 
 def correct_biases(
-    model: nn.Module, batches: Iterable[Tensor], *, reference: nn.Module | None = None
+    model: nn.Module, batches: object, *, reference: nn.Module | None = None
 ) -> nn.Module:
     """A copy of ``model`` whose layers have, channel by channel, the float network's mean output.
 
@@ -44,7 +43,7 @@ def correct_biases(
     """
     corrected = merge_batchnorms(copy.deepcopy(model).eval())
     baseline = in_float(model if reference is None else reference)
-    for step in layer_steps(corrected, baseline, tensors_of(batches)):
+    for step in layer_steps(corrected, baseline, tensors_of(corrected, batches)):
         correct_step(step)
     return corrected.train(model.training)
 

@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +28,7 @@ _RATE, _DECAYS, _EPSILON = 0.05, (0.9, 0.99), 1e-8
 
 def round_adaptively(
     model: nn.Module,
-    batches: Iterable[Tensor],
+    batches: object,
     *,
     reference: nn.Module | None = None,
     iterations: int = 200,
@@ -71,7 +70,7 @@ def round_adaptively(
     rounded = merge_batchnorms(copy.deepcopy(model).eval())
     baseline = in_float(model if reference is None else reference)
     generator = torch.Generator().manual_seed(seed)
-    for step in layer_steps(rounded, baseline, tensors_of(batches)):
+    for step in layer_steps(rounded, baseline, tensors_of(rounded, batches)):
         round_step(step, reconstruction(step, generator), iterations=iterations)
         correct_step(step)
     return rounded.train(model.training)

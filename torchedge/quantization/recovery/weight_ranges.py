@@ -1,7 +1,7 @@
 """Weight scales with the least error, instead of those that hold the largest weight."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
@@ -29,7 +29,7 @@ ChannelErrors: TypeAlias = Callable[[Tensor], Tensor]
 
 def choose_weight_scales(
     model: nn.Module,
-    batches: Iterable[Tensor] | None = None,
+    batches: object = None,
     *,
     reference: nn.Module | None = None,
     seed: int = 0,
@@ -69,7 +69,7 @@ def choose_weight_scales(
         return chosen.train(model.training)
     generator = torch.Generator().manual_seed(seed)
     baseline = in_float(model if reference is None else reference)
-    for step in layer_steps(chosen, baseline, tensors_of(batches)):
+    for step in layer_steps(chosen, baseline, tensors_of(chosen, batches)):
         step.layer.weight_scale = choose_scale(step.layer, reconstruction(step, generator))
     return chosen.train(model.training)
 
