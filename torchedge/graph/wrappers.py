@@ -9,7 +9,7 @@ from torch.nn.parameter import is_lazy
 
 from torchedge.errors import TraceError
 
-__all__ = ["unwrapped"]
+__all__ = ["unwrapped", "without_wrappers"]
 
 # Wrapper classes by name, so that none of their packages is loaded for asking.
 _WRAPPED = {
@@ -32,6 +32,23 @@ def unwrapped(model: Any) -> nn.Module:  # noqa: ANN401 - whatever was passed
         >>> unwrapped(nn.DataParallel(net)) is net
         True
     """
+    model = without_wrappers(model)
+    _require_layers(model)
+    _require_no_trainer(model)
+    return model
+
+
+def without_wrappers(model: Any) -> nn.Module:  # noqa: ANN401 - whatever was passed
+    """The same for a network that is only run, whatever its layers are.
+
+    Raises:
+        TraceError: It is no module, a scripted one, or one whose weights have no values.
+
+    Example:
+        >>> net = nn.Linear(1, 1)
+        >>> without_wrappers(torch.compile(net)) is net
+        True
+    """
     while type(model).__name__ in _WRAPPED:
         model = getattr(model, _WRAPPED[type(model).__name__])
     if isinstance(model, torch.jit.ScriptModule):
@@ -48,10 +65,9 @@ def unwrapped(model: Any) -> nn.Module:  # noqa: ANN401 - whatever was passed
             f"a model is an nn.Module, and this is a {type(model).__name__}; pass the network "
             "itself, not its path, its state dict or its exported program."
         )
-    _require_layers(model)
     _require_values(model)
-    _require_no_trainer(model)
-    return model
+    network: nn.Module = model
+    return network
 
 
 def _require_layers(model: nn.Module) -> None:
