@@ -75,7 +75,8 @@ def _raw_batches(given: Data, wanted: NetworkInputs, what: str) -> _Raw:
     if isinstance(source, str | Path):
         return iter(_folder(sample_files(source), given, wanted))
     if isinstance(source, Tensor | np.ndarray):
-        return _split((source,), given, what)
+        whole = source[None] if _is_sample(source, wanted) else source
+        return _split((whole,), given, what)
     if isinstance(source, Mapping):
         return _split_by_name(source, given, what)
     if isinstance(source, list | tuple):

@@ -20,13 +20,14 @@ def as_tensor(value: object, where: str) -> Tensor:
         where: How to call it in a message.
 
     Raises:
-        CalibrationError: It is something else.
+        CalibrationError: It is something else, or has no plain values.
 
     Example:
         >>> as_tensor(np.zeros(2), "x").dtype
         torch.float32
     """
     if isinstance(value, Tensor):
+        require_plain(value, where)
         return value.detach()
     if not isinstance(value, np.ndarray):
         raise CalibrationError(
@@ -91,7 +92,7 @@ def input_tensor(
             for a network that takes floats.
     """
     tensor = as_tensor(value, where)
-    require_plain(tensor, where)
+    require_plain(tensor, where)  # an array may be complex, too
     if axes is not None and tensor.ndim == axes - 1 and tensor.ndim > 0:
         tensor = tensor.unsqueeze(0)
     if tensor.ndim == 0 or tensor.numel() == 0:

@@ -32,10 +32,10 @@ def unwrapped(model: Any) -> nn.Module:  # noqa: ANN401 - whatever was passed
         >>> unwrapped(nn.DataParallel(net)) is net
         True
     """
-    model = without_wrappers(model)
-    _require_layers(model)
-    _require_no_trainer(model)
-    return model
+    network = without_wrappers(model)
+    _require_layers(network)
+    _require_no_trainer(network)
+    return network
 
 
 def without_wrappers(model: Any) -> nn.Module:  # noqa: ANN401 - whatever was passed
@@ -66,8 +66,7 @@ def without_wrappers(model: Any) -> nn.Module:  # noqa: ANN401 - whatever was pa
             "itself, not its path, its state dict or its exported program."
         )
     _require_values(model)
-    network: nn.Module = model
-    return network
+    return model
 
 
 def _require_layers(model: nn.Module) -> None:

@@ -1,6 +1,5 @@
 """Activation ranges chosen from data: hooks, histograms, and the rule that reads them."""
 
-import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from torchedge.errors import CalibrationError
+from torchedge.graph.copies import copied
 from torchedge.graph.wrappers import unwrapped
 from torchedge.quantization.batches import calibration_batches
 from torchedge.quantization.clipping import chosen_range, notes_on
@@ -53,7 +53,7 @@ def calibrate(model: nn.Module, batches: object, rule: RangeRule | str = mse) ->
         0.01
     """
     rule = rule_of(rule)
-    calibrated = copy.deepcopy(unwrapped(model))
+    calibrated = copied(unwrapped(model))
     quantizers = {n: m for n, m in calibrated.named_modules() if isinstance(m, FakeQuantize)}
     if not quantizers:
         raise CalibrationError("the model has no quantisers; run prepare_qat(model, …) first.")

@@ -1,6 +1,5 @@
 """From one backend's integers to another's, without training."""
 
-import copy
 from dataclasses import dataclass
 from typing import final
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.errors import SchemeError
+from torchedge.graph.copies import copied
 from torchedge.graph.gates import close_gates
 from torchedge.quantization.batches import single_inputs
 from torchedge.quantization.calibration import RangeRule
@@ -68,20 +68,18 @@ def dequantized(model: nn.Module) -> nn.Module:
     """
     if not isinstance(model, fx.GraphModule) or not quantized_modules(model):
         raise SchemeError("there is nothing to undo: the model does not come from prepare_qat.")
-    copied = copy.deepcopy(model)
-    for node in list(copied.graph.nodes):
-        module = quantized_module(node, copied)
+    made = copied(model)
+    for node in list(made.graph.nodes):
+        module = quantized_module(node, made)
         if isinstance(module, FakeQuantize):
             node.replace_all_uses_with(operands(node)[0])
-            copied.graph.erase_node(node)
+            made.graph.erase_node(node)
         elif isinstance(module, QuantizedLayer):
-            _unfold(node, copied, module)
-    close_gates(copied)
-    copied.graph.lint()
+            _unfold(node, made, module)
+    close_gates(made)
+    made.graph.lint()
     # Built anew, it holds only the modules that the graph still uses.
-    return fx.GraphModule(copied, copied.graph, class_name=type(model).__name__).train(
-        model.training
-    )
+    return fx.GraphModule(made, made.graph, class_name=type(model).__name__).train(model.training)
 
 
 def _unfold(node: fx.Node, model: fx.GraphModule, quantized: QuantizedLayer) -> None:
@@ -218,7 +216,7 @@ def _compared(
     reference: nn.Module, moved: nn.Module, batches: tuple[Tensor, ...]
 ) -> tuple[float, float | None]:
     """SQNR of all outputs, and share of equal answers."""
-    reference, moved = copy.deepcopy(reference).eval(), copy.deepcopy(moved).eval()
+    reference, moved = copied(reference).eval(), copied(moved).eval()
     power, same, samples = Power(), 0, 0
     for batch in batches:
         expected, found = tensors_in(reference(batch)), tensors_in(moved(batch))

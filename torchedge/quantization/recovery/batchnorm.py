@@ -1,6 +1,5 @@
 """Batch-norm statistics of the network as it computes now, with integers."""
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torchedge.errors import CalibrationError
+from torchedge.graph.copies import copied
 from torchedge.quantization.modules import BatchNorm, QuantizedLayer
 from torchedge.quantization.recovery.lockstep import tensors_of
 
@@ -40,7 +40,7 @@ def reestimate_batchnorm(model: nn.Module, batches: object) -> nn.Module:
         >>> float(reestimate_batchnorm(nn.Sequential(nn.BatchNorm1d(1)), [x])[0].running_mean)
         2.0
     """
-    updated = copy.deepcopy(model).eval()
+    updated = copied(model).eval()
     norms = [
         m for m in updated.modules() if isinstance(m, _BATCH_NORMS) and m.running_mean is not None
     ]

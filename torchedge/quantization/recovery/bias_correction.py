@@ -1,10 +1,9 @@
 """Biases moved so that quantised layers have the mean outputs of the float network."""
 
-import copy
-
 import torch
 from torch import nn
 
+from torchedge.graph.copies import copied
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import apply_layer
 from torchedge.quantization.recovery.lockstep import LayerStep, in_float, layer_steps, tensors_of
@@ -41,7 +40,7 @@ def correct_biases(
         >>> bool(error.mean(0).abs().max() < 0.002)
         True
     """
-    corrected = merge_batchnorms(copy.deepcopy(model).eval())
+    corrected = merge_batchnorms(copied(model).eval())
     baseline = in_float(model if reference is None else reference)
     for step in layer_steps(corrected, baseline, tensors_of(corrected, batches)):
         correct_step(step)

@@ -1,6 +1,5 @@
 """The last layer solved anew for what it gets to read in the quantised network."""
 
-import copy
 from dataclasses import dataclass
 from typing import final
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.errors import CalibrationError, SchemeError
+from torchedge.graph.copies import copied
 from torchedge.quantization.batches import single_inputs
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
@@ -88,9 +88,9 @@ def refit_last_layer(
     """
     if not ridge > 0:
         raise SchemeError(f"the ridge is {ridge}; give a number above 0, for example 0.01.")
-    refitted = merge_batchnorms(copy.deepcopy(model).eval())
+    refitted = merge_batchnorms(copied(model).eval())
     layer = _last_layer(refitted)
-    moments = _moments(refitted, layer, copy.deepcopy(reference).eval(), batches)
+    moments = _moments(refitted, layer, copied(reference).eval(), batches)
     _solve(layer, moments, ridge)
     return refitted.train(model.training)
 

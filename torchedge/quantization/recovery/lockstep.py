@@ -5,7 +5,6 @@ before it were repaired. Walking the graph once, with every batch at the same no
 forward pass of each network instead of one for each layer.
 """
 
-import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.errors import SchemeError
+from torchedge.graph.copies import copied
 from torchedge.quantization.batches import single_inputs
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 
@@ -60,7 +60,7 @@ def in_float(model: nn.Module) -> nn.Module:
         >>> torch.equal(in_float(prepare_qat(net, QuantScheme(), (x,)))(x), net(x))
         True
     """
-    reference = copy.deepcopy(model).eval()
+    reference = copied(model).eval()
     for module in reference.modules():
         if isinstance(module, FakeQuantize | QuantizedLayer):
             module.enabled = False

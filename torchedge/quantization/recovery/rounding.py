@@ -1,12 +1,12 @@
 """Weights rounded up or down so that a layer's output, not the weight, comes out right."""
 
-import copy
 import math
 
 import torch
 from torch import Tensor, nn
 
 from torchedge.errors import SchemeError
+from torchedge.graph.copies import copied
 from torchedge.quantization.functional import dequantize
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
@@ -67,7 +67,7 @@ def round_adaptively(
         >>> torch.equal(layer.on_grid(layer.layer.weight), layer.layer.weight)
         True
     """
-    rounded = merge_batchnorms(copy.deepcopy(model).eval())
+    rounded = merge_batchnorms(copied(model).eval())
     baseline = in_float(model if reference is None else reference)
     generator = torch.Generator().manual_seed(seed)
     for step in layer_steps(rounded, baseline, tensors_of(rounded, batches)):

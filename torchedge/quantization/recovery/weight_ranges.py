@@ -1,6 +1,5 @@
 """Weight scales with the least error, instead of those that hold the largest weight."""
 
-import copy
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchedge.errors import SchemeError
+from torchedge.graph.copies import copied
 from torchedge.quantization.functional import affine_params, fake_quantize, weight_params
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
@@ -61,7 +61,7 @@ def choose_weight_scales(
         >>> bool(chosen.get_submodule("0").weight_scale < net[0].weight.abs().max())
         True
     """
-    chosen = merge_batchnorms(copy.deepcopy(model).eval())
+    chosen = merge_batchnorms(copied(model).eval())
     if batches is None:
         for layer in chosen.modules():
             if isinstance(layer, QuantizedLayer):
