@@ -12,7 +12,7 @@ from torchedge.batches.inputs import NetworkInputs
 from torchedge.batches.tensors import as_tensor, class_indices, input_tensor
 from torchedge.errors import CalibrationError
 
-__all__ = ["Batch", "Key", "batch_of"]
+__all__ = ["Batch", "Key", "batch_of", "taken_apart"]
 
 Key: TypeAlias = str | tuple[str, ...] | None
 _Apart: TypeAlias = tuple[tuple[object, ...], object]
@@ -61,7 +61,7 @@ def batch_of(
         >>> len(found.inputs), found.labels
         (1, tensor([1, 0]))
     """
-    values, target = _apart(raw, where, wanted, key)
+    values, target = taken_apart(raw, where, wanted, key)
     inputs = tuple(
         input_tensor(
             value,
@@ -83,7 +83,22 @@ def batch_of(
     return Batch(inputs=inputs, target=target)
 
 
-def _apart(raw: object, where: str, wanted: NetworkInputs, key: Key) -> _Apart:
+def taken_apart(raw: object, where: str, wanted: NetworkInputs, key: Key = None) -> _Apart:
+    """The inputs in what came, as they are, and what came along with them.
+
+    Args:
+        raw: A batch or a sample.
+        where: How to call it in a message.
+        wanted: What the network takes.
+        key: Which entries of a dictionary are the inputs.
+
+    Raises:
+        CalibrationError: It cannot be told what the inputs are.
+
+    Example:
+        >>> taken_apart({"image": 1, "label": 2}, "sample 0", NetworkInputs(names=("x",)))
+        ((1,), 2)
+    """
     if isinstance(raw, Mapping):
         return _by_name(raw, where, wanted, key)
     if key is not None:

@@ -2,20 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, Protocol, cast, final
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 from typing_extensions import override
 
+from torchedge.batches.inputs import NetworkInputs
+from torchedge.batches.parts import taken_apart
+from torchedge.batches.tensors import as_tensor
 from torchedge.distillation.calls import require_only_the_sample
 from torchedge.distillation.fingerprints import fingerprint, sample_digests
 from torchedge.distillation.sources import NONE_NAMED, LiveTeacher
 from torchedge.distillation.taps import Taps
-from torchedge.errors import DistillationError
+from torchedge.errors import CalibrationError, DistillationError
 from torchedge.export.artifact import (
     Artifact,
     Format,
@@ -23,6 +26,7 @@ from torchedge.export.artifact import (
     write_artifact,
 )
 from torchedge.export.pipeline import staged_folder
+from torchedge.graph.wrappers import without_wrappers
 
 __all__ = ["IndexedDataset", "SizedDataset", "TeacherCache", "cache_teacher"]
 
@@ -30,6 +34,7 @@ _FORMAT = Format("teacher-cache")
 _FILE = "teacher.safetensors"
 _OUTPUT = "output"
 _FEATURE = "feature:"
+_ONE_INPUT = NetworkInputs(names=("input",))
 
 
 class SizedDataset(Protocol):
@@ -40,6 +45,26 @@ class SizedDataset(Protocol):
 
     def __getitem__(self, index: int, /) -> Any:  # noqa: ANN401
         """One sample."""
+
+
+def sized(data: object) -> SizedDataset:
+    """The dataset of a loader, or what was given, if its samples have numbers.
+
+    Raises:
+        DistillationError: It can only be read from the first to the last sample.
+
+    Example:
+        >>> len(sized(DataLoader(torch.zeros(3, 2))))
+        3
+    """
+    found = data.dataset if isinstance(data, DataLoader) else data
+    has_numbers = hasattr(found, "__len__") and hasattr(found, "__getitem__")
+    if isinstance(found, IterableDataset | Mapping | str) or not has_numbers:
+        raise DistillationError(
+            f"the data is a {type(found).__name__}, and a cache asks for samples by number; give a "
+            "dataset with __len__ and __getitem__, a tensor or a list."
+        )
+    return cast(SizedDataset, found)
 
 
 @final
@@ -70,7 +95,7 @@ class IndexedDataset(Dataset[tuple[Any, int]]):
 def cache_teacher(
     teacher: nn.Module,
     data: SizedDataset,
-    folder: Path,
+    folder: Path | str,
     *,
     layers: Sequence[str] = (),
     batch_size: int = 64,
@@ -83,14 +108,17 @@ def cache_teacher(
 
     Args:
         teacher: A trained network; run as a copy, in evaluation mode.
-        data: Samples that are tensors, or tuples that begin with the network's input.
+        data: Samples that are tensors or arrays, tuples that begin with the network's input, or
+            dictionaries with it; or a ``DataLoader``, whose dataset is taken.
         folder: New folder; it appears only when everything is written.
         layers: Layers whose results are kept beside the output.
         batch_size: Of the teacher's passes.
         overwrite: Replace the folder if it exists.
 
     Raises:
-        DistillationError: There are no samples, a layer does not exist, or an output is no tensor.
+        DistillationError: There are no samples, one has no input, a layer does not exist, or an
+            output is no tensor.
+        TraceError: The teacher is no network.
         OutputExistsError: The folder exists.
 
     Example:
@@ -102,6 +130,7 @@ def cache_teacher(
         ...     len(cache), cache.taps((), torch.tensor([0, 9])).output.shape
         (10, torch.Size([2, 3]))
     """
+    teacher, data = without_wrappers(teacher), sized(data)
     if not len(data):
         raise DistillationError("the dataset is empty; there is nothing to ask the teacher.")
     live = LiveTeacher(teacher)
@@ -149,14 +178,15 @@ class _Inputs(Dataset[Tensor]):
 
     @override
     def __getitem__(self, index: int) -> Tensor:
-        sample = self.data[index]
-        value = sample[0] if isinstance(sample, list | tuple) else sample
-        if not isinstance(value, Tensor):
+        sample, where = self.data[index], f"sample {index}"
+        try:
+            values, _ = taken_apart(sample, where, _ONE_INPUT)
+            return as_tensor(values[0], where)
+        except CalibrationError as error:
             raise DistillationError(
-                f"sample {index} is a {type(value).__name__}; a cache wants tensors, or tuples "
-                "that begin with one."
-            )
-        return value
+                f"sample {index} is a {type(sample).__name__}, and a cache wants tensors, or "
+                f"tuples that begin with one ({error})"
+            ) from error
 
 
 @final
@@ -177,7 +207,7 @@ class TeacherCache:
         self._sample: Tensor | None = None  # what the student is to be given in this step
 
     @staticmethod
-    def open(folder: Path, *, teacher: nn.Module, data: SizedDataset) -> "TeacherCache":
+    def open(folder: Path | str, *, teacher: nn.Module, data: SizedDataset) -> "TeacherCache":
         """Read a cache, if it is that of this teacher on these data.
 
         All weights of the teacher and 256 samples spread over the data are compared by hash.
@@ -186,7 +216,7 @@ class TeacherCache:
             ArtifactError: The folder is missing or damaged.
             DistillationError: It holds another teacher's answers, or those for other data.
         """
-        artifact = load_artifact(folder)
+        artifact, teacher, data = load_artifact(folder), without_wrappers(teacher), sized(data)
         _require_same(artifact, teacher, data)
         try:
             return TeacherCache(load_file(artifact.file(_FILE)), data)
