@@ -136,7 +136,7 @@ def cache_teacher(
     live = LiveTeacher(teacher)
     live.prepare(tuple(layers))
     tensors = _answers(live, data, batch_size)
-    with staged_folder(folder, overwrite=overwrite) as staging:
+    with staged_folder(Path(folder), overwrite=overwrite) as staging:
         save_file(tensors, staging / _FILE)
         write_artifact(
             Artifact(

@@ -129,8 +129,8 @@ def test_a_network_on_integers_is_refused_in_one_line():
 
 
 def test_one_tensor_is_a_network_with_one_input():
-    model, (image,) = made("plain")
-    names = [[group.name for group in channel_groups(model, x)] for x in (image, (image,))]
+    model, x = made("plain")
+    names = [[group.name for group in channel_groups(model, given)] for given in (x, (x,))]
     assert names[0] == names[1]
 
 
