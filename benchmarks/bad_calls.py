@@ -13,10 +13,11 @@ import io
 import json
 import sys
 import tempfile
+import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, final
 
@@ -47,11 +48,13 @@ class Outcome:
         name: Of the call.
         result: ``RAW`` is neither right nor refused in one line.
         text: What was said.
+        seconds: How long it took.
     """
 
     name: str
     result: Result
     text: str = ""
+    seconds: float = 0.0
 
 
 def outcome(name: str, scene: Scene) -> Outcome:
@@ -96,7 +99,9 @@ def outcomes(names: tuple[str, ...]) -> Iterator[Outcome]:
     with tempfile.TemporaryDirectory(prefix="torchedge-calls-") as folder:
         scene = Scene(Path(folder))
         for name in names:
-            yield outcome(name, scene)
+            begun = time.perf_counter()
+            found = outcome(name, scene)
+            yield replace(found, seconds=round(time.perf_counter() - begun, 2))
 
 
 def main(*words: str, all: bool = False) -> None:

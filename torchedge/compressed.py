@@ -31,6 +31,7 @@ from torchedge.saving.float_network import FloatAnswers, Question, float_answers
 from torchedge.saving.given import (
     class_names_of,
     examples_of,
+    folder_for,
     is_empty,
     labels_of,
     named,
@@ -119,22 +120,22 @@ class CompressedModel:
             TraceError: The module is no network, or its weights have no values.
             CalibrationError: There are no samples, a value is NaN, their shapes, types, labels or
                 class names do not fit, or a quantiser has no range.
-            UsageError: The network does not run on the example inputs, the normalisation does not
-                fit the first one, a metric is no finite number, the name is none of a file, or the
-                float network returns something else than the model.
+            UsageError: The folder is none, the network does not run on the example inputs, the
+                normalisation does not fit the first one, a metric is no finite number, the name is
+                none of a file, or the float network returns something else than the model.
             SchemeError: Scheme and module contradict each other.
             ExportError: torch.export cannot capture the module, or it returns something else than
                 tensors with the batch as first axis.
             OutputExistsError: The folder exists.
         """
-        given = self._given()
+        folder, given = folder_for(folder), self._given()
         given._require_sound_data()
         model = given._frozen()
         result = run_once(model, given.example_inputs)
         if self.labels is None and not has_scores(named_tensors(result)):
             given = replace(given, labels=None)  # what came with the samples is no class index
         given._require_fitting_outputs(named_tensors(result))
-        return given._written(model, result, Path(folder), overwrite=overwrite)
+        return given._written(model, result, folder, overwrite=overwrite)
 
     def _written(
         self, model: nn.Module, result: object, folder: Path, *, overwrite: bool

@@ -10,8 +10,10 @@ from benchmarks.calls.networks import Branching, Functional, Locked, Returns, Tw
 from benchmarks.calls.scene import Scene
 from torchedge import export
 from torchedge.compressed import CompressedModel
-from torchedge.distillation import DistillationModule, Hinton, cache_teacher
+from torchedge.distillation import Hinton
+from torchedge.distillation.cache import cache_teacher
 from torchedge.distillation.functional import hinton_loss
+from torchedge.distillation.lightning import DistillationModule
 from torchedge.export import Normalisation, load_artifact
 from torchedge.models import Classifier
 from torchedge.pruning import (

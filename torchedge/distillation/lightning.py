@@ -23,6 +23,7 @@ from torchedge.distillation.taps import Tap, Taps, require_layers
 from torchedge.distillation.weights import (
     require_batches_of,
     require_stages,
+    require_terms,
     require_weights,
     smallest_batch,
 )
@@ -59,10 +60,10 @@ class DistillationModule(pl.LightningModule):
             which do not fit are refused here and not by the first training step.
 
     Raises:
-        DistillationError: A layer does not exist, a weight is negative or all are zero, there are
-            epochs for hints and no hint, the task has no such student, overrides what cannot be
-            handed on, or optimises manually; with ``example_inputs`` also: outputs or features do
-            not fit.
+        DistillationError: A term has no weight, the teacher is none, a layer does not exist, a
+            weight is negative or all are zero, there are epochs for hints and no hint, the task has
+            no such student, overrides what cannot be handed on, or optimises manually; with
+            ``example_inputs`` also: outputs or features do not fit.
 
     Example:
         >>> from torchedge.distillation import Hinton
@@ -87,6 +88,7 @@ class DistillationModule(pl.LightningModule):
         example_inputs: tuple[Tensor, ...] | None = None,
     ) -> None:
         super().__init__()
+        require_terms(terms, teacher)
         weights = {name: weight for name, (weight, _) in terms.items()}
         require_weights(weights, hard_weight)
         require_stages(hint_epochs, any(isinstance(t, FitNet) for _, t in terms.values()))

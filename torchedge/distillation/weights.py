@@ -1,11 +1,40 @@
 """What is checked about weights and batches before a student starts to learn."""
 
 from collections.abc import Mapping, Sized
+from numbers import Real
+
+from torch import nn
 
 from torchedge.distillation.modules import DistillationTerm
 from torchedge.errors import DistillationError
 
-__all__ = ["require_batches_of", "require_stages", "require_weights", "smallest_batch"]
+__all__ = [
+    "require_batches_of",
+    "require_stages",
+    "require_terms",
+    "require_weights",
+    "smallest_batch",
+]
+
+
+def require_terms(terms: object, teacher: object) -> None:
+    """Refuse terms without weights, and a teacher that does not answer.
+
+    Raises:
+        DistillationError: ``terms`` is no dictionary of pairs, or the teacher neither a network nor
+            a cache.
+    """
+    pairs = list(terms.values()) if isinstance(terms, Mapping) else [None]
+    if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+        raise DistillationError(
+            f"terms is a {type(terms).__name__} of {[type(pair).__name__ for pair in pairs]}; give "
+            "a weight with each term, {'hinton': (0.9, Hinton(temperature=4.0))}."
+        )
+    if not (isinstance(teacher, nn.Module) or hasattr(teacher, "taps")):
+        raise DistillationError(
+            f"the teacher is a {type(teacher).__name__}; give a network, or what cache_teacher "
+            "returns."
+        )
 
 
 def require_weights(weights: Mapping[str, float], hard_weight: float) -> None:
@@ -15,7 +44,11 @@ def require_weights(weights: Mapping[str, float], hard_weight: float) -> None:
         DistillationError: A weight is negative or no number, or all are zero.
     """
     every = {**weights, "hard_weight": hard_weight}
-    wrong = {name: weight for name, weight in every.items() if not 0 <= weight < float("inf")}
+    wrong = {
+        name: weight
+        for name, weight in every.items()
+        if not isinstance(weight, Real) or not 0 <= weight < float("inf")
+    }
     if wrong:
         raise DistillationError(f"weights must be numbers from 0 up, and not {wrong}.")
     if not any(weights.values()):

@@ -3,19 +3,33 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchedge.errors import PruningError
 
 __all__ = [
     "require_kept",
     "require_mask_for",
+    "require_network",
     "require_numbers",
     "require_pattern_sparsity",
     "require_same_names",
 ]
 
 _SHOWN = 3
+
+
+def require_network(model: object) -> None:
+    """Refuse what has no layers.
+
+    Raises:
+        PruningError: It is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise PruningError(
+            f"a model is an nn.Module, and this is a {type(model).__name__}; pass the network "
+            "itself, not its path or its state dict."
+        )
 
 
 def require_numbers(scores: Tensor, what: str = "the scores") -> None:

@@ -15,7 +15,14 @@ from torchedge.pruning.channel_scores import GroupScores
 from torchedge.pruning.groups import ChannelGroup
 from torchedge.pruning.pieces import Pieces
 
-__all__ = ["Block", "Limits", "blocks_of", "named_groups", "prunable_groups"]
+__all__ = [
+    "Block",
+    "Limits",
+    "blocks_of",
+    "named_groups",
+    "prunable_groups",
+    "require_choosing",
+]
 
 
 _WIDE, _WIDE_MULTIPLE, _NARROW_MULTIPLE = 24, 16, 8
@@ -100,6 +107,21 @@ def prunable_groups(
         for group in groups
         if group.prunable and not left_out & {name for name, _ in group.members}
     ]
+
+
+def require_choosing(scores: object, limits: object) -> None:
+    """Refuse what says neither which channels matter nor which may go.
+
+    Raises:
+        PruningError: The scores are no function, or the limits no :class:`Limits`.
+    """
+    if not callable(scores):
+        raise PruningError(
+            f"the scores are {scores!r}; give a function of torchedge.pruning.channel_scores, for "
+            "example l2_norms."
+        )
+    if not isinstance(limits, Limits):
+        raise PruningError(f"the limits are {limits!r}; give Limits(…), or leave them out.")
 
 
 def named_groups(

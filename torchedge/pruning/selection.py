@@ -8,7 +8,7 @@ from typing import TypeAlias, final
 from torch import nn
 
 from torchedge.errors import PruningError
-from torchedge.pruning.mask_checks import require_same_names
+from torchedge.pruning.mask_checks import require_network, require_same_names
 from torchedge.quantization.layers import TRANSPOSED, WeightedLayer
 
 __all__ = [
@@ -70,6 +70,7 @@ def select_weights(
         (('0.weight',), 'a norm', 'the last layer')
     """
     names = [entry for entry in leave_out if isinstance(entry, str)]
+    require_network(model)
     require_same_names(names, [n for n, _ in model.named_modules()], "layers to leave out are")
     reasons = {
         plain_name(name): _reason(name, model.get_submodule(_taken_apart(name)[0]), leave_out)
@@ -94,10 +95,14 @@ def select_weights(
 def weighted_layers(model: nn.Module) -> dict[str, WeightedLayer]:
     """Convolutions and linear layers by the names of their weights, in the order of registration.
 
+    Raises:
+        PruningError: The model is no network.
+
     Example:
         >>> list(weighted_layers(nn.Sequential(nn.Linear(2, 2), nn.ReLU())))
         ['0.weight']
     """
+    require_network(model)
     return {
         f"{path}.weight" if path else "weight": module
         for path, module in model.named_modules()

@@ -45,6 +45,11 @@ def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]
         >>> remove_channels(net, {group: [0, 3]})[2]
         Conv2d(2, 2, kernel_size=(3, 3), stride=(1, 1))
     """
+    if not isinstance(keep, Mapping):
+        raise PruningError(
+            f"keep is a {type(keep).__name__}; give for groups of channel_groups(model, "
+            "example_inputs) the channels that stay, {group: [0, 2]}."
+        )
     for group, channels in keep.items():
         _require_possible(group, channels)
     inputs = next((group.example_inputs for group in keep), ())

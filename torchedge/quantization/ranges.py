@@ -116,7 +116,8 @@ def _run(model: nn.Module, inputs: tuple[Tensor, ...], number: int) -> None:
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
         raise CalibrationError(
             f"calibration batch {number} of shape {shapes} does not fit the model: "
-            f"{_failing_layer(model, inputs)}{str(error).splitlines()[0]}"
+            f"{_failing_layer(model, inputs)}{str(error).splitlines()[0].rstrip('.')}. Give "
+            "batches as the network sees them in use."
         ) from error
 
 

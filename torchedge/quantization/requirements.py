@@ -40,14 +40,14 @@ def require_float(model: nn.Module) -> None:
 
 
 def require_usable_weights(model: nn.Module) -> None:
-    """Refuse weights that no integer can stand for, and those that are rounded already.
+    """Refuse weights that no integer can stand for, and those of another type than float32.
 
     Raises:
-        WeightError: A parameter or buffer holds NaN or infinity, or has fewer bits than float32.
+        WeightError: A parameter or buffer holds NaN or infinity, or is not of float32.
     """
     require_finite_weights(model)
     for name, parameter in model.named_parameters():
-        if parameter.dtype in {torch.float16, torch.bfloat16}:
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
             raise WeightError(
                 f"'{name}' is {str(parameter.dtype).removeprefix('torch.')}; integers are made of "
                 "float32 weights: call model.float() first, and give float32 inputs."

@@ -1,6 +1,7 @@
 """What a model is saved with, brought to one form from whatever was given."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torchedge.errors import CalibrationError, TorchedgeError, TraceError, Usage
 __all__ = [
     "class_names_of",
     "examples_of",
+    "folder_for",
     "is_empty",
     "labels_of",
     "named",
@@ -44,6 +46,25 @@ def examples_of(network: nn.Module, given: object) -> tuple[Tensor, ...]:
             "an example input is a number; give a tensor whose first axis counts samples."
         )
     return tuple(tensor.cpu() for tensor in found)
+
+
+def folder_for(given: object) -> Path:
+    """Where to write, as a path.
+
+    Raises:
+        UsageError: It is no path, or lies below a file.
+
+    Example:
+        >>> folder_for("runs/mine").name
+        'mine'
+    """
+    if not isinstance(given, str | Path) or not str(given).strip():
+        raise UsageError(f"the folder is {given!r}; give a path, for example 'runs/mine'.")
+    folder = Path(given)
+    above = next((parent for parent in folder.parents if parent.is_file()), None)
+    if above is not None:
+        raise UsageError(f"'{folder}' lies below '{above}', which is a file; choose another one.")
+    return folder
 
 
 def run_once(model: nn.Module, examples: tuple[Tensor, ...]) -> object:

@@ -23,7 +23,7 @@ from torchedge.quantization.recovery.layer_choice import WeightRepairs, repair_w
 from torchedge.quantization.recovery.lockstep import in_float, layer_steps, tensors_of
 from torchedge.quantization.recovery.network_judge import Contest
 from torchedge.quantization.recovery.rescaling import Relu6Mode
-from torchedge.quantization.requirements import require_float
+from torchedge.quantization.requirements import require_float, require_usable_weights
 from torchedge.quantization.transform import prepare_qat
 from torchedge.quantization.widths import FLOAT_BITS, with_bits
 from torchedge.scheme import QuantScheme
@@ -127,8 +127,10 @@ def quantize(
     recovery = effort if isinstance(effort, Recovery) else Recovery.of(effort)
     scheme, model = scheme_of(scheme), unwrapped(model)
     require_float(model)
+    require_usable_weights(model)
+    names = (float_layers,) if isinstance(float_layers, str) else float_layers
     samples = _Samples.of(tensors_of(model, batches), seed)
-    best = _best(model, scheme, samples, recovery, float_layers)
+    best = _best(model, scheme, samples, recovery, names)
     return with_float_network(best, model).train(model.training)
 
 
