@@ -9,7 +9,11 @@ from benchmarks.bad_calls import NAMES, Outcome, outcome
 from benchmarks.calls.scene import Scene
 from torchedge.errors import UsageError
 
-SLOW = {"export(artefact, target, folder)", "quantize(torch.compile(net))"}  # seconds each
+SLOW = {  # seconds each
+    "export(artefact, target, folder)",
+    "quantize(torch.compile(net))",
+    "save(torch.compile)",
+}
 WORKS = {
     "calibrate(net, loader)",
     "calibrate(net, dataset)",
