@@ -7,6 +7,8 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
+from torchedge.arguments import require
+from torchedge.batches.examples import run_once
 from torchedge.bench.session import Array
 from torchedge.errors import SchemeError
 from torchedge.export.artifact import Artifact, Format, TensorSpec, write_artifact
@@ -35,7 +37,6 @@ from torchedge.saving.given import (
     is_empty,
     labels_of,
     named,
-    run_once,
     samples_of,
 )
 from torchedge.saving.outputs import (
@@ -195,6 +196,9 @@ class CompressedModel:
         if self.calibration:
             require_fitting("calibration", self.calibration, self.example_inputs)
         if self.normalisation is not None:
+            way_out = "give Normalisation(mean=(0.5,), deviation=(0.25,)), for example"
+            kind = isinstance(self.normalisation, Normalisation)
+            require(kind, "the normalisation", self.normalisation, way_out)
             self.normalisation.require_fit(self.example_inputs[0].shape)
 
     def _require_fitting_outputs(self, outputs: Mapping[str, Tensor]) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import final
 
+from torchedge.arguments import require
 from torchedge.errors import UsageError
 
 __all__ = ["BATCH_SIZE", "Data"]
@@ -26,7 +27,7 @@ class Data:
         std: Then divides them.
 
     Raises:
-        UsageError: The batch size or the shape is no count.
+        UsageError: The batch size or the shape is no count, or the key no name.
 
     Example:
         >>> Data("pictures", input_shape=(3, 224, 224)).batch_size
@@ -42,6 +43,11 @@ class Data:
     std: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
+        named = self.key is None or isinstance(self.key, str | tuple)
+        require(named, "the key", self.key, "give the name of an entry, or a tuple of names")
+        way_out = "give a tuple of numbers, (0.5,) for all channels"
+        for what, values in (("the mean", self.mean), ("the deviation", self.std)):
+            require(isinstance(values, tuple | list), what, values, way_out)
         sizes = (self.batch_size, *(self.input_shape or ()))
         if not all(isinstance(size, int) and size > 0 for size in sizes):
             raise UsageError(

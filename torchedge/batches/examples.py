@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from torchedge.batches.adapter import batches_of
 from torchedge.batches.inputs import inputs_of
 from torchedge.batches.tensors import as_tensor, require_plain
-from torchedge.errors import CalibrationError, TraceError
+from torchedge.errors import CalibrationError, TorchedgeError, TraceError, UsageError
 
-__all__ = ["Examples", "example_tensors"]
+__all__ = ["Examples", "example_tensors", "run_once"]
 
 Examples: TypeAlias = Tensor | tuple[Tensor, ...]
 
@@ -86,3 +87,28 @@ def _usable(value: object, where: str) -> Tensor:
             f"{where} holds {missing:,} NaN of {tensor.numel():,} values; give a real sample."
         )
     return tensor
+
+
+def run_once(model: nn.Module, examples: tuple[Tensor, ...]) -> object:
+    """What the network returns for the example inputs.
+
+    Raises:
+        UsageError: It does not run on them.
+
+    Example:
+        >>> run_once(nn.ReLU(), (torch.ones(1),))
+        tensor([1.])
+    """
+    try:
+        with torch.no_grad():
+            result: object = model(*examples)
+    except TorchedgeError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        shapes = ", ".join(str(tuple(x.shape)) for x in examples)
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise UsageError(
+            f"{type(model).__name__} does not run on the example inputs ({shapes}): {said}. Give "
+            "inputs that its forward takes."
+        ) from error
+    return result

@@ -1,6 +1,6 @@
 """A teacher's answers written once, so that later epochs cost no pass of the teacher."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast, final
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 from typing_extensions import override
 
+from torchedge.arguments import is_whole, require
 from torchedge.batches.inputs import NetworkInputs
 from torchedge.batches.parts import taken_apart
 from torchedge.batches.tensors import as_tensor
@@ -130,11 +131,15 @@ def cache_teacher(
         ...     len(cache), cache.taps((), torch.tensor([0, 9])).output.shape
         (10, torch.Size([2, 3]))
     """
+    way_out = "give a whole number above zero"
+    require(is_whole(batch_size) and batch_size > 0, "batch_size", batch_size, way_out)
+    require(isinstance(folder, str | Path), "the folder", folder, "give a path")
+    names = (layers,) if isinstance(layers, str) else tuple(layers)
     teacher, data = without_wrappers(teacher), sized(data)
     if not len(data):
         raise DistillationError("the dataset is empty; there is nothing to ask the teacher.")
     live = LiveTeacher(teacher)
-    live.prepare(tuple(layers))
+    live.prepare(names)
     tensors = _answers(live, data, batch_size)
     with staged_folder(Path(folder), overwrite=overwrite) as staging:
         save_file(tensors, staging / _FILE)
@@ -158,12 +163,33 @@ def cache_teacher(
 def _answers(live: LiveTeacher, data: SizedDataset, batch_size: int) -> dict[str, Tensor]:
     parts: dict[str, list[Tensor]] = {}
     loader: DataLoader[Any] = DataLoader(_Inputs(data), batch_size, collate_fn=default_collate)
-    for batch in loader:
-        seen = live.taps((batch,), None)
+    for batch in _running(loader):
+        seen = _shown_by(live, batch)
         parts.setdefault(_OUTPUT, []).append(seen.feature(None))
         for layer in live.layers:
             parts.setdefault(f"{_FEATURE}{layer}", []).append(seen.feature(layer))
     return {name: torch.cat(found).contiguous() for name, found in parts.items()}
+
+
+def _running(loader: DataLoader[Any]) -> Iterator[Tensor]:
+    try:
+        yield from loader
+    except RuntimeError as error:
+        raise DistillationError(
+            f"samples cannot be put together in a batch ({str(error).splitlines()[0]}); bring them "
+            "to one shape."
+        ) from error
+
+
+def _shown_by(live: LiveTeacher, batch: Tensor) -> Taps:
+    try:
+        return live.taps((batch,), None)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        kind = str(batch.dtype).removeprefix("torch.")
+        raise DistillationError(
+            f"the teacher does not run on samples of {kind} {tuple(batch.shape[1:])}: "
+            f"{str(error).splitlines()[0].rstrip('.')}. Give them as it was trained on."
+        ) from error
 
 
 @final

@@ -9,6 +9,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from typing_extensions import override
 
+from torchedge.batches.examples import Examples, example_tensors, run_once
 from torchedge.distillation.calls import Call
 from torchedge.distillation.feature_modules import FitNet
 from torchedge.distillation.handing_on import (
@@ -85,7 +86,7 @@ class DistillationModule(pl.LightningModule):
         hard_weight: float = 1.0,
         student: str = "model",
         hint_epochs: int = 0,
-        example_inputs: tuple[Tensor, ...] | None = None,
+        example_inputs: Examples | None = None,
     ) -> None:
         super().__init__()
         require_terms(terms, teacher)
@@ -107,7 +108,7 @@ class DistillationModule(pl.LightningModule):
         self._source = [source]  # in a list, so that it is no submodule
         self._tap: Tap | None = None
         if example_inputs is not None:
-            self._try(example_inputs)
+            self._try(example_tensors(self.student, example_inputs))
 
     @property
     def student(self) -> nn.Module:
@@ -228,7 +229,7 @@ class DistillationModule(pl.LightningModule):
         modes = [(module, module.training) for module in self.student.modules()]
         tap = self._watch()
         try:
-            self.student.eval()(*inputs)
+            run_once(self.student.eval(), inputs)
             call, student = tap.last_call()
             if isinstance(self.source, LiveTeacher):
                 self._losses(student, self._taught(call, None))

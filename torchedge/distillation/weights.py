@@ -5,6 +5,7 @@ from numbers import Real
 
 from torch import nn
 
+from torchedge.arguments import is_whole, require
 from torchedge.distillation.modules import DistillationTerm
 from torchedge.errors import DistillationError
 
@@ -30,6 +31,10 @@ def require_terms(terms: object, teacher: object) -> None:
             f"terms is a {type(terms).__name__} of {[type(pair).__name__ for pair in pairs]}; give "
             "a weight with each term, {'hinton': (0.9, Hinton(temperature=4.0))}."
         )
+    for name, (_, term) in dict(terms).items():  # type: ignore[call-overload]
+        way_out = "give one of torchedge.distillation, Hinton() for example"
+        known = hasattr(term, "student_layers") and callable(term)
+        require(known, f"the term '{name}'", term, way_out, DistillationError)
     if not (isinstance(teacher, nn.Module) or hasattr(teacher, "taps")):
         raise DistillationError(
             f"the teacher is a {type(teacher).__name__}; give a network, or what cache_teacher "
@@ -64,6 +69,8 @@ def require_stages(hint_epochs: int, hints: bool) -> None:
     Raises:
         DistillationError: The number of epochs is negative, or there is no hint to train for.
     """
+    way_out = "give a whole number"
+    require(is_whole(hint_epochs), "hint_epochs", hint_epochs, way_out, DistillationError)
     if hint_epochs < 0:
         raise DistillationError(f"hint_epochs is {hint_epochs}; count them from 0.")
     if hint_epochs and not hints:

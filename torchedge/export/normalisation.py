@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from torchedge.arguments import is_number, require
 from torchedge.errors import UsageError
 
 __all__ = ["Normalisation"]
@@ -20,7 +21,8 @@ class Normalisation:
         deviation: As many; none is zero.
 
     Raises:
-        UsageError: There are not as many of both, or a deviation is not above zero.
+        UsageError: They are no numbers, there are not as many of both, or a deviation is not above
+            zero.
 
     Example:
         >>> Normalisation(mean=(0.5,), deviation=(0.25,)).deviation
@@ -31,6 +33,9 @@ class Normalisation:
     deviation: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        for what, values in (("the mean", self.mean), ("the deviation", self.deviation)):
+            numbers = isinstance(values, list | tuple) and all(is_number(n) for n in values)
+            require(numbers, what, values, "give a tuple of numbers, (0.5,) for one channel")
         if not self.mean or len(self.mean) != len(self.deviation) or min(self.deviation) <= 0:
             raise UsageError(
                 f"a normalisation of {len(self.mean)} means and {len(self.deviation)} deviations, "

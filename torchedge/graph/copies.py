@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.nn.utils.weight_norm import WeightNorm
 
+from torchedge.arguments import require
 from torchedge.errors import TraceError
 from torchedge.graph.masks import Mask
 
@@ -23,8 +24,8 @@ def copied(model: _Network) -> _Network:
     """A deep copy; tensors that a module keeps from its last run come along without their history.
 
     Raises:
-        TraceError: A module keeps what cannot be copied, such as an open file or a lock; the text
-            names it.
+        TraceError: It is no network, or a module keeps what cannot be copied, such as an open file
+            or a lock; the text names it.
 
     Example:
         >>> class Keeps(nn.Module):
@@ -36,6 +37,13 @@ def copied(model: _Network) -> _Network:
         >>> copied(keeps).kept
         tensor([2.])
     """
+    require(
+        isinstance(model, nn.Module),
+        "the model",
+        model,
+        "pass the network itself, an nn.Module",
+        TraceError,
+    )
     memo: dict[int, object] = {id(t): t.detach().clone() for t in _computed_tensors(model)}
     memo |= {id(trainer): None for trainer in _trainers(model)}
     try:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from torchedge.arguments import require
 from torchedge.errors import PruningError
 
 __all__ = [
@@ -95,6 +96,8 @@ def require_mask_for(name: str, mask: Tensor, weight: Tensor) -> None:
     Raises:
         PruningError: The shape is another one, a value is neither 0 nor 1, or nothing would stay.
     """
+    way_out = "give a tensor of ones and zeros"
+    require(isinstance(mask, Tensor), f"the mask for '{name}'", mask, way_out, PruningError)
     if mask.shape != weight.shape:
         raise PruningError(
             f"the mask for '{name}' has the shape {tuple(mask.shape)} and the weight "

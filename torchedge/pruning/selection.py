@@ -7,6 +7,7 @@ from typing import TypeAlias, final
 
 from torch import nn
 
+from torchedge.arguments import require
 from torchedge.errors import PruningError
 from torchedge.pruning.mask_checks import require_network, require_same_names
 from torchedge.quantization.layers import TRANSPOSED, WeightedLayer
@@ -69,8 +70,11 @@ def select_weights(
         >>> chosen.weights, chosen.left_out["1.weight"], chosen.left_out["2.weight"]
         (('0.weight',), 'a norm', 'the last layer')
     """
-    names = [entry for entry in leave_out if isinstance(entry, str)]
     require_network(model)
+    way_out = "give names or types of layers in a tuple, ('head',)"
+    listed = isinstance(leave_out, list | tuple | set | frozenset)
+    require(listed, "leave_out", leave_out, way_out, PruningError)
+    names = [entry for entry in leave_out if isinstance(entry, str)]
     require_same_names(names, [n for n, _ in model.named_modules()], "layers to leave out are")
     reasons = {
         plain_name(name): _reason(name, model.get_submodule(_taken_apart(name)[0]), leave_out)

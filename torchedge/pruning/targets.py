@@ -6,6 +6,7 @@ from typing import TypeAlias
 import numpy as np
 from torch import nn
 
+from torchedge.arguments import require
 from torchedge.batches.examples import Examples
 from torchedge.errors import PruningError
 from torchedge.graph.wrappers import unwrapped
@@ -181,6 +182,8 @@ def prune_to(  # noqa: PLR0913 - one of four targets
             "torchedge_onnx.timing."
         )
     require_choosing(scores, limits)
+    way_out = "give OnnxLayerTimer(), which is in torchedge_onnx.timing"
+    require(timer is None or callable(timer), "the timer", timer, way_out, PruningError)
     found = dependencies(model, example_inputs)
     target = (name, share)
     keep = _chosen(found, target=target, timer=timer, scores=scores, limits=limits)

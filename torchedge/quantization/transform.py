@@ -160,7 +160,22 @@ def _quantize_layers(
 
 
 def weight_spec(layer: nn.Module, scheme: QuantScheme) -> QuantSpec:
-    """The grid that a scheme gives the weight of a layer."""
+    """The grid that a scheme gives the weight of a layer.
+
+    Raises:
+        SchemeError: The weight has no such axis.
+    """
+    spec = _spec_for(layer, scheme)
+    axes = layer.weight.ndim if isinstance(layer.weight, Tensor) else 0
+    if spec.axis is not None and spec.axis >= axes:
+        raise SchemeError(
+            f"the scheme's weights have scales along axis {spec.axis}, and the weight of a "
+            f"{type(layer).__name__} has {axes} axes; output channels are on axis 0."
+        )
+    return spec
+
+
+def _spec_for(layer: nn.Module, scheme: QuantScheme) -> QuantSpec:
     if isinstance(layer, nn.Linear):
         return scheme.linear_weight or scheme.weight
     if isinstance(layer, TRANSPOSED) and scheme.weight.axis == 0:

@@ -6,6 +6,7 @@ from numbers import Integral
 
 from torch import fx, nn
 
+from torchedge.arguments import require
 from torchedge.errors import SchemeError, UnknownNameError
 from torchedge.graph.copies import copied
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
@@ -43,6 +44,8 @@ def with_bits(model: nn.Module, bits: Mapping[str, int]) -> nn.Module:
         raise SchemeError(
             "with_bits() changes models made by prepare_qat; prepare the model first."
         )
+    way_out = "give widths by the paths of layers, {'head': 4}"
+    require(isinstance(bits, Mapping), "bits", bits, way_out, SchemeError)
     made = copied(model)
     layers = {n: m for n, m in made.named_modules() if isinstance(m, QuantizedLayer)}
     for name, width in bits.items():

@@ -13,7 +13,7 @@ from torchedge.batches.examples import example_tensors
 from torchedge.batches.inputs import inputs_of
 from torchedge.batches.parts import Batch
 from torchedge.batches.tensors import as_tensor, input_tensor
-from torchedge.errors import CalibrationError, TorchedgeError, TraceError, UsageError
+from torchedge.errors import CalibrationError, TraceError, UsageError
 
 __all__ = [
     "class_names_of",
@@ -22,7 +22,6 @@ __all__ = [
     "is_empty",
     "labels_of",
     "named",
-    "run_once",
     "samples_of",
 ]
 
@@ -65,31 +64,6 @@ def folder_for(given: object) -> Path:
     if above is not None:
         raise UsageError(f"'{folder}' lies below '{above}', which is a file; choose another one.")
     return folder
-
-
-def run_once(model: nn.Module, examples: tuple[Tensor, ...]) -> object:
-    """What the network returns for the example inputs.
-
-    Raises:
-        UsageError: It does not run on them.
-
-    Example:
-        >>> run_once(nn.ReLU(), (torch.ones(1),))
-        tensor([1.])
-    """
-    try:
-        with torch.no_grad():
-            result: object = model(*examples)
-    except TorchedgeError:
-        raise
-    except Exception as error:  # whatever the user's code raises
-        shapes = ", ".join(str(tuple(x.shape)) for x in examples)
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise UsageError(
-            f"{type(model).__name__} does not run on the example inputs ({shapes}): {said}. Give "
-            "inputs that its forward takes."
-        ) from error
-    return result
 
 
 def is_empty(given: object) -> bool:

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeAlias, final
 import torch
 from torch import Tensor, fx, nn
 
+from torchedge.arguments import require
+from torchedge.errors import SchemeError
 from torchedge.quantization.batches import calibration_batches, only_input
 from torchedge.quantization.diagnostics.sqnr import Power
 from torchedge.quantization.diagnostics.walk import (
@@ -89,6 +91,10 @@ def sensitivity(
         >>> [(row.layer, row.bits, row.macs) for row in sensitivity(model, [x], bits=(8, 4))]
         [('0', 8, 24), ('0', 4, 24), ('2', 8, 16), ('2', 4, 16)]
     """
+    way_out = "give widths in a tuple, (8, 4)"
+    require(isinstance(bits, Sequence), "bits", bits, way_out, SchemeError)
+    way_out = "give 'sqnr', or a function of outputs and labels"
+    require(metric == "sqnr" or callable(metric), "the metric", metric, way_out)
     copied = prepared_copy(model)
     layers = _layers(copied, bits)
     switch(copied, enabled=False)

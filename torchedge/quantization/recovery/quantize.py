@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, final, get_args
 import torch
 from torch import Tensor, nn
 
+from torchedge.arguments import is_whole, require
 from torchedge.errors import UnknownNameError
 from torchedge.graph.wrappers import unwrapped
 from torchedge.quantization.merge import merge_batchnorms
@@ -50,6 +51,10 @@ class Recovery:
         rounding: Round each weight up or down for its layer's output.
         rounding_iterations: Steps of Adam a layer; with 0, weights are only turned one by one.
         biases: Correct the mean of each layer's output.
+
+    Raises:
+        UsageError: The iterations are no count.
+        UnknownNameError: There is no such treatment of a ReLU6.
     """
 
     equalize: bool = True
@@ -59,6 +64,15 @@ class Recovery:
     rounding: bool = True
     rounding_iterations: int = 0
     biases: bool = True
+
+    def __post_init__(self) -> None:
+        iterations, modes = self.rounding_iterations, get_args(Relu6Mode)
+        way_out = "give a whole number from 0 up"
+        require(
+            is_whole(iterations) and iterations >= 0, "rounding_iterations", iterations, way_out
+        )
+        way_out = f"give one of {', '.join(modes)}"
+        require(self.relu6 in modes, "relu6", self.relu6, way_out, UnknownNameError)
 
     @staticmethod
     def of(effort: Effort) -> "Recovery":
@@ -125,10 +139,13 @@ def quantize(
         True
     """
     recovery = effort if isinstance(effort, Recovery) else Recovery.of(effort)
+    require(is_whole(seed), "the seed", seed, "give a whole number")
     scheme, model = scheme_of(scheme), unwrapped(model)
     require_float(model)
     require_usable_weights(model)
     names = (float_layers,) if isinstance(float_layers, str) else float_layers
+    way_out = "give the paths of layers, ('head',), or leave them out"
+    require(isinstance(names, Collection), "float_layers", float_layers, way_out)
     samples = _Samples.of(tensors_of(model, batches), seed)
     best = _best(model, scheme, samples, recovery, names)
     return with_float_network(best, model).train(model.training)
