@@ -23,7 +23,7 @@ from typing import Literal, TypeAlias, final
 
 import cyclopts
 
-from benchmarks.calls import commands, pruning_and_saving, quantizing
+from benchmarks.calls import arguments, commands, pruning_and_saving, quantizing
 from benchmarks.calls.commands import Words
 from benchmarks.calls.quantizing import Call
 from benchmarks.calls.scene import Scene
@@ -33,7 +33,7 @@ from torchedge.errors import TorchedgeError
 __all__ = ["NAMES", "Outcome", "main", "outcome"]
 
 Result: TypeAlias = Literal["works", "refused", "RAW"]
-_CALLS = {**quantizing.CALLS, **pruning_and_saving.CALLS}
+_CALLS = {**quantizing.CALLS, **pruning_and_saving.CALLS, **arguments.CALLS}
 _COMMANDS = {f"torchedge {name}": words for name, words in commands.COMMANDS.items()}
 NAMES = (*_CALLS, *_COMMANDS)
 _LONGEST = 600  # letters of a line that somebody reads

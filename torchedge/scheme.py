@@ -72,7 +72,9 @@ class QuantSpec:
         for name in ("bits", "scale_bits", "group_size"):
             value = getattr(self, name)
             if not isinstance(value, Integral | None):
-                raise SchemeError(f"{name} = {value!r} is no whole number.")
+                raise SchemeError(
+                    f"{name} = {value!r} is no whole number; give one, for example 8."
+                )
         if not 2 <= self.bits <= 8:
             raise SchemeError(f"bits = {self.bits} is outside 2…8; pick a width in that range.")
         if self.scale_bits is not None and not 2 <= self.scale_bits <= 24:

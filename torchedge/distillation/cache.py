@@ -1,25 +1,23 @@
 """A teacher's answers written once, so that later epochs cost no pass of the teacher."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast, final
+from typing import Any, final
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+from torch.utils.data import Dataset
 from typing_extensions import override
 
 from torchedge.arguments import is_whole, require
-from torchedge.batches.inputs import NetworkInputs
-from torchedge.batches.parts import taken_apart
-from torchedge.batches.tensors import as_tensor
+from torchedge.distillation.answers import FEATURE, OUTPUT, Inputs, SizedDataset, answers, sized
 from torchedge.distillation.calls import require_only_the_sample
 from torchedge.distillation.fingerprints import fingerprint, sample_digests
 from torchedge.distillation.sources import NONE_NAMED, LiveTeacher
 from torchedge.distillation.taps import Taps
-from torchedge.errors import CalibrationError, DistillationError
+from torchedge.errors import DistillationError
 from torchedge.export.artifact import (
     Artifact,
     Format,
@@ -33,39 +31,6 @@ __all__ = ["IndexedDataset", "SizedDataset", "TeacherCache", "cache_teacher"]
 
 _FORMAT = Format("teacher-cache")
 _FILE = "teacher.safetensors"
-_OUTPUT = "output"
-_FEATURE = "feature:"
-_ONE_INPUT = NetworkInputs(names=("input",))
-
-
-class SizedDataset(Protocol):
-    """A dataset with a length, whose samples are tensors or begin with one."""
-
-    def __len__(self) -> int:
-        """Number of samples."""
-
-    def __getitem__(self, index: int, /) -> Any:  # noqa: ANN401
-        """One sample."""
-
-
-def sized(data: object) -> SizedDataset:
-    """The dataset of a loader, or what was given, if its samples have numbers.
-
-    Raises:
-        DistillationError: It can only be read from the first to the last sample.
-
-    Example:
-        >>> len(sized(DataLoader(torch.zeros(3, 2))))
-        3
-    """
-    found = data.dataset if isinstance(data, DataLoader) else data
-    has_numbers = hasattr(found, "__len__") and hasattr(found, "__getitem__")
-    if isinstance(found, IterableDataset | Mapping | str) or not has_numbers:
-        raise DistillationError(
-            f"the data is a {type(found).__name__}, and a cache asks for samples by number; give a "
-            "dataset with __len__ and __getitem__, a tensor or a list."
-        )
-    return cast(SizedDataset, found)
 
 
 @final
@@ -140,7 +105,7 @@ def cache_teacher(
         raise DistillationError("the dataset is empty; there is nothing to ask the teacher.")
     live = LiveTeacher(teacher)
     live.prepare(names)
-    tensors = _answers(live, data, batch_size)
+    tensors = answers(live, data, batch_size)
     with staged_folder(Path(folder), overwrite=overwrite) as staging:
         save_file(tensors, staging / _FILE)
         write_artifact(
@@ -153,66 +118,11 @@ def cache_teacher(
                 details={
                     "teacher": fingerprint(teacher),
                     "samples": len(data),
-                    "checked": sample_digests(_Inputs(data)),
+                    "checked": sample_digests(Inputs(data)),
                 },
             )
         )
     return TeacherCache.open(folder, teacher=teacher, data=data)
-
-
-def _answers(live: LiveTeacher, data: SizedDataset, batch_size: int) -> dict[str, Tensor]:
-    parts: dict[str, list[Tensor]] = {}
-    loader: DataLoader[Any] = DataLoader(_Inputs(data), batch_size, collate_fn=default_collate)
-    for batch in _running(loader):
-        seen = _shown_by(live, batch)
-        parts.setdefault(_OUTPUT, []).append(seen.feature(None))
-        for layer in live.layers:
-            parts.setdefault(f"{_FEATURE}{layer}", []).append(seen.feature(layer))
-    return {name: torch.cat(found).contiguous() for name, found in parts.items()}
-
-
-def _running(loader: DataLoader[Any]) -> Iterator[Tensor]:
-    try:
-        yield from loader
-    except RuntimeError as error:
-        raise DistillationError(
-            f"samples cannot be put together in a batch ({str(error).splitlines()[0]}); bring them "
-            "to one shape."
-        ) from error
-
-
-def _shown_by(live: LiveTeacher, batch: Tensor) -> Taps:
-    try:
-        return live.taps((batch,), None)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        kind = str(batch.dtype).removeprefix("torch.")
-        raise DistillationError(
-            f"the teacher does not run on samples of {kind} {tuple(batch.shape[1:])}: "
-            f"{str(error).splitlines()[0].rstrip('.')}. Give them as it was trained on."
-        ) from error
-
-
-@final
-class _Inputs(Dataset[Tensor]):
-    """The tensor that each sample is, or begins with."""
-
-    def __init__(self, data: SizedDataset) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    @override
-    def __getitem__(self, index: int) -> Tensor:
-        sample, where = self.data[index], f"sample {index}"
-        try:
-            values, _ = taken_apart(sample, where, _ONE_INPUT)
-            return as_tensor(values[0], where)
-        except CalibrationError as error:
-            raise DistillationError(
-                f"sample {index} is a {type(sample).__name__}, and a cache wants tensors, or "
-                f"tuples that begin with one ({error})"
-            ) from error
 
 
 @final
@@ -253,7 +163,7 @@ class TeacherCache:
 
     def __len__(self) -> int:
         """Number of samples."""
-        return len(self.tensors[_OUTPUT])
+        return len(self.tensors[OUTPUT])
 
     def prepare(self, layers: tuple[str, ...]) -> None:
         """Show these layers.
@@ -261,7 +171,7 @@ class TeacherCache:
         Raises:
             DistillationError: A layer was not written.
         """
-        kept = [n.removeprefix(_FEATURE) for n in self.tensors if n.startswith(_FEATURE)]
+        kept = [n.removeprefix(FEATURE) for n in self.tensors if n.startswith(FEATURE)]
         missing = [layer for layer in layers if layer not in kept]
         if missing:
             raise DistillationError(
@@ -305,8 +215,8 @@ class TeacherCache:
         assert indices is not None
         require_only_the_sample(inputs, named, self._sample)
         self._sample = None
-        features = {layer: self.tensors[f"{_FEATURE}{layer}"][indices] for layer in self.layers}
-        return Taps(self.tensors[_OUTPUT][indices], features)
+        features = {layer: self.tensors[f"{FEATURE}{layer}"][indices] for layer in self.layers}
+        return Taps(self.tensors[OUTPUT][indices], features)
 
 
 def _require_same(artifact: Artifact, teacher: nn.Module, data: SizedDataset) -> None:
@@ -327,7 +237,7 @@ def _require_same(artifact: Artifact, teacher: nn.Module, data: SizedDataset) ->
             f"'{artifact.path}' holds answers for {details['samples']:,} samples and the data has "
             f"{len(data):,}; write it again for these data."
         )
-    found = sample_digests(_Inputs(data))
+    found = sample_digests(Inputs(data))
     other = [index for index, digest in found.items() if details["checked"].get(index) != digest]
     if other:
         raise DistillationError(

@@ -16,6 +16,7 @@ __all__ = [
     "runner",
     "target",
     "target_names",
+    "target_of",
     "targets",
 ]
 
@@ -61,6 +62,19 @@ def target(name: str) -> Target:
     found = _find(TARGETS_GROUP, name, "target", "torchedge targets lists them")
     assert isinstance(found, Target), f"the entry point '{name}' is no Target"
     return found
+
+
+def target_of(given: Target | str) -> Target:
+    """A target, or the one of that name.
+
+    Raises:
+        UnknownNameError: There is none.
+
+    Example:
+        >>> target_of("jetson") is target_of(target("jetson"))
+        True
+    """
+    return given if isinstance(given, Target) else target(given)
 
 
 def runner(format: Format) -> Runner:

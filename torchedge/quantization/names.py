@@ -37,13 +37,11 @@ def scheme_of(scheme: object) -> QuantScheme:
     """
     if isinstance(scheme, QuantScheme):
         return scheme
-    from torchedge.export.plugins import target
+    from torchedge.export.plugins import target_of
     from torchedge.export.target import Target
 
-    if isinstance(scheme, str):
-        return target(scheme).scheme
-    if isinstance(scheme, Target):
-        return scheme.scheme
+    if isinstance(scheme, Target | str):
+        return target_of(scheme).scheme
     raise SchemeError(
         f"the scheme is a {type(scheme).__name__} ({_shown(scheme)}); pass the name of a target, "
         "torchedge.export.target('jetson').scheme, or a QuantScheme of your own."
