@@ -21,11 +21,9 @@ from torchedge.pruning import (
     ChannelGroup,
     Limits,
     NOfM,
-    bake_masks,
     channel_groups,
     lottery_tickets,
     mask_weights,
-    masks_of,
     prune_by,
     prune_to,
     remove_channels,
@@ -35,10 +33,8 @@ from torchedge.quantization import (
     QuantScheme,
     QuantSpec,
     calibrate,
-    describe,
     freeze,
     learn_step_sizes,
-    merge_batchnorms,
     percentile,
     prepare_qat,
 )
@@ -180,7 +176,6 @@ CALLS: Mapping[str, Call] = {
     "prepare_qat(net, QuantScheme(weight=8), x[:1])": lambda s: prepare_qat(
         s.net, QuantScheme(weight=8), s.x[:1]
     ),
-    "QuantSpec(bits=99)": lambda s: QuantSpec(bits=99),
     "QuantSpec(bits=2.5)": lambda s: QuantSpec(bits=2.5),
     "axis: prepare_qat(net, QuantScheme(weight=QuantSpec(ax…": lambda s: prepare_qat(
         s.net, QuantScheme(weight=QuantSpec(axis=7)), s.x[:1]
@@ -253,7 +248,6 @@ CALLS: Mapping[str, Call] = {
         s.net, [s.x[0], s.x[0, :, :4]], s.new
     ),
     "Ensemble([])": lambda s: Ensemble([]),
-    "Ensemble(None)": lambda s: Ensemble(None),
     "lint_calibration(x, labels=[0] * 16)": lambda s: lint_calibration(s.x, labels=[0] * 16),
     "lint_calibration(x, expected_range=5)": lambda s: lint_calibration(s.x, expected_range=5),
     "lint_calibration(x, model=net)": lambda s: lint_calibration(s.x, model=s.net),
@@ -278,14 +272,9 @@ CALLS: Mapping[str, Call] = {
         s.saved, "onnx-cpu", s.new
     ),
     "freeze(freeze(calibrated))": lambda s: freeze(freeze(s.calibrated)),
-    "freeze(None)": lambda s: freeze(None),
     "freeze(calibrated, bias='int8')": lambda s: freeze(s.calibrated, bias="int8"),
-    "describe(None)": lambda s: describe(None),
     "learn_step_sizes(None)": lambda s: learn_step_sizes(None),
-    "merge_batchnorms(None)": lambda s: merge_batchnorms(None),
     "calibrate(torch.compile(prepared), x)": lambda s: calibrate(torch.compile(s.prepared), s.x),
-    "bake_masks(None)": lambda s: bake_masks(None),
-    "masks_of(None)": lambda s: masks_of(None),
     "refit_last_layer(calibrated, None, x)": lambda s: refit_last_layer(s.calibrated, None, s.x),
     "correct_biases(net, x)": lambda s: correct_biases(s.net, s.x),
     "round_adaptively(net, x)": lambda s: round_adaptively(s.net, s.x),
