@@ -178,7 +178,7 @@ def prune_to(  # noqa: PLR0913 - one of four targets
     name, share = _only_target({k: v for k, v in targets.items() if v is not None})
     if name == "latency" and timer is None:
         raise PruningError(
-            "a latency was asked for without a timer; give timer=OnnxLayerTimer(), which is in "
+            "a latency needs a timer; give timer=OnnxLayerTimer(), which is in "
             "torchedge_onnx.timing."
         )
     require_choosing(scores, limits)
