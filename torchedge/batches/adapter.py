@@ -75,8 +75,8 @@ def _raw_batches(given: Data, wanted: NetworkInputs, what: str) -> _Raw:
     if isinstance(source, str | Path):
         return iter(_folder(sample_files(source), given, wanted))
     if isinstance(source, Tensor | np.ndarray):
-        whole = source[None] if _is_sample(source, wanted) else source
-        return _split((whole,), given, what)
+        tensor = as_tensor(source, f"the {what} data")
+        return _split((tensor[None] if _is_sample(tensor, wanted) else tensor,), given, what)
     if isinstance(source, Mapping):
         return _split_by_name(source, given, what)
     if isinstance(source, list | tuple):

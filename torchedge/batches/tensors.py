@@ -28,15 +28,17 @@ def as_tensor(value: object, where: str) -> Tensor:
     """
     if isinstance(value, Tensor):
         require_plain(value, where)
-        return value.detach()
+        plain = value.detach().as_subclass(Tensor)
+        return plain.clone() if plain.is_inference() else plain
     if not isinstance(value, np.ndarray):
         raise CalibrationError(
             f"{where} is of type {type(value).__name__}, not a tensor; give the inputs alone, for "
             "example (inputs for inputs, _ in loader)."
         )
-    array = value.astype(np.float32) if value.dtype == np.float64 else value
+    native = value.dtype.newbyteorder("=")
+    array = value.astype(np.float32 if native == np.float64 else native)
     try:
-        return torch.from_numpy(np.array(array, order="C"))
+        return torch.from_numpy(np.ascontiguousarray(array))
     except (TypeError, ValueError) as error:
         raise CalibrationError(
             f"{where} is an array of {value.dtype}, of which no tensor can be made; give float32."

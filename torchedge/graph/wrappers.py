@@ -65,6 +65,11 @@ def without_wrappers(model: Any) -> nn.Module:  # noqa: ANN401 - whatever was pa
             f"a model is an nn.Module, and this is a {type(model).__name__}; pass the network "
             "itself, not its path, its state dict or its exported program."
         )
+    if not hasattr(model, "_parameters"):
+        raise TraceError(
+            f"{type(model).__name__} has no parts yet; call super().__init__() first in its "
+            "__init__."
+        )
     _require_values(model)
     return model
 

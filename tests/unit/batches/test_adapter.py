@@ -1,5 +1,7 @@
 """Every form in which people have data becomes the same batches."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,15 @@ X = torch.rand(10, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(10) % 3
 ONE = inputs_of(nn.Conv2d(3, 1, 1), (X[:1],))
 TWO = inputs_of(nn.Bilinear(2, 3, 1), (torch.zeros(1, 2), torch.zeros(1, 3)))
+
+
+class Marked(torch.Tensor):
+    pass
+
+
+@torch.inference_mode()
+def made_in_inference_mode():
+    return X.clone()
 
 
 class Rows(Dataset):
@@ -65,6 +76,9 @@ ALONE = {
     "tuple of batches": lambda: X.split(3),
     "list of samples": lambda: list(X),
     "with gradient": lambda: [X.clone().requires_grad_()],
+    "big-endian array": lambda: X.numpy().astype(">f4"),
+    "of a class of one's own": lambda: X.as_subclass(Marked),
+    "made in inference mode": lambda: made_in_inference_mode(),
 }
 
 
@@ -81,6 +95,8 @@ def test_inputs_alone_come_from_any_form(make):
     torch.testing.assert_close(inputs, X)
     assert labels is None
     assert not inputs.requires_grad
+    assert not inputs.is_inference()
+    assert type(inputs) is torch.Tensor
 
 
 def test_a_tensor_is_cut_into_batches_of_the_default_or_a_given_size():
@@ -139,6 +155,9 @@ def test_token_numbers_are_taken_in_any_width():
     assert inputs.dtype == torch.int64
 
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # they are a prototype, says torch
+    NESTED = torch.nested.nested_tensor([X[0], X[0, :2]])
 REFUSED = {
     "nothing": (None, "data is a NoneType; give a DataLoader"),
     "a network": (nn.Linear(1, 1), "data is a Linear"),
@@ -158,6 +177,7 @@ REFUSED = {
     "objects": (np.array([[object()]]), "an array of object"),
     "sparse": ([X.to_sparse()], "to_dense"),
     "meta": ([X.to("meta")], "on the meta device"),
+    "nested": (NESTED, "is nested"),
     "two candidates": ([{"a": X, "b": X}], r"'a', 'b', and the network takes 'input'.*key='a'"),
     "a wrong key": (Data([{"a": X}], key="b"), "has no 'b'; it has 'a'"),
     "a key for tensors": (Data([X], key="b"), "is a Tensor and no dictionary"),

@@ -101,6 +101,16 @@ def test_what_has_no_values_of_its_own_is_refused(model, said):
             function(model)
 
 
+class Forgetful(nn.Module):
+    def __init__(self):
+        self.size = 5
+
+
+def test_a_module_that_forgot_its_parent_is_told_to_call_it():
+    with pytest.raises(TraceError, match=r"call super\(\).__init__\(\) first"):
+        unwrapped(Forgetful())
+
+
 def test_lazy_layers_are_refused_until_they_have_shapes():
     net = nn.Sequential(nn.LazyLinear(2))
     with pytest.raises(TraceError, match="run the model once"):
