@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 
+from torchedge.arguments import require
+from torchedge.batches.examples import run_once
 from torchedge.bench.session import Array
 from torchedge.errors import SchemeError
 from torchedge.export.artifact import Artifact, Format, TensorSpec, write_artifact
@@ -15,9 +16,11 @@ from torchedge.export.normalisation import Normalisation
 from torchedge.export.pipeline import staged_folder
 from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
 from torchedge.graph.copies import copied
+from torchedge.graph.wrappers import without_wrappers
 from torchedge.program import save_program
 from torchedge.quantization.freeze import freeze
 from torchedge.quantization.modules import FakeQuantize
+from torchedge.quantization.names import scheme_of
 from torchedge.quantization.requirements import require_finite_weights
 from torchedge.reading.names import require_model_name, require_text
 from torchedge.saving.carried import require_carried
@@ -28,7 +31,20 @@ from torchedge.saving.checks import (
     require_names,
 )
 from torchedge.saving.float_network import FloatAnswers, Question, float_answers
-from torchedge.saving.outputs import named_tensors, require_batch_first, with_tuple_of_tensors
+from torchedge.saving.given import (
+    class_names_of,
+    examples_of,
+    folder_for,
+    is_empty,
+    labels_of,
+    samples_of,
+)
+from torchedge.saving.outputs import (
+    has_scores,
+    named_tensors,
+    require_batch_first,
+    with_tuple_of_tensors,
+)
 from torchedge.saving.reference import (
     PROGRAM_FILE,
     Reference,
@@ -50,11 +66,15 @@ class CompressedModel:
     Args:
         module: A float network, or one from ``prepare_qat`` that has been calibrated or trained. It
             returns a tensor, or tensors in tuples, lists, dictionaries, namedtuples or dataclasses.
-        example_inputs: One set of inputs; their shapes, batch size included, are the artefact's.
-        samples: One tensor for each input with real data, samples along the first axis. Every later
-            artefact is compared on them.
-        scheme: The scheme given to ``prepare_qat``; ``None`` for a float network.
-        labels: Class index of each sample, for accuracies in the report.
+        example_inputs: One set of inputs, or the tensor that is the only one; their shapes, batch
+            size included, are the artefact's.
+        samples: Real data, on which every later artefact is compared: a tensor for each input, with
+            samples along the first axis; or a ``DataLoader``, a folder and more, see
+            :class:`~torchedge.batches.data.Data`.
+        scheme: The scheme given to ``prepare_qat``, or the name of its target; ``None`` for a float
+            network.
+        labels: Class index of each sample, for accuracies in the report; left out, those that come
+            with the samples.
         calibration: Like ``samples``, but data seen in training; calibrators read it.
         metrics: Figures that training measured, by name, for example ``float_accuracy``.
         name: Name of the model in files and reports.
@@ -65,7 +85,7 @@ class CompressedModel:
             :func:`~torchedge.saving.float_network.float_answers`.
 
     Example:
-        >>> import tempfile
+        >>> import tempfile, torch
         >>> net, x = nn.Sequential(nn.Linear(3, 2)), torch.rand(4, 3)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     model = CompressedModel(module=net, example_inputs=(x[:1],), samples=(x,))
@@ -74,11 +94,11 @@ class CompressedModel:
     """
 
     module: nn.Module
-    example_inputs: tuple[Tensor, ...]
-    samples: tuple[Tensor, ...]
-    scheme: QuantScheme | None = None
-    labels: Tensor | None = None
-    calibration: tuple[Tensor, ...] = ()
+    example_inputs: Any
+    samples: Any
+    scheme: QuantScheme | str | None = None
+    labels: Any = None
+    calibration: Any = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
     name: str = "model"
     class_names: tuple[str, ...] = ()
@@ -98,27 +118,34 @@ class CompressedModel:
 
         Raises:
             WeightError: A weight is NaN or infinite.
-            CalibrationError: There are no samples, a value is NaN, their shapes, the labels or the
+            TraceError: The module is no network, or its weights have no values.
+            CalibrationError: There are no samples, a value is NaN, their shapes, types, labels or
                 class names do not fit, or a quantiser has no range.
-            UsageError: The name is no name but a path, or a class has control characters; the
-                normalisation does not fit the first input, a metric is no finite number, or the
-                float network returns something else than the model.
+            UsageError: The folder is none, the network does not run on the example inputs, the
+                normalisation does not fit the first one, a metric is no finite number, the name is
+                none of a file, or the float network returns something else than the model.
             SchemeError: Scheme and module contradict each other.
             ExportError: torch.export cannot capture the module, or it returns something else than
                 tensors with the batch as first axis.
             OutputExistsError: The folder exists.
         """
-        folder, metrics = Path(folder), finite_metrics(self.metrics)
-        self._require_sound_names()
-        self._require_sound_data()
-        model = self._frozen()
-        with torch.no_grad():
-            result = model(*self.example_inputs)
-        self._require_fitting_outputs(named_tensors(result))
+        folder, given = folder_for(folder), self._given()
+        given._require_sound_data()
+        model = given._frozen()
+        result = run_once(model, given.example_inputs)
+        if self.labels is None and not has_scores(named_tensors(result)):
+            given = replace(given, labels=None)  # what came with the samples is no class index
+        given._require_fitting_outputs(named_tensors(result))
+        return given._written(model, result, folder, overwrite=overwrite)
+
+    def _written(
+        self, model: nn.Module, result: object, folder: Path, *, overwrite: bool
+    ) -> Artifact:
         with staged_folder(folder, overwrite=overwrite) as staging:
             returning_tuple = with_tuple_of_tensors(model, result)
+            scheme = None if self.scheme is None else scheme_of(self.scheme)
             save_program(returning_tuple, self.example_inputs, staging / PROGRAM_FILE)
-            program = reference(staging / PROGRAM_FILE, self.scheme)
+            program = reference(staging / PROGRAM_FILE, scheme)
             answers = self._answers(program, named_tensors(result))
             in_float = self._float_answers(answers)
             save_samples(self._samples(answers, in_float), staging / SAMPLES_FILE)
@@ -133,25 +160,45 @@ class CompressedModel:
                 made_by=("CompressedModel.save",),
                 name=self.name,
                 class_names=self.class_names,
-                scheme=self.scheme,
-                metrics=metrics,
+                scheme=scheme,
+                metrics=self.metrics,
                 details=details,
                 normalisation=self.normalisation,
             )
             artifact = write_artifact(draft)
         return replace(artifact, path=folder)
 
-    def _require_sound_names(self) -> None:
-        require_model_name(self.name)
-        for name in self.class_names:
-            require_text("a class", name)
+    def _given(self) -> "CompressedModel":
+        """The same with every field in one form, whatever it was given as."""
+        module = without_wrappers(self.module)
+        examples = examples_of(module, self.example_inputs)
+        samples, labels = samples_of("samples", module, self.samples, examples)
+        calibration = () if is_empty(self.calibration) else self.calibration
+        if not is_empty(calibration):
+            calibration, _ = samples_of("calibration", module, calibration, examples)
+        return replace(
+            self,
+            module=module,
+            example_inputs=examples,
+            samples=samples,
+            scheme=None if self.scheme is None else scheme_of(self.scheme),
+            labels=labels if self.labels is None else labels_of(self.labels),
+            calibration=calibration,
+            metrics=finite_metrics(self.metrics),
+            name=require_model_name(self.name),
+            class_names=tuple(require_text("a class", n) for n in class_names_of(self.class_names)),
+            float_module=None if self.float_module is None else without_wrappers(self.float_module),
+        )
 
     def _require_sound_data(self) -> None:
         require_finite_weights(self.module)
         require_fitting("samples", self.samples, self.example_inputs)
-        if not isinstance(self.calibration, tuple | list) or self.calibration:
+        if self.calibration:
             require_fitting("calibration", self.calibration, self.example_inputs)
         if self.normalisation is not None:
+            way_out = "give Normalisation(mean=(0.5,), deviation=(0.25,)), for example"
+            kind = isinstance(self.normalisation, Normalisation)
+            require(kind, "the normalisation", self.normalisation, way_out)
             self.normalisation.require_fit(self.example_inputs[0].shape)
 
     def _require_fitting_outputs(self, outputs: Mapping[str, Tensor]) -> None:
@@ -170,9 +217,10 @@ class CompressedModel:
                 else "a scheme was given for a float module; call prepare_qat, or leave it out."
             )
         if self.scheme is None:
-            return copied(self.module).eval()
-        require_carried(self.module, self.scheme)
-        return freeze(self.module, bias=self.scheme.bias)
+            return copied(self.module).eval().cpu()
+        scheme = scheme_of(self.scheme)
+        require_carried(self.module, scheme)
+        return freeze(self.module, bias=scheme.bias).cpu()
 
     def _answers(self, program: Reference, outputs: Mapping[str, Tensor]) -> dict[str, Array]:
         found = answers_in_batches(program.run, self.samples, len(self.example_inputs[0]))

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from numbers import Integral
 from typing import Any, Literal, cast, final, get_args
 
+from torchedge.arguments import require
 from torchedge.errors import SchemeError
 
 __all__ = ["BiasKind", "GatedKind", "OperationKind", "Placement", "QuantScheme", "QuantSpec"]
@@ -71,7 +72,9 @@ class QuantSpec:
         for name in ("bits", "scale_bits", "group_size"):
             value = getattr(self, name)
             if not isinstance(value, Integral | None):
-                raise SchemeError(f"{name} = {value!r} is no whole number.")
+                raise SchemeError(
+                    f"{name} = {value!r} is no whole number; give one, for example 8."
+                )
         if not 2 <= self.bits <= 8:
             raise SchemeError(f"bits = {self.bits} is outside 2…8; pick a width in that range.")
         if self.scale_bits is not None and not 2 <= self.scale_bits <= 24:
@@ -153,6 +156,9 @@ class QuantScheme:
         bias: Biases are float, float but a multiple of ``input scale · weight scale``, or int32
             with that scale.
 
+    Raises:
+        SchemeError: A grid is none.
+
     Example:
         >>> QuantScheme() == QuantScheme.from_dict(QuantScheme().to_dict())
         True
@@ -163,6 +169,16 @@ class QuantScheme:
     placement: Placement = EVERYWHERE
     bias: BiasKind = "float"
     linear_weight: QuantSpec | None = None
+
+    def __post_init__(self) -> None:
+        grids = {"weight": self.weight, "activation": self.activation}
+        grids |= {} if self.linear_weight is None else {"linear_weight": self.linear_weight}
+        for name, grid in grids.items():
+            way_out = "give a grid, QuantSpec(bits=8)"
+            require(isinstance(grid, QuantSpec), name, grid, way_out, SchemeError)
+        way_out = "give Placement(…), or leave it out"
+        kind = isinstance(self.placement, Placement)
+        require(kind, "placement", self.placement, way_out, SchemeError)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a manifest; the inverse of :meth:`from_dict`."""

@@ -47,8 +47,8 @@ def test_a_float_model_is_saved_without_a_scheme(net, images, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"samples": (torch.zeros(0, 1, 16, 16),)}, "non-empty"),
-        ({"samples": ()}, "one non-empty tensor for each input"),
+        ({"samples": (torch.zeros(0, 1, 16, 16),)}, "holds no sample"),
+        ({"samples": ()}, "samples set is empty"),
         ({"samples": (torch.zeros(4, 1, 8, 8),)}, "preprocess them alike"),
         ({"calibration": (torch.zeros(0, 1, 16, 16),)}, "calibration"),
         ({"labels": torch.zeros(5)}, "labels have shape"),

@@ -56,6 +56,7 @@ def export(  # noqa: PLR0913 - options of a command line
     from torchedge.export.artifact import load_artifact
     from torchedge.export.pipeline import remaining_steps, require_scheme, staged_folder
     from torchedge.export.plugins import target as target_named
+    from torchedge.export.sources import explain_file
     from torchedge.export.target import configured
 
     gate = Gate(agreement=min_agreement, sqnr_db=min_sqnr, forced=force)
@@ -71,6 +72,8 @@ def export(  # noqa: PLR0913 - options of a command line
         ):
             report = _export(load_artifact(trained), place, staging, gate)
     else:
+        if source.is_file():
+            raise UsageError(explain_file(source))
         artifact = load_artifact(source)
         remaining_steps(artifact, place)
         require_scheme(artifact, place)

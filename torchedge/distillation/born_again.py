@@ -32,7 +32,7 @@ class Ensemble(nn.Module):
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
         if not networks:
-            raise DistillationError("an ensemble needs at least one network.")
+            raise DistillationError("an ensemble needs at least one network; give a list of them.")
         self.networks = nn.ModuleList(networks)
 
     @override

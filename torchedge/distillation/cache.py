@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset
 from typing_extensions import override
 
+from torchedge.arguments import is_whole, require
+from torchedge.distillation.answers import FEATURE, OUTPUT, Inputs, SizedDataset, answers, sized
 from torchedge.distillation.calls import require_only_the_sample
 from torchedge.distillation.fingerprints import fingerprint, sample_digests
 from torchedge.distillation.sources import NONE_NAMED, LiveTeacher
@@ -22,24 +24,13 @@ from torchedge.export.artifact import (
     write_artifact,
 )
 from torchedge.export.pipeline import staged_folder
+from torchedge.graph.wrappers import without_wrappers
 from torchedge.reading.tensors import read_tensors
 
 __all__ = ["IndexedDataset", "SizedDataset", "TeacherCache", "cache_teacher"]
 
 _FORMAT = Format("teacher-cache")
 _FILE = "teacher.safetensors"
-_OUTPUT = "output"
-_FEATURE = "feature:"
-
-
-class SizedDataset(Protocol):
-    """A dataset with a length, whose samples are tensors or begin with one."""
-
-    def __len__(self) -> int:
-        """Number of samples."""
-
-    def __getitem__(self, index: int, /) -> Any:  # noqa: ANN401
-        """One sample."""
 
 
 @final
@@ -70,7 +61,7 @@ class IndexedDataset(Dataset[tuple[Any, int]]):
 def cache_teacher(
     teacher: nn.Module,
     data: SizedDataset,
-    folder: Path,
+    folder: Path | str,
     *,
     layers: Sequence[str] = (),
     batch_size: int = 64,
@@ -83,14 +74,17 @@ def cache_teacher(
 
     Args:
         teacher: A trained network; run as a copy, in evaluation mode.
-        data: Samples that are tensors, or tuples that begin with the network's input.
+        data: Samples that are tensors or arrays, tuples that begin with the network's input, or
+            dictionaries with it; or a ``DataLoader``, whose dataset is taken.
         folder: New folder; it appears only when everything is written.
         layers: Layers whose results are kept beside the output.
         batch_size: Of the teacher's passes.
         overwrite: Replace the folder if it exists.
 
     Raises:
-        DistillationError: There are no samples, a layer does not exist, or an output is no tensor.
+        DistillationError: There are no samples, one has no input, a layer does not exist, or an
+            output is no tensor.
+        TraceError: The teacher is no network.
         OutputExistsError: The folder exists.
 
     Example:
@@ -102,12 +96,17 @@ def cache_teacher(
         ...     len(cache), cache.taps((), torch.tensor([0, 9])).output.shape
         (10, torch.Size([2, 3]))
     """
+    way_out = "give a whole number above zero"
+    require(is_whole(batch_size) and batch_size > 0, "batch_size", batch_size, way_out)
+    require(isinstance(folder, str | Path), "the folder", folder, "give a path")
+    names = (layers,) if isinstance(layers, str) else tuple(layers)
+    teacher, data = without_wrappers(teacher), sized(data)
     if not len(data):
         raise DistillationError("the dataset is empty; there is nothing to ask the teacher.")
     live = LiveTeacher(teacher)
-    live.prepare(tuple(layers))
-    tensors = _answers(live, data, batch_size)
-    with staged_folder(folder, overwrite=overwrite) as staging:
+    live.prepare(names)
+    tensors = answers(live, data, batch_size)
+    with staged_folder(Path(folder), overwrite=overwrite) as staging:
         save_file(tensors, staging / _FILE)
         write_artifact(
             Artifact(
@@ -119,44 +118,11 @@ def cache_teacher(
                 details={
                     "teacher": fingerprint(teacher),
                     "samples": len(data),
-                    "checked": sample_digests(_Inputs(data)),
+                    "checked": sample_digests(Inputs(data)),
                 },
             )
         )
     return TeacherCache.open(folder, teacher=teacher, data=data)
-
-
-def _answers(live: LiveTeacher, data: SizedDataset, batch_size: int) -> dict[str, Tensor]:
-    parts: dict[str, list[Tensor]] = {}
-    loader: DataLoader[Any] = DataLoader(_Inputs(data), batch_size, collate_fn=default_collate)
-    for batch in loader:
-        seen = live.taps((batch,), None)
-        parts.setdefault(_OUTPUT, []).append(seen.feature(None))
-        for layer in live.layers:
-            parts.setdefault(f"{_FEATURE}{layer}", []).append(seen.feature(layer))
-    return {name: torch.cat(found).contiguous() for name, found in parts.items()}
-
-
-@final
-class _Inputs(Dataset[Tensor]):
-    """The tensor that each sample is, or begins with."""
-
-    def __init__(self, data: SizedDataset) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    @override
-    def __getitem__(self, index: int) -> Tensor:
-        sample = self.data[index]
-        value = sample[0] if isinstance(sample, list | tuple) else sample
-        if not isinstance(value, Tensor):
-            raise DistillationError(
-                f"sample {index} is a {type(value).__name__}; a cache wants tensors, or tuples "
-                "that begin with one."
-            )
-        return value
 
 
 @final
@@ -177,7 +143,7 @@ class TeacherCache:
         self._sample: Tensor | None = None  # what the student is to be given in this step
 
     @staticmethod
-    def open(folder: Path, *, teacher: nn.Module, data: SizedDataset) -> "TeacherCache":
+    def open(folder: Path | str, *, teacher: nn.Module, data: SizedDataset) -> "TeacherCache":
         """Read a cache, if it is that of this teacher on these data.
 
         All weights of the teacher and 256 samples spread over the data are compared by hash.
@@ -186,13 +152,13 @@ class TeacherCache:
             ArtifactError: The folder is missing or damaged.
             DistillationError: It holds another teacher's answers, or those for other data.
         """
-        artifact = load_artifact(folder)
+        artifact, teacher, data = load_artifact(folder), without_wrappers(teacher), sized(data)
         _require_same(artifact, teacher, data)
         return TeacherCache(_require_whole(artifact, len(data)), data)
 
     def __len__(self) -> int:
         """Number of samples."""
-        return len(self.tensors[_OUTPUT])
+        return len(self.tensors[OUTPUT])
 
     def prepare(self, layers: tuple[str, ...]) -> None:
         """Show these layers.
@@ -200,7 +166,7 @@ class TeacherCache:
         Raises:
             DistillationError: A layer was not written.
         """
-        kept = [n.removeprefix(_FEATURE) for n in self.tensors if n.startswith(_FEATURE)]
+        kept = [n.removeprefix(FEATURE) for n in self.tensors if n.startswith(FEATURE)]
         missing = [layer for layer in layers if layer not in kept]
         if missing:
             raise DistillationError(
@@ -244,15 +210,15 @@ class TeacherCache:
         assert indices is not None
         require_only_the_sample(inputs, named, self._sample)
         self._sample = None
-        features = {layer: self.tensors[f"{_FEATURE}{layer}"][indices] for layer in self.layers}
-        return Taps(self.tensors[_OUTPUT][indices], features)
+        features = {layer: self.tensors[f"{FEATURE}{layer}"][indices] for layer in self.layers}
+        return Taps(self.tensors[OUTPUT][indices], features)
 
 
 def _require_whole(artifact: Artifact, samples: int) -> dict[str, Tensor]:
     """What the cache holds: the output and features, one of each for each sample."""
     tensors = read_tensors(artifact.file(_FILE))
     counts = {name: len(tensor) if tensor.ndim else 0 for name, tensor in tensors.items()}
-    if _OUTPUT not in tensors or set(counts.values()) != {samples}:
+    if OUTPUT not in tensors or set(counts.values()) != {samples}:
         raise ArtifactError(
             f"'{artifact.path}' holds {sorted(set(counts.values()))} answers in {len(tensors)} "
             f"tensors for {samples:,} samples; write it again."
@@ -279,7 +245,7 @@ def _require_same(artifact: Artifact, teacher: nn.Module, data: SizedDataset) ->
             f"'{artifact.path}' holds answers for {details.get('samples')} samples and the data "
             f"has {len(data):,}; write it again for these data."
         )
-    digests = sample_digests(_Inputs(data))
+    digests = sample_digests(Inputs(data))
     checked = details.get("checked")
     known = checked if isinstance(checked, Mapping) else {}
     other = [index for index, digest in digests.items() if known.get(index) != digest]

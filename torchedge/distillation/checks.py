@@ -1,5 +1,7 @@
 """What every loss refuses, in one place."""
 
+from numbers import Real
+
 import torch
 from torch import Tensor
 
@@ -16,9 +18,9 @@ def require_temperature(temperature: float) -> None:
     Raises:
         DistillationError: The temperature is not a number above 0.
     """
-    if not 0 < temperature < float("inf"):
+    if not isinstance(temperature, Real) or not 0 < temperature < float("inf"):
         raise DistillationError(
-            f"the temperature is {temperature}; give a number above 0, for example 4."
+            f"the temperature is {temperature!r}; give a number above 0, for example 4."
         )
 
 

@@ -8,6 +8,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from torchedge.arguments import require
 from torchedge.errors import DistillationError
 
 __all__ = ["NOT_HANDED_ON", "add_to_optimizer", "handed_on", "require_plain_task", "task_loss"]
@@ -66,6 +67,8 @@ def require_plain_task(task: pl.LightningModule, student: str) -> None:
         DistillationError: The student is not there, optimisation is manual, or a hook is
             overridden that is not handed on.
     """
+    way_out = "give the LightningModule that trains the student"
+    require(isinstance(task, pl.LightningModule), "the task", task, way_out, DistillationError)
     if not isinstance(getattr(task, student, None), nn.Module):
         children = ", ".join(f"'{name}'" for name, _ in task.named_children()) or "none"
         raise DistillationError(

@@ -9,6 +9,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from typing_extensions import override
 
+from torchedge.batches.examples import Examples, example_tensors, run_once
 from torchedge.distillation.calls import Call
 from torchedge.distillation.feature_modules import FitNet
 from torchedge.distillation.handing_on import (
@@ -23,6 +24,7 @@ from torchedge.distillation.taps import Tap, Taps, require_layers
 from torchedge.distillation.weights import (
     require_batches_of,
     require_stages,
+    require_terms,
     require_weights,
     smallest_batch,
 )
@@ -59,10 +61,10 @@ class DistillationModule(pl.LightningModule):
             which do not fit are refused here and not by the first training step.
 
     Raises:
-        DistillationError: A layer does not exist, a weight is negative or all are zero, there are
-            epochs for hints and no hint, the task has no such student, overrides what cannot be
-            handed on, or optimises manually; with ``example_inputs`` also: outputs or features do
-            not fit.
+        DistillationError: A term has no weight, the teacher is none, a layer does not exist, a
+            weight is negative or all are zero, there are epochs for hints and no hint, the task has
+            no such student, overrides what cannot be handed on, or optimises manually; with
+            ``example_inputs`` also: outputs or features do not fit.
 
     Example:
         >>> from torchedge.distillation import Hinton
@@ -84,9 +86,10 @@ class DistillationModule(pl.LightningModule):
         hard_weight: float = 1.0,
         student: str = "model",
         hint_epochs: int = 0,
-        example_inputs: tuple[Tensor, ...] | None = None,
+        example_inputs: Examples | None = None,
     ) -> None:
         super().__init__()
+        require_terms(terms, teacher)
         weights = {name: weight for name, (weight, _) in terms.items()}
         require_weights(weights, hard_weight)
         require_stages(hint_epochs, any(isinstance(t, FitNet) for _, t in terms.values()))
@@ -105,7 +108,7 @@ class DistillationModule(pl.LightningModule):
         self._source = [source]  # in a list, so that it is no submodule
         self._tap: Tap | None = None
         if example_inputs is not None:
-            self._try(example_inputs)
+            self._try(example_tensors(self.student, example_inputs))
 
     @property
     def student(self) -> nn.Module:
@@ -226,7 +229,7 @@ class DistillationModule(pl.LightningModule):
         modes = [(module, module.training) for module in self.student.modules()]
         tap = self._watch()
         try:
-            self.student.eval()(*inputs)
+            run_once(self.student.eval(), inputs)
             call, student = tap.last_call()
             if isinstance(self.source, LiveTeacher):
                 self._losses(student, self._taught(call, None))

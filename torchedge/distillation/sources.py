@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchedge.distillation.calls import Call
 from torchedge.distillation.taps import Taps, require_layers, taps
 from torchedge.graph.copies import copied
+from torchedge.graph.wrappers import without_wrappers
 
 __all__ = ["NONE_NAMED", "LiveTeacher", "TeacherSource"]
 
@@ -46,7 +47,7 @@ class LiveTeacher:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self.network = copied(network).eval().requires_grad_(False)
+        self.network = copied(without_wrappers(network)).eval().requires_grad_(False)
         self.layers: tuple[str, ...] = ()
 
     def prepare(self, layers: tuple[str, ...]) -> None:

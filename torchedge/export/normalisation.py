@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+from torchedge.arguments import is_number, require
 from torchedge.errors import UsageError
 from torchedge.reading.plain import as_number, each
 
@@ -16,11 +17,13 @@ class Normalisation:
     """What the first input went through before the network saw it: ``(x - mean) / deviation``.
 
     Args:
-        mean: One number, or one for each channel (axis 1).
+        mean: One number, or one for each channel: axis 1, or the last axis of pictures whose
+            channels come last.
         deviation: As many; none is zero.
 
     Raises:
-        UsageError: There are not as many of both, or a deviation is not above zero.
+        UsageError: They are no numbers, there are not as many of both, or a deviation is not above
+            zero.
 
     Example:
         >>> Normalisation(mean=(0.5,), deviation=(0.25,)).deviation
@@ -31,6 +34,9 @@ class Normalisation:
     deviation: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        for what, values in (("the mean", self.mean), ("the deviation", self.deviation)):
+            numbers = isinstance(values, list | tuple) and all(is_number(n) for n in values)
+            require(numbers, what, values, "give a tuple of numbers, (0.5,) for one channel")
         if not self.mean or len(self.mean) != len(self.deviation) or min(self.deviation) <= 0:
             raise UsageError(
                 f"a normalisation of {len(self.mean)} means and {len(self.deviation)} deviations, "
@@ -47,7 +53,8 @@ class Normalisation:
         Example:
             >>> Normalisation(mean=(0.5,), deviation=(0.25,)).require_fit((1, 3, 8, 8))
         """
-        channels = shape[1] if len(shape) > 1 else 1
+        axis = -1 if len(shape) == 4 and shape[1] > 4 >= shape[3] else 1  # [n, height, width, 3]
+        channels = shape[axis] if len(shape) > 1 else 1
         if len(self.mean) not in {1, channels}:
             raise UsageError(
                 f"a normalisation of {len(self.mean)} means for an input {list(shape)}; give one, "

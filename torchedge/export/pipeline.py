@@ -5,7 +5,8 @@ from pathlib import Path
 
 from torchedge.bench.gate import GATE, Gate
 from torchedge.errors import SchemeError
-from torchedge.export.artifact import Artifact
+from torchedge.export.artifact import Artifact, load_artifact
+from torchedge.export.plugins import target_of
 from torchedge.export.stages import require_like_float, verified_stages
 from torchedge.export.step import ExportStep
 from torchedge.export.target import Target
@@ -105,8 +106,8 @@ def export_chain(source: Artifact, target: Target, folder: Path) -> tuple[Artifa
 
 
 def export(
-    source: Artifact,
-    target: Target,
+    source: Artifact | Path | str,
+    target: Target | str,
     folder: Path | str,
     *,
     overwrite: bool = False,
@@ -117,8 +118,8 @@ def export(
     What is refused, and when, is as with ``torchedge export``, which also writes a report.
 
     Args:
-        source: What a recipe saved, or any artefact on the target's way.
-        target: Where it will run.
+        source: What a recipe saved, or any artefact on the target's way, or its folder.
+        target: Where it will run, or the name of it.
         folder: New folder; it appears only when every step has succeeded and every form that can
             be run here computes what it should.
         overwrite: Replace the folder if it is one of ours and does not hold the source; see
@@ -132,7 +133,8 @@ def export(
         TorchedgeError: As the steps, :func:`staged_folder`, the budget and
             :func:`~torchedge.export.stages.verified_stages` raise it.
     """
-    folder = Path(folder)
+    source = load_artifact(source) if isinstance(source, Path | str) else source
+    folder, target = Path(folder), target_of(target)
     remaining_steps(source, target)
     require_scheme(source, target)
     inputs = (source.path,)

@@ -1,6 +1,5 @@
 """Targets and runners, found by entry points: third parties add theirs the way torchedge does."""
 
-import difflib
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 
@@ -8,6 +7,7 @@ from torchedge.bench.session import Runner
 from torchedge.errors import UnknownNameError
 from torchedge.export.artifact import Format
 from torchedge.export.target import Target
+from torchedge.export.unknown_targets import hint_for
 
 __all__ = [
     "RUNNERS_GROUP",
@@ -16,6 +16,7 @@ __all__ = [
     "runner",
     "target",
     "target_names",
+    "target_of",
     "targets",
 ]
 
@@ -41,15 +42,39 @@ def target(name: str) -> Target:
     """The target of that name.
 
     Raises:
-        UnknownNameError: There is none; the text offers the nearest names.
+        UnknownNameError: There is none; the text says what to take instead.
 
     Example:
         >>> target("jetson").name
         'jetson-orin-nano'
     """
-    found = _find(TARGETS_GROUP, name, "target", "python scripts/targets.py lists them")
+    entries = _entries(TARGETS_GROUP)
+    if not isinstance(name, str):
+        raise UnknownNameError(
+            f"a target is named by text, and this is a {type(name).__name__}; write "
+            "target('jetson'), for example."
+        )
+    if entries and name not in entries:
+        hint = hint_for(name, entries)
+        raise UnknownNameError(
+            f"there is no target '{name}'; {hint} (torchedge targets lists them)."
+        )
+    found = _find(TARGETS_GROUP, name, "target", "torchedge targets lists them")
     assert isinstance(found, Target), f"the entry point '{name}' is no Target"
     return found
+
+
+def target_of(given: Target | str) -> Target:
+    """A target, or the one of that name.
+
+    Raises:
+        UnknownNameError: There is none.
+
+    Example:
+        >>> target_of("jetson") is target_of(target("jetson"))
+        True
+    """
+    return given if isinstance(given, Target) else target(given)
 
 
 def runner(format: Format) -> Runner:
@@ -83,5 +108,5 @@ def _find(group: str, name: str, what: str, way_out: str) -> object:
             f"no {what} is installed at all; run pip install -e . in the repository, or "
             "pip install torchedge."
         )
-    nearest = difflib.get_close_matches(name, entries, n=1, cutoff=0.0)[0]
-    raise UnknownNameError(f"there is no {what} '{name}'; the nearest is '{nearest}' ({way_out}).")
+    known = ", ".join(sorted(entries))
+    raise UnknownNameError(f"there is no {what} '{name}'; there are {known} ({way_out}).")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Protocol, final
 
+from torchedge.arguments import require
 from torchedge.devices import Device
 from torchedge.errors import BudgetError, UnknownNameError
 from torchedge.export.artifact import Artifact
@@ -115,6 +116,9 @@ def configured(
         >>> configured(target("jetson"), jetpack="5.1").summary
         'TensorRT INT8 bundle, JetPack 5.1'
     """
+    for what, value in (("the JetPack", jetpack), ("the precision", precision)):
+        text = value is None or isinstance(value, str)
+        require(text, what, value, "write it as text, '5.1' or 'int8'")
     if jetpack is None and precision is None:
         return target
     if target.configure is None:

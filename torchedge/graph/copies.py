@@ -1,21 +1,31 @@
 """Copies of a network that every transform starts from."""
 
 import copy
-from collections.abc import Iterator, Mapping
-from typing import cast
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from types import FunctionType, MethodType, ModuleType
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.nn.utils.weight_norm import WeightNorm
 
+from torchedge.arguments import require
+from torchedge.errors import TraceError
 from torchedge.graph.masks import Mask
 
 __all__ = ["copied", "copied_with_parametrizations"]
 
+_Network = TypeVar("_Network", bound=nn.Module)
 
-def copied(model: nn.Module) -> nn.Module:
+
+def copied(model: _Network) -> _Network:
     """A deep copy; tensors that a module keeps from its last run come along without their history.
+
+    Raises:
+        TraceError: It is no network, or a module keeps what cannot be copied, such as an open file
+            or a lock; the text names it.
 
     Example:
         >>> class Keeps(nn.Module):
@@ -27,25 +37,64 @@ def copied(model: nn.Module) -> nn.Module:
         >>> copied(keeps).kept
         tensor([2.])
     """
+    require(
+        isinstance(model, nn.Module),
+        "the model",
+        model,
+        "pass the network itself, an nn.Module",
+        TraceError,
+    )
     memo: dict[int, object] = {id(t): t.detach().clone() for t in _computed_tensors(model)}
     memo |= {id(trainer): None for trainer in _trainers(model)}
-    return copy.deepcopy(model, memo)
+    try:
+        return copy.deepcopy(model, dict(memo))
+    except Exception as error:  # whatever the user's objects raise
+        path, name = _uncopyable(model, memo)
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise TraceError(
+            f"'{path or 'the model itself'}' keeps '{name}', which cannot be copied ({said}); keep "
+            "it outside of the network, or set it to None first."
+        ) from error
+
+
+def _uncopyable(model: nn.Module, memo: dict[int, object]) -> tuple[str, str]:
+    """Path of the module, and name of its attribute, that a deep copy stops at."""
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if name in {"_modules", "_parameters"}:
+                continue
+            try:
+                copy.deepcopy(value, dict(memo))
+            except Exception:
+                return path, name
+    return "", "something"
 
 
 def _computed_tensors(model: nn.Module) -> Iterator[Tensor]:
     """What cannot be copied as it is: results of operators with a gradient."""
+    seen: set[int] = set()
     for module in model.modules():
-        for value in vars(module).values():
-            yield from (t for t in _tensors_in(value) if t.grad_fn is not None)
+        yield from (t for t in _tensors_in(vars(module), seen) if t.grad_fn is not None)
 
 
-def _tensors_in(value: object) -> Iterator[Tensor]:
+def _tensors_in(value: object, seen: set[int]) -> Iterator[Tensor]:
+    """Tensors in containers and in plain objects, however deep, but not those of modules."""
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, Mapping):
-        yield from (part for part in value.values() if isinstance(part, Tensor))
-    elif isinstance(value, list | tuple):
-        yield from (part for part in value if isinstance(part, Tensor))
+    if id(value) in seen or isinstance(value, Tensor | nn.Module | type | str | bytes):
+        return
+    seen.add(id(value))
+    for part in _parts(value):
+        yield from _tensors_in(part, seen)
+
+
+def _parts(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return list(value)
+    known = isinstance(value, ModuleType | FunctionType | MethodType)
+    return [] if known else list(getattr(value, "__dict__", {}).values())
 
 
 def _trainers(model: nn.Module) -> Iterator[object]:

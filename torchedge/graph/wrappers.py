@@ -3,12 +3,13 @@
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch._ops import OpOverload
+from torch.nn.parameter import is_lazy
 
 from torchedge.errors import TraceError
 
-__all__ = ["require_inputs", "unwrapped"]
+__all__ = ["unwrapped", "without_wrappers"]
 
 # Wrapper classes by name, so that none of their packages is loaded for asking.
 _WRAPPED = {
@@ -23,12 +24,29 @@ def unwrapped(model: Any) -> nn.Module:  # noqa: ANN401 - whatever was passed
     """The network inside ``DataParallel``, ``torch.compile`` and ``AveragedModel``.
 
     Raises:
-        TraceError: It is no module, a scripted or exported one, or a LightningModule around a
-            network; the text names what to pass instead.
+        TraceError: It is no module, a scripted or exported one, one whose weights have no values,
+            or a LightningModule around a network; the text names what to pass instead.
 
     Example:
         >>> net = nn.Linear(1, 1)
         >>> unwrapped(nn.DataParallel(net)) is net
+        True
+    """
+    network = without_wrappers(model)
+    _require_layers(network)
+    _require_no_trainer(network)
+    return network
+
+
+def without_wrappers(model: Any) -> nn.Module:  # noqa: ANN401 - whatever was passed
+    """The same for a network that is only run, whatever its layers are.
+
+    Raises:
+        TraceError: It is no module, a scripted one, or one whose weights have no values.
+
+    Example:
+        >>> net = nn.Linear(1, 1)
+        >>> without_wrappers(torch.compile(net)) is net
         True
     """
     while type(model).__name__ in _WRAPPED:
@@ -38,13 +56,21 @@ def unwrapped(model: Any) -> nn.Module:  # noqa: ANN401 - whatever was passed
             f"{type(model).__name__} is compiled TorchScript, whose layers cannot be exchanged; "
             "pass the nn.Module that it was made from."
         )
+    if isinstance(model, type):
+        raise TraceError(
+            f"a model is an nn.Module, and this is the class; pass {model.__name__}()."
+        )
     if not isinstance(model, nn.Module):
         raise TraceError(
             f"a model is an nn.Module, and this is a {type(model).__name__}; pass the network "
             "itself, not its path, its state dict or its exported program."
         )
-    _require_layers(model)
-    _require_no_trainer(model)
+    if not hasattr(model, "_parameters"):
+        raise TraceError(
+            f"{type(model).__name__} has no parts yet; call super().__init__() first in its "
+            "__init__."
+        )
+    _require_values(model)
     return model
 
 
@@ -56,6 +82,24 @@ def _require_layers(model: nn.Module) -> None:
             f"{type(model).__name__} is an exported program: single operators, no layers, so "
             "nothing in it would be quantised or pruned. Pass the nn.Module that was exported."
         )
+
+
+def _require_values(model: nn.Module) -> None:
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise TraceError(
+                f"'{name}' of a lazy layer has no shape yet; run the model once on an example."
+            )
+        if tensor.is_meta:
+            raise TraceError(
+                f"'{name}' is on the meta device and has no values; load the weights, for example "
+                "with load_state_dict(…, assign=True)."
+            )
+        if tensor.is_complex():
+            raise TraceError(
+                f"'{name}' is complex, which no integers stand for; write the network with real "
+                "and imaginary parts as channels."
+            )
 
 
 def _require_no_trainer(model: nn.Module) -> None:
@@ -70,24 +114,3 @@ def _require_no_trainer(model: nn.Module) -> None:
             f"{type(model).__name__} is a LightningModule around the network '{children[0]}'; pass "
             f"that attribute (task.{children[0]}), and assign the result to it to train on."
         )
-
-
-def require_inputs(example_inputs: object) -> tuple[Tensor, ...]:
-    """The example inputs, a tuple of tensors.
-
-    Raises:
-        TraceError: They are something else; the text says what to write.
-    """
-    if isinstance(example_inputs, Tensor):
-        raise TraceError(
-            f"example_inputs is one tensor of shape {tuple(example_inputs.shape)}, not a tuple; "
-            "write (x,) for a network with one input."
-        )
-    given = tuple(example_inputs) if isinstance(example_inputs, list | tuple) else None
-    if not given or not all(isinstance(value, Tensor) for value in given):
-        kinds = [type(value).__name__ for value in given or ()]
-        raise TraceError(
-            f"example_inputs is a {type(example_inputs).__name__} of {kinds}; give a tuple of "
-            "tensors, one for each input of forward. Arguments left out keep their defaults."
-        )
-    return given

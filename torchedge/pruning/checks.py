@@ -1,5 +1,7 @@
 """What pruning refuses, in one line each."""
 
+from numbers import Real
+
 from torch import nn
 
 from torchedge.errors import PruningError
@@ -16,8 +18,9 @@ def require_sparsity(sparsity: float, *, reachable: float = 1.0) -> None:
     """Refuse a share that would leave nothing, or that the floors of layers forbid.
 
     Raises:
-        PruningError: ``sparsity`` is outside [0, 1), or above ``reachable``.
+        PruningError: ``sparsity`` is no number, outside [0, 1), or above ``reachable``.
     """
+    _require_number("the sparsity", sparsity)
     if not 0 <= sparsity < 1:
         raise PruningError(f"a sparsity of {sparsity} is not in [0, 1); 0.9 removes nine of ten.")
     if sparsity > reachable + 1e-9:
@@ -31,10 +34,18 @@ def require_share(share: float, what: str) -> None:
     """Refuse a share of the original that is not one.
 
     Raises:
-        PruningError: ``share`` is outside (0, 1].
+        PruningError: ``share`` is no number, or outside (0, 1].
     """
+    _require_number(what, share)
     if not 0 < share <= 1:
         raise PruningError(f"{what}={share} is not in (0, 1]; 0.5 leaves half of the original.")
+
+
+def _require_number(what: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise PruningError(
+            f"{what} is {value!r}, which is no number; write a share, 0.5 for a half."
+        )
 
 
 def require_runs(length: int, n: int, m: int) -> None:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, fx, nn
 from typing_extensions import override
 
+from torchedge.batches.examples import Examples, example_tensors
 from torchedge.graph.copies import copied_with_parametrizations
 from torchedge.graph.rewrites import open_attention
 from torchedge.graph.trace import evaluating
-from torchedge.graph.wrappers import require_inputs, unwrapped
+from torchedge.graph.wrappers import unwrapped
 from torchedge.pruning.attributes import counted_attributes
 from torchedge.pruning.checks import require_float
 from torchedge.pruning.functions import function_left_whole, graph_to_follow
@@ -61,9 +62,7 @@ class Dependencies:
     evaluation_only: str
 
 
-def channel_groups(
-    model: nn.Module, example_inputs: tuple[Tensor, ...]
-) -> tuple[ChannelGroup, ...]:
+def channel_groups(model: nn.Module, example_inputs: Examples) -> tuple[ChannelGroup, ...]:
     """All channels of a network, in groups that stay or go together, in execution order.
 
     The network runs once on the inputs; labels of single channels go along and are joined wherever
@@ -100,15 +99,16 @@ def opened(model: nn.Module) -> nn.Module:
     return copied
 
 
-def dependencies(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> Dependencies:
+def dependencies(model: nn.Module, example_inputs: Examples) -> Dependencies:
     """The groups with what was seen while they were found.
 
     Raises:
         TraceError: torch.fx cannot follow the model.
         PruningError: It is quantised.
     """
-    model, example_inputs = unwrapped(model), require_inputs(example_inputs)
+    model = unwrapped(model)
     require_float(model)
+    example_inputs = example_tensors(model, example_inputs)
     known = opened(model)
     traced = graph_to_follow(model, known, example_inputs)
     graph_module = traced.graph_module

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from torchedge.arguments import is_whole, require
 from torchedge.errors import PruningError
 from torchedge.graph.copies import copied
 from torchedge.pruning.checks import require_sparsity
@@ -64,6 +65,10 @@ def lottery_tickets(  # noqa: PLR0913 - options
         [20, 10, 5]
     """
     require_sparsity(sparsity_per_round)
+    require(is_whole(rounds), "rounds", rounds, "give a whole number", PruningError)
+    require(callable(fit), "fit", fit, "give a function that trains a network", PruningError)
+    way_out = "give the state_dict() of the network before it was trained"
+    require(isinstance(rewind_to, Mapping), "rewind_to", rewind_to, way_out, PruningError)
     if rounds < 0:
         raise PruningError(f"rounds is {rounds}; give 0 or more.")
     require_weights_of(model, rewind_to)

@@ -3,19 +3,34 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from torchedge.arguments import require
 from torchedge.errors import PruningError
 
 __all__ = [
     "require_kept",
     "require_mask_for",
+    "require_network",
     "require_numbers",
     "require_pattern_sparsity",
     "require_same_names",
 ]
 
 _SHOWN = 3
+
+
+def require_network(model: object) -> None:
+    """Refuse what has no layers.
+
+    Raises:
+        PruningError: It is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise PruningError(
+            f"a model is an nn.Module, and this is a {type(model).__name__}; pass the network "
+            "itself, not its path or its state dict."
+        )
 
 
 def require_numbers(scores: Tensor, what: str = "the scores") -> None:
@@ -81,6 +96,8 @@ def require_mask_for(name: str, mask: Tensor, weight: Tensor) -> None:
     Raises:
         PruningError: The shape is another one, a value is neither 0 nor 1, or nothing would stay.
     """
+    way_out = "give a tensor of ones and zeros"
+    require(isinstance(mask, Tensor), f"the mask for '{name}'", mask, way_out, PruningError)
     if mask.shape != weight.shape:
         raise PruningError(
             f"the mask for '{name}' has the shape {tuple(mask.shape)} and the weight "

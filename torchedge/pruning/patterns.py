@@ -7,6 +7,7 @@ from typing import Literal, Protocol, TypeAlias, final
 import torch
 from torch import Tensor, nn
 
+from torchedge.arguments import require
 from torchedge.errors import PruningError
 from torchedge.pruning.checks import require_runs, require_sparsity
 from torchedge.pruning.functional import (
@@ -163,6 +164,8 @@ def weight_masks(
         {'0.weight': 4}
     """
     pattern = Unstructured() if pattern is None else pattern
+    way_out = "give a function of torchedge.pruning.functional, magnitude_scores for example"
+    require(callable(scores), "the scores", scores, way_out, PruningError)
     chosen = select_for(pattern, model, leave_out=leave_out, last_layer=last_layer).weights
     return _masks(model, chosen, sparsity, pattern, scores)
 
@@ -180,6 +183,8 @@ def select_for(
         >>> select_for(NOfM(2, 4), net).left_out["0.weight"]
         'fan-in 3, no multiple of 4'
     """
+    way_out = "give Unstructured() or NOfM(2, 4)"
+    require(hasattr(pattern, "misfit"), "the pattern", pattern, way_out, PruningError)
     chosen = select_weights(model, leave_out=leave_out, last_layer=last_layer)
     layers = weighted_layers(model)
     misfits = {name: pattern.misfit(_inputs(layers[name])) for name in chosen.weights}

@@ -10,12 +10,20 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from torchedge.arguments import is_number, is_whole, require
 from torchedge.errors import PruningError, UnknownNameError
 from torchedge.pruning.channel_scores import GroupScores
 from torchedge.pruning.groups import ChannelGroup
 from torchedge.pruning.pieces import Pieces
 
-__all__ = ["Block", "Limits", "blocks_of", "named_groups", "prunable_groups"]
+__all__ = [
+    "Block",
+    "Limits",
+    "blocks_of",
+    "named_groups",
+    "prunable_groups",
+    "require_choosing",
+]
 
 
 _WIDE, _WIDE_MULTIPLE, _NARROW_MULTIPLE = 24, 16, 8
@@ -41,6 +49,18 @@ class Limits:
     leave_out_types: tuple[type[nn.Module], ...] = ()
 
     def __post_init__(self) -> None:
+        whole = self.multiple is None or is_whole(self.multiple)
+        require(
+            whole, "multiple", self.multiple, "give a whole number, 8 for example", PruningError
+        )
+        require(is_number(self.most), "most", self.most, "give a share, 0.9", PruningError)
+        way_out = "give the names of layers in a tuple, ('head',)"
+        names = isinstance(self.leave_out, list | tuple)
+        require(names, "leave_out", self.leave_out, way_out, PruningError)
+        way_out = "give types of layers in a tuple, (nn.Linear,)"
+        types = isinstance(self.leave_out_types, tuple)
+        types = types and all(isinstance(kind, type) for kind in self.leave_out_types)
+        require(types, "leave_out_types", self.leave_out_types, way_out, PruningError)
         if (self.multiple is not None and self.multiple < 1) or not 0 <= self.most < 1:
             raise PruningError(
                 f"multiple={self.multiple}, most={self.most}; give at least 1, and a share in "
@@ -100,6 +120,21 @@ def prunable_groups(
         for group in groups
         if group.prunable and not left_out & {name for name, _ in group.members}
     ]
+
+
+def require_choosing(scores: object, limits: object) -> None:
+    """Refuse what says neither which channels matter nor which may go.
+
+    Raises:
+        PruningError: The scores are no function, or the limits no :class:`Limits`.
+    """
+    if not callable(scores):
+        raise PruningError(
+            f"the scores are {scores!r}; give a function of torchedge.pruning.channel_scores, for "
+            "example l2_norms."
+        )
+    if not isinstance(limits, Limits):
+        raise PruningError(f"the limits are {limits!r}; give Limits(…), or leave them out.")
 
 
 def named_groups(
@@ -165,7 +200,10 @@ def _leaving(least: int, blocks: Sequence[Block], group: ChannelGroup) -> list[B
     return [b for b, gone in zip(blocks, ends, strict=True) if group.channels - gone >= least]
 
 
-def _required(values: Tensor, group: ChannelGroup) -> Tensor:
+def _required(values: object, group: ChannelGroup) -> Tensor:
+    what, way_out = f"the scores of '{group.name}'", f"give a tensor of {group.channels} numbers"
+    require(isinstance(values, Tensor), what, values, way_out, PruningError)
+    assert isinstance(values, Tensor)
     if values.shape != (group.channels,) or not bool(torch.isfinite(values).all()):
         raise PruningError(
             f"the scores of '{group.name}' have shape {tuple(values.shape)} or hold NaN; "

@@ -7,8 +7,9 @@ from typing import TypeAlias, final
 
 from torch import nn
 
+from torchedge.arguments import require
 from torchedge.errors import PruningError
-from torchedge.pruning.mask_checks import require_same_names
+from torchedge.pruning.mask_checks import require_network, require_same_names
 from torchedge.quantization.layers import TRANSPOSED, WeightedLayer
 
 __all__ = [
@@ -69,6 +70,10 @@ def select_weights(
         >>> chosen.weights, chosen.left_out["1.weight"], chosen.left_out["2.weight"]
         (('0.weight',), 'a norm', 'the last layer')
     """
+    require_network(model)
+    way_out = "give names or types of layers in a tuple, ('head',)"
+    listed = isinstance(leave_out, list | tuple | set | frozenset)
+    require(listed, "leave_out", leave_out, way_out, PruningError)
     names = [entry for entry in leave_out if isinstance(entry, str)]
     require_same_names(names, [n for n, _ in model.named_modules()], "layers to leave out are")
     reasons = {
@@ -94,10 +99,14 @@ def select_weights(
 def weighted_layers(model: nn.Module) -> dict[str, WeightedLayer]:
     """Convolutions and linear layers by the names of their weights, in the order of registration.
 
+    Raises:
+        PruningError: The model is no network.
+
     Example:
         >>> list(weighted_layers(nn.Sequential(nn.Linear(2, 2), nn.ReLU())))
         ['0.weight']
     """
+    require_network(model)
     return {
         f"{path}.weight" if path else "weight": module
         for path, module in model.named_modules()

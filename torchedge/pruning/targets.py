@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
+from torchedge.arguments import require
+from torchedge.batches.examples import Examples
 from torchedge.errors import PruningError
 from torchedge.graph.wrappers import unwrapped
 from torchedge.pruning.channel_scores import GroupScores, l2_norms
@@ -14,7 +16,14 @@ from torchedge.pruning.cost import Costs
 from torchedge.pruning.dependency import Dependencies, dependencies
 from torchedge.pruning.groups import ChannelGroup
 from torchedge.pruning.latency import Latencies, LayerTimer, require_measured
-from torchedge.pruning.ranking import Block, Limits, blocks_of, named_groups, prunable_groups
+from torchedge.pruning.ranking import (
+    Block,
+    Limits,
+    blocks_of,
+    named_groups,
+    prunable_groups,
+    require_choosing,
+)
 from torchedge.pruning.search import Cost, Search
 from torchedge.pruning.transform import made_smaller, remove_channels
 
@@ -26,7 +35,7 @@ _DEFAULT_LIMITS = Limits()
 
 def prune_by(
     model: nn.Module,
-    example_inputs: tuple[Tensor, ...],
+    example_inputs: Examples,
     ratio: float | Mapping[str, float],
     *,
     scores: GroupScores = l2_norms,
@@ -36,7 +45,7 @@ def prune_by(
 
     Args:
         model: A float network; it stays as it is.
-        example_inputs: One valid set of inputs.
+        example_inputs: One valid set of inputs, or the tensor that is the only one.
         ratio: Share of the channels that goes, for all groups or by name of a layer.
         scores: What makes a channel worth keeping.
         limits: What may go; fewer channels go where the rest must be a multiple.
@@ -58,7 +67,7 @@ def prune_by(
 
 def choose_share(
     model: nn.Module,
-    example_inputs: tuple[Tensor, ...],
+    example_inputs: Examples,
     ratio: float | Mapping[str, float],
     *,
     scores: GroupScores = l2_norms,
@@ -73,6 +82,7 @@ def choose_share(
     """
     for share in ratio.values() if isinstance(ratio, Mapping) else (ratio,):
         require_sparsity(share)
+    require_choosing(scores, limits)
     found = dependencies(model, example_inputs)
     groups, seen = found.groups, found.network
     if isinstance(ratio, Mapping):
@@ -126,7 +136,7 @@ def _kept(blocks: Sequence[Block], group: ChannelGroup, share: float) -> list[in
 
 def prune_to(  # noqa: PLR0913 - one of four targets
     model: nn.Module,
-    example_inputs: tuple[Tensor, ...],
+    example_inputs: Examples,
     *,
     macs: float | None = None,
     parameters: float | None = None,
@@ -143,7 +153,7 @@ def prune_to(  # noqa: PLR0913 - one of four targets
 
     Args:
         model: A float network; it stays as it is.
-        example_inputs: One valid set of inputs.
+        example_inputs: One valid set of inputs, or the tensor that is the only one.
         macs: Share of the multiply-accumulates that is left, in (0, 1].
         parameters: The same for parameters.
         memory: The same for the peak memory of activations.
@@ -167,7 +177,13 @@ def prune_to(  # noqa: PLR0913 - one of four targets
     targets = {"macs": macs, "parameters": parameters, "memory": memory, "latency": latency}
     name, share = _only_target({k: v for k, v in targets.items() if v is not None})
     if name == "latency" and timer is None:
-        raise PruningError("latency needs a timer, such as torchedge_onnx.timing.OnnxLayerTimer().")
+        raise PruningError(
+            "a latency needs a timer; give timer=OnnxLayerTimer(), which is in "
+            "torchedge_onnx.timing."
+        )
+    require_choosing(scores, limits)
+    way_out = "give OnnxLayerTimer(), which is in torchedge_onnx.timing"
+    require(timer is None or callable(timer), "the timer", timer, way_out, PruningError)
     found = dependencies(model, example_inputs)
     target = (name, share)
     keep = _chosen(found, target=target, timer=timer, scores=scores, limits=limits)
@@ -186,7 +202,7 @@ def _only_target(given: Mapping[str, float]) -> tuple[str, float]:
 
 def choose_channels(
     model: nn.Module,
-    example_inputs: tuple[Tensor, ...],
+    example_inputs: Examples,
     *,
     target: tuple[str, float],
     timer: LayerTimer | None = None,

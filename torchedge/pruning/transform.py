@@ -2,12 +2,13 @@
 
 import copy
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
+from torchedge.arguments import is_whole, require
 from torchedge.errors import PruningError
 from torchedge.graph.faithful import for_evaluation
 from torchedge.graph.trace import evaluating
@@ -45,6 +46,11 @@ def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]
         >>> remove_channels(net, {group: [0, 3]})[2]
         Conv2d(2, 2, kernel_size=(3, 3), stride=(1, 1))
     """
+    if not isinstance(keep, Mapping):
+        raise PruningError(
+            f"keep is a {type(keep).__name__}; give for groups of channel_groups(model, "
+            "example_inputs) the channels that stay, {group: [0, 2]}."
+        )
     for group, channels in keep.items():
         _require_possible(group, channels)
     inputs = next((group.example_inputs for group in keep), ())
@@ -127,6 +133,11 @@ def _stop_reading(found: Dependencies, places: Places) -> None:
 
 
 def _require_possible(group: ChannelGroup, channels: Sequence[int]) -> None:
+    way_out = "give a group of channel_groups(model, example_inputs)"
+    require(isinstance(group, ChannelGroup), "a key of keep", group, way_out, PruningError)
+    numbers = isinstance(channels, Iterable) and all(is_whole(c) for c in channels)
+    what, way_out = f"what stays of '{group.name}'", "give the numbers of channels, [0, 2]"
+    require(numbers, what, channels, way_out, PruningError)
     if group.reason is not None:
         raise PruningError(
             f"the group '{group.name}' cannot be pruned: {group.reason}. Leave it out of keep."

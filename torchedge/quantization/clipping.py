@@ -7,6 +7,7 @@ from typing import final
 
 import torch
 
+from torchedge.arguments import require
 from torchedge.errors import CalibrationError
 from torchedge.quantization.calibration import (
     Histogram,
@@ -60,7 +61,11 @@ def chosen_range(histogram: Histogram, spec: QuantSpec, rule: RangeRule) -> Chos
         found = entropy_range(histogram, spec)
         low, high, refused_share = found.low, found.high, found.refused_share
     else:
-        low, high = (float(end) for end in rule(histogram, spec))
+        ends = rule(histogram, spec)
+        pair = isinstance(ends, tuple | list) and len(ends) == 2
+        what, way_out = "what the rule gave", "a rule returns two finite numbers, low and high"
+        require(pair, what, ends, way_out, CalibrationError)
+        low, high = (float(end) for end in ends)
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise CalibrationError(
             f"the rule gave the range [{low}, {high}] for values in [{histogram.low}, "

@@ -1,6 +1,5 @@
 """From a model that trains to the one that is exported: constants and one operator a quantiser."""
 
-import copy
 from collections import Counter
 from typing import final
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.errors import SchemeError
+from torchedge.graph.copies import copied
 from torchedge.quantization.functional import fake_quantize
 from torchedge.quantization.merge import plain_copy
 from torchedge.quantization.modules import (
@@ -105,7 +105,7 @@ def freeze(model: nn.Module, *, bias: BiasKind = "float") -> nn.Module:
     """
     if not isinstance(model, fx.GraphModule):
         raise SchemeError("freeze() takes the model that prepare_qat returned; prepare it first.")
-    frozen = copy.deepcopy(model).requires_grad_(False)
+    frozen = copied(model).requires_grad_(False)
     layers = {n: m for n, m in frozen.named_modules() if isinstance(m, QuantizedLayer)}
     calls: Counter[str] = Counter()
     for node in frozen.graph.nodes:

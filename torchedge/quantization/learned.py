@@ -1,11 +1,10 @@
 """Learned step sizes: scales that the optimiser moves along with the weights."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
 from torchedge.errors import SchemeError
+from torchedge.graph.copies import copied
 from torchedge.quantization.functional import fake_quantize, rounded_up, weight_params
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.scales import sum_by_scale, total_magnitude
@@ -52,7 +51,7 @@ def learn_step_sizes(model: nn.Module) -> nn.Module:
         >>> changes["0.log_scale_change"], changes["quantizers.input_1.log_scale_change"]
         ([0.0, 0.0], 0.0)
     """
-    learning = copy.deepcopy(model)
+    learning = copied(model)
     quantizers = {n: m for n, m in learning.named_modules() if isinstance(m, FakeQuantize)}
     layers = {n: m for n, m in learning.named_modules() if isinstance(m, QuantizedLayer)}
     _require_fixed_scales(quantizers, layers)

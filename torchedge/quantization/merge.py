@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from torchedge.graph.copies import copied
 from torchedge.quantization.layers import without_spectral_norm
 from torchedge.quantization.modules import QuantizedLayer, WeightedLayer
 
@@ -27,7 +28,7 @@ def merge_batchnorms(model: nn.Module) -> nn.Module:
         >>> any(isinstance(module, nn.BatchNorm2d) for module in merged.modules())
         False
     """
-    merged = copy.deepcopy(model)
+    merged = copied(model)
     for quantized in merged.modules():
         if isinstance(quantized, QuantizedLayer):
             _merge(quantized)

@@ -1,12 +1,12 @@
 """Quantisation with state: activations that remember their range, layers with integer weights."""
 
-import copy
 from typing import ClassVar, TypeAlias, final
 
 import torch
 from torch import Tensor, nn
 
 from torchedge.errors import CalibrationError
+from torchedge.graph.copies import copied
 from torchedge.quantization.functional import (
     affine_params,
     fake_quantize,
@@ -310,7 +310,7 @@ def without_quantization(model: nn.Module) -> nn.Module:
         >>> without_quantization(nn.Sequential(quantizer))(torch.tensor([0.014]))
         tensor([0.0140])
     """
-    reference = copy.deepcopy(model)
+    reference = copied(model)
     for module in reference.modules():
         if isinstance(module, FakeQuantize | QuantizedLayer):
             module.enabled = False

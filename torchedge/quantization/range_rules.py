@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
+from torchedge.arguments import is_number, require
 from torchedge.errors import CalibrationError
 from torchedge.quantization.functional import affine_params
 from torchedge.quantization.histogram import Histogram, RangeRule, magnitudes
@@ -45,6 +46,8 @@ def percentile(quantile: float) -> RangeRule:
         >>> low, 86 <= high <= 86 + 96 / 2048
         (-3.0, True)
     """
+    way_out = "give the percentage of values to keep, 99.99"
+    require(is_number(quantile), "the quantile", quantile, way_out, CalibrationError)
     if not 50 < quantile <= 100:
         raise CalibrationError(
             f"quantile = {quantile} is outside (50, 100]; give the percentage of values to keep, "

@@ -1,8 +1,7 @@
 """Activation ranges chosen from data: hooks, histograms, and the rule that reads them."""
 
-import copy
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, final
 
@@ -11,17 +10,20 @@ from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from torchedge.errors import CalibrationError
-from torchedge.quantization.batches import require_tensor
+from torchedge.graph.copies import copied
+from torchedge.graph.wrappers import unwrapped
+from torchedge.quantization.batches import calibration_batches
 from torchedge.quantization.clipping import chosen_range, notes_on
 from torchedge.quantization.histogram import Histogram, RangeRule, observe
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
+from torchedge.quantization.names import rule_of
 from torchedge.quantization.range_rules import mse
 
 __all__ = ["calibrate"]
 
 
-def calibrate(model: nn.Module, batches: Iterable[Tensor], rule: RangeRule = mse) -> nn.Module:
+def calibrate(model: nn.Module, batches: object, rule: RangeRule | str = mse) -> nn.Module:
     """A copy of ``model`` whose activation ranges were chosen from data.
 
     The activations of all batches, not yet rounded but computed with quantised weights, are counted
@@ -31,14 +33,17 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor], rule: RangeRule = mse
 
     Args:
         model: A model from :func:`prepare_qat`.
-        batches: Inputs as the network sees them in use, without augmentation.
+        batches: Inputs as the network sees them in use, without augmentation: a ``DataLoader``,
+            whose labels are left out, a tensor, a list, a folder and more; see
+            :class:`~torchedge.batches.data.Data`. Networks with several inputs take tuples.
         rule: ``mse``, ``minmax``, ``percentile(99.99)``, ``entropy``, or any function from a
-            histogram and a spec to a range.
+            histogram and a spec to a range; or the name of one.
 
     Raises:
         CalibrationError: There is no batch, a batch does not fit the model (the text names the
             layer), a value is NaN or infinite (the text names the batch and the quantiser), the
             rule gives no range, or the model has no quantisers.
+        UnknownNameError: There is no rule of that name.
 
     Example:
         >>> from torchedge.quantization import QuantScheme, minmax, prepare_qat
@@ -47,11 +52,12 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor], rule: RangeRule = mse
         >>> round(float(net.quantizers.input_1.scale), 6)
         0.01
     """
-    calibrated = copy.deepcopy(model)
+    rule = rule_of(rule)
+    calibrated = copied(unwrapped(model))
     quantizers = {n: m for n, m in calibrated.named_modules() if isinstance(m, FakeQuantize)}
     if not quantizers:
         raise CalibrationError("the model has no quantisers; run prepare_qat(model, …) first.")
-    histograms = _histograms(_with_fixed_weights(model), batches)
+    histograms = _histograms(_with_fixed_weights(calibrated), batches)
     chosen = {}
     for name, histogram in histograms.items():
         with _told_where(name):
@@ -85,7 +91,7 @@ def _with_fixed_weights(model: nn.Module) -> nn.Module:
     return fixed
 
 
-def _histograms(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Histogram]:
+def _histograms(model: nn.Module, data: object) -> dict[str, Histogram]:
     histograms: dict[str, Histogram] = {}
 
     def count(name: str, x: Tensor) -> None:
@@ -95,26 +101,23 @@ def _histograms(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, Histog
     for name, module in model.named_modules():
         if isinstance(module, FakeQuantize) and not module.fixed:
             module.register_forward_pre_hook(lambda _, x, name=name: count(name, x[0]))
-    number = -1
     with torch.no_grad():
-        for number, batch in enumerate(batches):
-            _run(model, require_tensor(batch, number), number)
-    if number < 0:
-        raise CalibrationError(
-            "the calibration set is empty; give at least one batch, and some 100 to 500 samples."
-        )
+        for number, batch in enumerate(calibration_batches(model, data)):
+            _run(model, batch.inputs, number)
     return histograms
 
 
-def _run(model: nn.Module, batch: Tensor, number: int) -> None:
+def _run(model: nn.Module, inputs: tuple[Tensor, ...], number: int) -> None:
     try:
-        model(batch)
+        model(*inputs)
     except CalibrationError as error:
         raise CalibrationError(f"calibration batch {number}, {error}") from error
-    except (RuntimeError, IndexError, ValueError) as error:
+    except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
         raise CalibrationError(
-            f"calibration batch {number} of shape {tuple(batch.shape)} does not fit the model: "
-            f"{_failing_layer(model, batch)}{str(error).splitlines()[0]}"
+            f"calibration batch {number} of shape {shapes} does not fit the model: "
+            f"{_failing_layer(model, inputs)}{str(error).splitlines()[0].rstrip('.')}. Give "
+            "batches as the network sees them in use."
         ) from error
 
 
@@ -130,14 +133,14 @@ class _Watching(fx.Interpreter):
         return super().run_node(n)
 
 
-def _failing_layer(model: nn.Module, batch: Tensor) -> str:
+def _failing_layer(model: nn.Module, inputs: tuple[Tensor, ...]) -> str:
     """Which node of the graph fails, found by running it once more."""
     if not isinstance(model, fx.GraphModule):
         return ""
     watching = _Watching(model)
     watching.extra_traceback = False
     try:
-        watching.run(batch)
+        watching.run(*inputs)
     except Exception:  # the caller raises it; here only its place is wanted
         return f"at '{watching.reached}', "
     return ""

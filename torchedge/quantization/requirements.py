@@ -9,42 +9,45 @@ from torchedge.errors import SchemeError, WeightError
 from torchedge.graph.tracer import line_of
 from torchedge.quantization.modules import FakeQuantize
 from torchedge.quantization.operations import FLOAT_LAYERS, kind_of
-from torchedge.scheme import QuantScheme
 
 __all__ = [
     "require_finite_weights",
+    "require_float",
     "require_known_layers",
-    "require_scheme",
     "require_something_to_quantize",
     "require_usable_weights",
 ]
 
+_OF_TORCH = (
+    *("torch.ao.nn.quantized", "torch.ao.nn.qat", "torch.ao.nn.intrinsic.q"),
+    *("torch.ao.quantization.fake", "torch.ao.quantization.observer"),
+)
 _FLOAT_CONTAINERS = (nn.Embedding, nn.EmbeddingBag, nn.PReLU)
 
 
-def require_scheme(scheme: object) -> None:
-    """Refuse what is no scheme, such as the name of a target.
+def require_float(model: nn.Module) -> None:
+    """Refuse a network that torch's own quantisation has changed.
 
     Raises:
-        SchemeError: It is something else; the text says what to pass.
+        SchemeError: A layer of it is quantised; the text names it.
     """
-    if not isinstance(scheme, QuantScheme):
-        name = scheme if isinstance(scheme, str) else "jetson"
-        raise SchemeError(
-            f"the scheme is a {type(scheme).__name__} ({scheme!r}); pass "
-            f"torchedge.export.target('{name}').scheme, or a QuantScheme of your own."
-        )
+    for name, module in model.named_modules():
+        if type(module).__module__.startswith(_OF_TORCH):
+            raise SchemeError(
+                f"'{name or 'the model itself'}' is a {type(module).__name__}, which torch.ao has "
+                "quantised already; give the float network."
+            )
 
 
 def require_usable_weights(model: nn.Module) -> None:
-    """Refuse weights that no integer can stand for, and those that are rounded already.
+    """Refuse weights that no integer can stand for, and those of another type than float32.
 
     Raises:
-        WeightError: A parameter or buffer holds NaN or infinity, or has fewer bits than float32.
+        WeightError: A parameter or buffer holds NaN or infinity, or is not of float32.
     """
     require_finite_weights(model)
     for name, parameter in model.named_parameters():
-        if parameter.dtype in {torch.float16, torch.bfloat16}:
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
             raise WeightError(
                 f"'{name}' is {str(parameter.dtype).removeprefix('torch.')}; integers are made of "
                 "float32 weights: call model.float() first, and give float32 inputs."

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, fx, nn
 
+from torchedge.batches.examples import Examples, example_tensors
 from torchedge.errors import SchemeError, TraceError
 from torchedge.graph.copies import copied_with_parametrizations
 from torchedge.graph.editing import free_path
@@ -26,7 +27,7 @@ from torchedge.graph.rewrites import (
 )
 from torchedge.graph.trace import axes_of_results, evaluating, trace
 from torchedge.graph.values import result_of
-from torchedge.graph.wrappers import require_inputs, unwrapped
+from torchedge.graph.wrappers import unwrapped
 from torchedge.quantization.freeze import FrozenFakeQuantize
 from torchedge.quantization.modules import (
     TRANSPOSED,
@@ -34,12 +35,13 @@ from torchedge.quantization.modules import (
     QuantizedLayer,
     without_quantization,
 )
+from torchedge.quantization.names import scheme_of
 from torchedge.quantization.operations import kind_of
 from torchedge.quantization.origin import with_origin
 from torchedge.quantization.placement import FIXED_RANGES, quantized_reads, scale_groups
 from torchedge.quantization.requirements import (
+    require_float,
     require_known_layers,
-    require_scheme,
     require_something_to_quantize,
     require_usable_weights,
 )
@@ -50,9 +52,7 @@ __all__ = ["prepare_qat", "weight_spec"]
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def prepare_qat(
-    model: nn.Module, scheme: QuantScheme, example_inputs: tuple[Tensor, ...]
-) -> nn.Module:
+def prepare_qat(model: nn.Module, scheme: QuantScheme | str, example_inputs: Examples) -> nn.Module:
     """A copy of ``model`` that computes with the integers of ``scheme``.
 
     Weighted layers become :class:`QuantizedLayer` with the batch norm after them folded in;
@@ -61,13 +61,15 @@ def prepare_qat(
 
     Args:
         model: A trained or fresh float network that torch.fx can follow.
-        scheme: Numbers of the device, usually ``target.scheme``.
-        example_inputs: One valid set of inputs; the result is run on it once.
+        scheme: Numbers of the device, usually ``target.scheme``; or the name of a target.
+        example_inputs: One valid set of inputs, or the tensor that is the only one; the result is
+            run on it once.
 
     Raises:
         TraceError: torch.fx cannot follow the model.
         WeightError: A weight is NaN or infinite.
         SchemeError: The model has fake quantisation already.
+        UnknownNameError: There is no target of that name.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
@@ -75,11 +77,12 @@ def prepare_qat(
         >>> [name for name, m in prepared.named_modules() if isinstance(m, FakeQuantize)]
         ['quantizers.input_1', 'quantizers._2']
     """
-    require_scheme(scheme)
-    model, example_inputs = unwrapped(model), require_inputs(example_inputs)
+    scheme, model = scheme_of(scheme), unwrapped(model)
+    example_inputs = example_tensors(model, example_inputs)
     quantized = FakeQuantize | QuantizedLayer | FrozenFakeQuantize
     if any(isinstance(module, quantized) for module in model.modules()):
         raise SchemeError("the model has fake quantisation already; prepare the float model.")
+    require_float(model)
     require_usable_weights(model)
     require_no_backward_hooks(model)
     try:
@@ -157,7 +160,22 @@ def _quantize_layers(
 
 
 def weight_spec(layer: nn.Module, scheme: QuantScheme) -> QuantSpec:
-    """The grid that a scheme gives the weight of a layer."""
+    """The grid that a scheme gives the weight of a layer.
+
+    Raises:
+        SchemeError: The weight has no such axis.
+    """
+    spec = _spec_for(layer, scheme)
+    axes = layer.weight.ndim if isinstance(layer.weight, Tensor) else 0
+    if spec.axis is not None and spec.axis >= axes:
+        raise SchemeError(
+            f"the scheme's weights have scales along axis {spec.axis}, and the weight of a "
+            f"{type(layer).__name__} has {axes} axes; output channels are on axis 0."
+        )
+    return spec
+
+
+def _spec_for(layer: nn.Module, scheme: QuantScheme) -> QuantSpec:
     if isinstance(layer, nn.Linear):
         return scheme.linear_weight or scheme.weight
     if isinstance(layer, TRANSPOSED) and scheme.weight.axis == 0:

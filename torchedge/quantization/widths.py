@@ -1,13 +1,14 @@
 """Changing the width of prepared layers' weights, down to 2 bits or up to float."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral
 
 from torch import fx, nn
 
+from torchedge.arguments import require
 from torchedge.errors import SchemeError, UnknownNameError
+from torchedge.graph.copies import copied
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.operations import kind_of
 
@@ -43,16 +44,18 @@ def with_bits(model: nn.Module, bits: Mapping[str, int]) -> nn.Module:
         raise SchemeError(
             "with_bits() changes models made by prepare_qat; prepare the model first."
         )
-    copied = copy.deepcopy(model)
-    layers = {n: m for n, m in copied.named_modules() if isinstance(m, QuantizedLayer)}
+    way_out = "give widths by the paths of layers, {'head': 4}"
+    require(isinstance(bits, Mapping), "bits", bits, way_out, SchemeError)
+    made = copied(model)
+    layers = {n: m for n, m in made.named_modules() if isinstance(m, QuantizedLayer)}
     for name, width in bits.items():
         if name not in layers:
             raise UnknownNameError(
                 f"the model has no quantised layer '{name}'; it has {', '.join(layers)}."
             )
         set_weight_bits(layers[name], width, name)
-    _switch_inputs(copied, set(bits))
-    return copied
+    _switch_inputs(made, set(bits))
+    return made
 
 
 def set_weight_bits(layer: QuantizedLayer, bits: int, name: str) -> QuantizedLayer:

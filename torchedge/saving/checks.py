@@ -145,6 +145,11 @@ def finite_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
         >>> finite_metrics({"float_accuracy": 1})
         {'float_accuracy': 1.0}
     """
+    if not isinstance(metrics, Mapping):
+        raise UsageError(
+            f"metrics is a {type(metrics).__name__}; a metric is a finite number with a name, for "
+            "example metrics={'float_accuracy': 0.91}."
+        )
     for name, value in metrics.items():
         if isinstance(value, Tensor) and value.numel() == 1:
             value = value.item()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from torchedge.errors import ExportError
 
-__all__ = ["named_tensors", "require_batch_first", "with_tuple_of_tensors"]
+__all__ = ["has_scores", "named_tensors", "require_batch_first", "with_tuple_of_tensors"]
 
 _NAME = re.compile(r"(?!input_\d+$)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")  # input_0 is an input
 _WAY_OUT = (
@@ -80,6 +80,18 @@ def _parts(value: object) -> list[tuple[str, object]] | None:
     if is_dataclass(value) and not isinstance(value, type):
         return [(field.name, getattr(value, field.name)) for field in fields(value)]
     return None
+
+
+def has_scores(outputs: Mapping[str, Tensor]) -> bool:
+    """Whether the first output is a row of two scores or more for each sample.
+
+    Example:
+        >>> import torch
+        >>> has_scores({"scores": torch.zeros(1, 10)}), has_scores({"map": torch.zeros(1, 9, 9)})
+        (True, False)
+    """
+    first = next(iter(outputs.values()))
+    return first.ndim == 2 and first.shape[1] > 1
 
 
 def require_batch_first(outputs: Mapping[str, Tensor], batch_size: int) -> None:

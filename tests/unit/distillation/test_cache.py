@@ -137,7 +137,9 @@ def test_an_answer_that_cannot_be_written_leaves_no_folder(folder):
     with pytest.raises(DistillationError, match="no layer"):
         cache_teacher(convolutional(8), dataset(), folder, layers=["9"])
     with pytest.raises(DistillationError, match="sample 0 is a dict"):
-        cache_teacher(convolutional(8), [{"image": torch.zeros(1)}], folder)
+        cache_teacher(
+            convolutional(8), [{"image": torch.zeros(1), "depth": torch.zeros(1)}], folder
+        )
     assert not folder.exists()
 
 

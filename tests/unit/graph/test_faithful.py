@@ -17,10 +17,10 @@ from tests.unit.graph.networks import (
     X,
     spectrally_normed,
 )
-from torchedge.errors import CalibrationError, SchemeError, TraceError, WeightError
+from torchedge.errors import SchemeError, TraceError, WeightError
 from torchedge.graph.copies import copied
 from torchedge.graph.guard import tensors_in_output
-from torchedge.quantization import QuantizedLayer, QuantScheme, calibrate, prepare_qat
+from torchedge.quantization import QuantizedLayer, QuantScheme, prepare_qat
 from torchedge.quantization.modules import without_quantization
 from torchedge.quantization.operations import kind_of
 
@@ -150,7 +150,6 @@ def test_the_users_network_is_as_it_was():
 def test_wrong_inputs_are_refused_before_anything_is_traced():
     net = nn.Sequential(nn.Conv2d(4, 4, 1))
     for inputs, text in (
-        (X[0], r"write \(x,\)"),
         ([[1.0]], "tuple of tensors"),
         ((torch.rand(2, 3, 8, 8),), "does not run on the example inputs"),
         ((), "tuple of tensors"),
@@ -181,17 +180,6 @@ def test_a_lightning_module_with_layers_of_its_own_is_prepared():
     net = OwnLayers()
     off = without_quantization(prepare_qat(net, QuantScheme(), X))
     assert torch.allclose(off(*X), net(*X), atol=1e-6)
-
-
-def test_the_name_of_a_target_is_no_scheme():
-    with pytest.raises(SchemeError, match=r"target\('jetson'\).scheme"):
-        prepare_qat(nn.Sequential(nn.Conv2d(4, 4, 1)), "jetson", X)
-
-
-def test_inputs_with_labels_are_refused_with_the_line_that_helps():
-    prepared = prepare_qat(nn.Sequential(nn.Conv2d(4, 4, 1)), QuantScheme(), X)
-    with pytest.raises(CalibrationError, match=r"batch 0 is of type list.*for inputs, _ in loader"):
-        calibrate(prepared, [[X[0], torch.zeros(2)]])
 
 
 def test_half_precision_is_refused_with_the_call_that_helps():

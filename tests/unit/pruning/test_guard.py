@@ -128,8 +128,14 @@ def test_a_network_on_integers_is_refused_in_one_line():
         prune_to(model, (IMAGE,), macs=0.5)
 
 
-@pytest.mark.parametrize("inputs", [IMAGE, (), (IMAGE, 1.0)])
-def test_inputs_that_are_no_tuple_of_tensors_are_refused(inputs):
+def test_one_tensor_is_a_network_with_one_input():
+    model, x = made("plain")
+    names = [[group.name for group in channel_groups(model, given)] for given in (x, (x,))]
+    assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("inputs", [(), (IMAGE, 1.0), None])
+def test_inputs_that_are_no_tensors_are_refused(inputs):
     model, _ = made("plain")
     with pytest.raises(TraceError, match="example_inputs is"):
         channel_groups(model, inputs)

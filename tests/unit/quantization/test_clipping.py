@@ -102,11 +102,11 @@ def test_a_rule_that_gives_no_range_is_refused_with_the_quantiser(net, bright, e
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_data_that_is_no_number_is_refused_with_batch_and_quantiser(net, bright, bad):
+def test_data_that_is_no_number_is_refused_with_batch_and_sample(net, bright, bad):
     prepared = prepare_qat(net, JETSON, (bright[:1],))
     spoilt = bright.clone()
     spoilt[3, 0, 2, 2] = bad
-    text = r"batch 2, at 'quantizers\.input_1': 1 of 2,048 calibration values are NaN or infinite"
+    text = r"1 of the 2,048 values of calibration batch 2 are NaN or infinite.* at index 3"
     with pytest.raises(CalibrationError, match=text):
         calibrate(prepared, [bright, bright, spoilt])
 

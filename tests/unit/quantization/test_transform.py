@@ -165,9 +165,9 @@ def test_an_empty_calibration_set_is_refused(net, images):
         calibrate(prepared, [])
 
 
-def test_nan_in_the_calibration_data_names_the_quantiser(net, images):
+def test_nan_in_the_calibration_data_names_the_batch(net, images):
     prepared = prepare_qat(net, ONNX, (images[:1],))
-    with pytest.raises(CalibrationError, match=r"'quantizers\.x'.*NaN"):
+    with pytest.raises(CalibrationError, match="values of calibration batch 0 are NaN"):
         calibrate(prepared, [torch.full_like(images, float("nan"))], entropy)
 
 

@@ -37,7 +37,7 @@ def refused(model, tmp_path, monkeypatch):
         (torch.zeros(32), "labels are float32"),
         (torch.zeros(32, dtype=torch.bool), "labels are bool"),
         (torch.zeros(32, 1, dtype=torch.long), "labels have shape"),
-        ([0] * 32, "labels have shape list"),
+        (["a"] * 32, "labels have shape list"),
     ],
 )
 def test_labels_that_are_no_class_indices_are_refused(refused, labels, message):
@@ -66,16 +66,18 @@ def test_data_that_is_not_finite_is_refused_with_its_place(refused, images, what
 
 
 def test_example_inputs_that_are_not_finite_are_refused(refused, images):
-    refused(
-        CalibrationError,
-        r"example_inputs\[0\] holds NaN or infinite values in 1 of 1 samples",
-        example_inputs=(images[:1] * float("nan"),),
-    )
+    nothing = images[:1] * float("nan")
+    refused(CalibrationError, r"example_inputs\[0\] holds 256 NaN", example_inputs=(nothing,))
+    infinite = images[:1] + float("inf")
+    message = r"example_inputs\[0\] holds NaN or infinite values in 1 of 1 samples"
+    refused(CalibrationError, message, example_inputs=(infinite,))
 
 
 @pytest.mark.parametrize("what", ["samples", "calibration", "example_inputs"])
-def test_a_tensor_in_place_of_a_tuple_is_refused(refused, images, what):
-    refused(CalibrationError, rf"{what} is Tensor; give a tuple", **{what: images})
+def test_a_tensor_is_the_only_input(model, images, tmp_path, what):
+    given = images[:1] if what == "example_inputs" else images
+    wanted = replace(model, **{what: (given,)}).save(tmp_path / "tuple")
+    assert replace(model, **{what: given}).save(tmp_path / "tensor").inputs == wanted.inputs
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Where the accuracy goes: every layer and quantiser, alone and after all those before it."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
@@ -9,7 +8,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor, fx, nn
 
-from torchedge.errors import CalibrationError
+from torchedge.quantization.batches import single_inputs
 from torchedge.quantization.calibration import Histogram, observe
 from torchedge.quantization.diagnostics.grids import clipped, grid_range
 from torchedge.quantization.diagnostics.sqnr import Power
@@ -123,7 +122,7 @@ class Analysis:
 
 
 @torch.no_grad()
-def analyse(model: nn.Module, batches: Iterable[Tensor]) -> Analysis:
+def analyse(model: nn.Module, batches: object) -> Analysis:
     """Run a prepared network beside its own float form and compare them everywhere.
 
     A low accumulated SQNR says that the noise is there; a low local one says that it begins there.
@@ -153,11 +152,9 @@ def analyse(model: nn.Module, batches: Iterable[Tensor]) -> Analysis:
         if (module := quantized_module(node, copied)) is not None
     }
     output, samples = Power(), 0
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(single_inputs(copied, batches)):
         output = _both_networks(copied, Run(copied, batch, number), tallies, output)
         samples += len(batch)
-    if not samples:
-        raise CalibrationError("there is nothing to analyse; give at least one batch of samples.")
     return Analysis(
         rows=tuple(tally.row() for tally in tallies.values()),
         output_sqnr_db=output.sqnr_db,

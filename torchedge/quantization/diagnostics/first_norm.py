@@ -1,11 +1,11 @@
 """What the first batch norm of a network expects, and what it would get from some data."""
 
-import copy
 from typing import Any, final
 
 from torch import Tensor, nn
 
 from torchedge.errors import CalibrationError
+from torchedge.graph.copies import copied
 from torchedge.quantization.diagnostics.walk import switch
 from torchedge.quantization.layers import apply_layer, masked_parameters
 from torchedge.quantization.modules import BatchNorm, QuantizedLayer
@@ -31,7 +31,7 @@ class FirstNorm:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = copy.deepcopy(model).eval()
+        self._model = copied(model).eval()
         switch(self._model, enabled=False)
         self.norm: BatchNorm | None = None
         self._values = 0

@@ -1,13 +1,14 @@
 """Looking at calibration data before it is trusted: too few, wrong scale, broken, one-sided."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
 
+from torchedge.arguments import require
 from torchedge.errors import CalibrationError
+from torchedge.quantization.batches import single_inputs
 from torchedge.quantization.diagnostics.first_norm import FirstNorm
 from torchedge.quantization.diagnostics.samples import SampleSet, near_copies
 
@@ -48,7 +49,7 @@ class Finding:
 
 @torch.no_grad()
 def lint_calibration(
-    batches: Iterable[Tensor],
+    batches: object,
     *,
     labels: Tensor | None = None,
     classes: int | None = None,
@@ -84,13 +85,15 @@ def lint_calibration(
         >>> [(finding.severity, finding.check) for finding in lint_calibration([x[:50], x[:50]])]
         [('warning', 'repeated samples'), ('note', 'number of samples')]
     """
+    way_out = "give the smallest and the largest value, (0.0, 1.0)"
+    pair = isinstance(expected_range, tuple | list) and len(expected_range) == 2
+    require(expected_range is None or pair, "expected_range", expected_range, way_out)
     seen = SampleSet(keep_thumbnails=near_duplicates)
     norm = None if model is None else FirstNorm(model)
-    for batch in batches:
+    network = nn.Identity() if model is None else model
+    for batch in single_inputs(network, batches, finite=False):
         if seen.add(batch) and norm is not None:
             norm.add(batch)
-    if not seen.samples:
-        raise CalibrationError("the calibration set is empty; give at least one batch.")
     deviation = None if norm is None else norm.deviation()
     findings = [
         *_about_number(seen),
@@ -99,7 +102,7 @@ def lint_calibration(
         *_about_broken_samples(seen),
         *_about_values(seen, expected_range, known_scale=deviation is not None),
         *([] if deviation is None else _about_norm(*deviation)),
-        *([] if labels is None else _about_labels(labels, seen.samples, classes)),
+        *([] if labels is None else _about_labels(torch.as_tensor(labels), seen.samples, classes)),
     ]
     order = ("error", "warning", "note")
     return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))

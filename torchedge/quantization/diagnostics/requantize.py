@@ -1,20 +1,21 @@
 """From one backend's integers to another's, without training."""
 
-import copy
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor, fx, nn
 
-from torchedge.errors import CalibrationError, SchemeError
+from torchedge.errors import SchemeError
+from torchedge.graph.copies import copied
 from torchedge.graph.gates import close_gates
+from torchedge.quantization.batches import single_inputs
 from torchedge.quantization.calibration import RangeRule
 from torchedge.quantization.diagnostics.grids import grid_range
 from torchedge.quantization.diagnostics.sqnr import Power
 from torchedge.quantization.diagnostics.walk import quantized_module, quantized_modules, tensors_in
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
+from torchedge.quantization.names import rule_of, scheme_of
 from torchedge.quantization.operations import kind_of, operands
 from torchedge.quantization.origin import hand_on_float_network
 from torchedge.quantization.range_rules import mse
@@ -67,20 +68,18 @@ def dequantized(model: nn.Module) -> nn.Module:
     """
     if not isinstance(model, fx.GraphModule) or not quantized_modules(model):
         raise SchemeError("there is nothing to undo: the model does not come from prepare_qat.")
-    copied = copy.deepcopy(model)
-    for node in list(copied.graph.nodes):
-        module = quantized_module(node, copied)
+    made = copied(model)
+    for node in list(made.graph.nodes):
+        module = quantized_module(node, made)
         if isinstance(module, FakeQuantize):
             node.replace_all_uses_with(operands(node)[0])
-            copied.graph.erase_node(node)
+            made.graph.erase_node(node)
         elif isinstance(module, QuantizedLayer):
-            _unfold(node, copied, module)
-    close_gates(copied)
-    copied.graph.lint()
+            _unfold(node, made, module)
+    close_gates(made)
+    made.graph.lint()
     # Built anew, it holds only the modules that the graph still uses.
-    return fx.GraphModule(copied, copied.graph, class_name=type(model).__name__).train(
-        model.training
-    )
+    return fx.GraphModule(made, made.graph, class_name=type(model).__name__).train(model.training)
 
 
 def _unfold(node: fx.Node, model: fx.GraphModule, quantized: QuantizedLayer) -> None:
@@ -98,10 +97,10 @@ def _unfold(node: fx.Node, model: fx.GraphModule, quantized: QuantizedLayer) -> 
 @torch.no_grad()
 def requantize(
     model: nn.Module,
-    scheme: QuantScheme,
-    batches: Iterable[Tensor],
+    scheme: QuantScheme | str,
+    batches: object,
     *,
-    rule: RangeRule = mse,
+    rule: RangeRule | str = mse,
 ) -> Requantized:
     """The same trained weights on another backend's integers, without training.
 
@@ -111,7 +110,7 @@ def requantize(
 
     Args:
         model: A calibrated or trained model from ``prepare_qat``; it is left as it is.
-        scheme: The numbers of the other backend.
+        scheme: The numbers of the other backend, or the name of a target.
         batches: Inputs as the network sees them in use; kept in memory and run four times.
         rule: Chooses the ranges that the old model lacks.
 
@@ -130,10 +129,9 @@ def requantize(
         >>> moved.transferred, moved.calibrated
         (('quantizers.input_1', 'quantizers._1'), ('quantizers._2',))
     """
-    kept = tuple(batches)
-    if not kept:
-        raise CalibrationError("there is nothing to compare on; give at least one batch.")
+    scheme, rule = scheme_of(scheme), rule_of(rule)
     in_float = dequantized(model)
+    kept = tuple(single_inputs(model, batches))
     moved = prepare_qat(in_float, scheme, (kept[0][:1],))
     hand_on_float_network(model, moved)
     transferred = _transfer(_ranges(model), moved)
@@ -218,7 +216,7 @@ def _compared(
     reference: nn.Module, moved: nn.Module, batches: tuple[Tensor, ...]
 ) -> tuple[float, float | None]:
     """SQNR of all outputs, and share of equal answers."""
-    reference, moved = copy.deepcopy(reference).eval(), copy.deepcopy(moved).eval()
+    reference, moved = copied(reference).eval(), copied(moved).eval()
     power, same, samples = Power(), 0, 0
     for batch in batches:
         expected, found = tensors_in(reference(batch)), tensors_in(moved(batch))

@@ -2,14 +2,16 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 
 import torch
 from torch import Tensor, fx, nn
 
-from torchedge.errors import CalibrationError
+from torchedge.arguments import require
+from torchedge.errors import SchemeError
+from torchedge.quantization.batches import calibration_batches, only_input
 from torchedge.quantization.diagnostics.sqnr import Power
 from torchedge.quantization.diagnostics.walk import (
     Run,
@@ -26,7 +28,6 @@ from torchedge.quantization.widths import FLOAT_BITS, set_weight_bits
 __all__ = ["LayerSensitivity", "Loss", "sensitivity"]
 
 Loss: TypeAlias = Callable[[Any, Any], Tensor | float]
-Batch: TypeAlias = Tensor | tuple[Tensor, Any]
 
 
 @final
@@ -57,7 +58,7 @@ class LayerSensitivity:
 @torch.no_grad()
 def sensitivity(
     model: nn.Module,
-    batches: Iterable[Batch],
+    batches: object,
     *,
     metric: Literal["sqnr"] | Loss = "sqnr",
     bits: Sequence[int] = (8, 4),
@@ -90,15 +91,17 @@ def sensitivity(
         >>> [(row.layer, row.bits, row.macs) for row in sensitivity(model, [x], bits=(8, 4))]
         [('0', 8, 24), ('0', 4, 24), ('2', 8, 16), ('2', 4, 16)]
     """
+    way_out = "give widths in a tuple, (8, 4)"
+    require(isinstance(bits, Sequence), "bits", bits, way_out, SchemeError)
+    way_out = "give 'sqnr', or a function of outputs and labels"
+    require(metric == "sqnr" or callable(metric), "the metric", metric, way_out)
     copied = prepared_copy(model)
     layers = _layers(copied, bits)
     switch(copied, enabled=False)
     tally = _Tally(loss=None if metric == "sqnr" else metric)
-    for number, batch in enumerate(batches):
-        inputs, labels = batch if isinstance(batch, tuple) else (batch, None)
-        _try_all(Run(copied, inputs, number), layers, tally, labels)
-    if not tally.samples:
-        raise CalibrationError("there is nothing to measure; give at least one batch of samples.")
+    for number, batch in enumerate(calibration_batches(copied, batches)):
+        inputs = only_input(batch)
+        _try_all(Run(copied, inputs, number), layers, tally, batch.target)
     return tuple(tally.row(layer, width) for layer in layers.values() for width in bits)
 
 

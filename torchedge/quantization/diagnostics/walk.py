@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.errors import CalibrationError, SchemeError
+from torchedge.graph.copies import copied
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 
 __all__ = [
@@ -90,11 +91,11 @@ def prepared_copy(model: nn.Module) -> fx.GraphModule:
     """
     if not isinstance(model, fx.GraphModule) or not quantized_modules(model):
         raise SchemeError("diagnostics read models made by prepare_qat; prepare the model first.")
-    copied = copy.deepcopy(model).eval()
-    for name, module in quantized_modules(copied).items():
+    made = copied(model).eval()
+    for name, module in quantized_modules(made).items():
         if isinstance(module, FakeQuantize) and module.enabled:
             module.require_calibrated(name)
-    return copied
+    return made
 
 
 def quantized_modules(model: nn.Module) -> dict[str, Quantized]:

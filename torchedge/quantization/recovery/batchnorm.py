@@ -1,7 +1,6 @@
 """Batch-norm statistics of the network as it computes now, with integers."""
 
-import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torchedge.errors import CalibrationError
+from torchedge.graph.copies import copied
 from torchedge.quantization.modules import BatchNorm, QuantizedLayer
 from torchedge.quantization.recovery.lockstep import tensors_of
 
@@ -20,7 +20,7 @@ _Statistics: TypeAlias = dict[BatchNorm, list[tuple[Tensor, Tensor]]]
 
 
 @torch.no_grad()
-def reestimate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+def reestimate_batchnorm(model: nn.Module, batches: object) -> nn.Module:
     """A copy of ``model`` whose batch norms hold the statistics of these batches.
 
     Mean and unbiased variance are averaged over batches, as PyTorch does with ``momentum=None``.
@@ -40,7 +40,7 @@ def reestimate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Modu
         >>> float(reestimate_batchnorm(nn.Sequential(nn.BatchNorm1d(1)), [x])[0].running_mean)
         2.0
     """
-    updated = copy.deepcopy(model).eval()
+    updated = copied(model).eval()
     norms = [
         m for m in updated.modules() if isinstance(m, _BATCH_NORMS) and m.running_mean is not None
     ]
@@ -51,7 +51,7 @@ def reestimate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Modu
         )
     statistics: _Statistics = {norm: [] for norm in norms}
     with _normalising_by_batch(updated, norms, statistics):
-        for batch in tensors_of(batches):
+        for batch in tensors_of(updated, batches):
             updated(batch)
     for norm, seen in statistics.items():
         if seen:  # an unused norm has nothing to learn

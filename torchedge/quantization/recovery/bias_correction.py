@@ -1,11 +1,9 @@
 """Biases moved so that quantised layers have the mean outputs of the float network."""
 
-import copy
-from collections.abc import Iterable
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from torchedge.graph.copies import copied
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import apply_layer
 from torchedge.quantization.recovery.lockstep import LayerStep, in_float, layer_steps, tensors_of
@@ -15,7 +13,7 @@ __all__ = ["correct_biases", "correct_step"]
 
 
 def correct_biases(
-    model: nn.Module, batches: Iterable[Tensor], *, reference: nn.Module | None = None
+    model: nn.Module, batches: object, *, reference: nn.Module | None = None
 ) -> nn.Module:
     """A copy of ``model`` whose layers have, channel by channel, the float network's mean output.
 
@@ -42,9 +40,9 @@ def correct_biases(
         >>> bool(error.mean(0).abs().max() < 0.002)
         True
     """
-    corrected = merge_batchnorms(copy.deepcopy(model).eval())
+    corrected = merge_batchnorms(copied(model).eval())
     baseline = in_float(model if reference is None else reference)
-    for step in layer_steps(corrected, baseline, tensors_of(batches)):
+    for step in layer_steps(corrected, baseline, tensors_of(corrected, batches)):
         correct_step(step)
     return corrected.train(model.training)
 

@@ -1,12 +1,14 @@
 """Channels of a float network brought to like ranges, before it is quantised."""
 
 import copy
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, fx, nn
 
+from torchedge.batches.examples import Examples, example_tensors
+from torchedge.graph.wrappers import unwrapped
 from torchedge.quantization.modules import WeightedLayer
+from torchedge.quantization.names import scheme_of
 from torchedge.quantization.operations import kind_of
 from torchedge.quantization.recovery.channel_groups import (
     ChannelGroup,
@@ -42,10 +44,10 @@ _LARGEST_FACTOR = 2.0**20  # either way: further apart, channels are dead and no
 
 def equalize(
     model: nn.Module,
-    example_inputs: tuple[Tensor, ...],
+    example_inputs: Examples,
     *,
-    batches: Iterable[Tensor] | None = None,
-    scheme: QuantScheme | None = None,
+    batches: object = None,
+    scheme: QuantScheme | str | None = None,
     relu6: Relu6Mode = "keep",
     seed: int = 0,
 ) -> nn.Module:
@@ -90,6 +92,8 @@ def equalize(
         >>> torch.allclose(equalize(net, (x,))(x), net(x), atol=1e-6)
         True
     """
+    model = unwrapped(model)
+    example_inputs = example_tensors(model, example_inputs)
     graph_module = float_graph(model, example_inputs)
     groups = channel_groups(graph_module, example_inputs)
     rescaling = Rescaling(graph_module, groups)
@@ -97,8 +101,9 @@ def equalize(
     if batches is None:
         factors = _factors_of_weights(graph_module, groups, rescaling, relu6)
     else:
-        parts = held_out(tensors_of(batches), seed=seed)
-        factors = _factors_of_data(graph_module, groups, parts, scheme or QuantScheme(), relu6)
+        parts = held_out(tensors_of(model, batches), seed=seed)
+        grids = QuantScheme() if scheme is None else scheme_of(scheme)
+        factors = _factors_of_data(graph_module, groups, parts, grids, relu6)
         data += [(batch,) for batch in parts.held]
     original = model
     if relu6 != "keep":

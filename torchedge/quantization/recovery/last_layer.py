@@ -1,7 +1,5 @@
 """The last layer solved anew for what it gets to read in the quantised network."""
 
-import copy
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
@@ -9,6 +7,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.errors import CalibrationError, SchemeError
+from torchedge.graph.copies import copied
+from torchedge.quantization.batches import single_inputs
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.operations import kind_of
@@ -48,7 +48,7 @@ class _Moments:
 def refit_last_layer(
     model: nn.Module,
     reference: nn.Module,
-    batches: Iterable[Tensor],
+    batches: object,
     *,
     ridge: float = 0.01,
 ) -> nn.Module:
@@ -88,9 +88,9 @@ def refit_last_layer(
     """
     if not ridge > 0:
         raise SchemeError(f"the ridge is {ridge}; give a number above 0, for example 0.01.")
-    refitted = merge_batchnorms(copy.deepcopy(model).eval())
+    refitted = merge_batchnorms(copied(model).eval())
     layer = _last_layer(refitted)
-    moments = _moments(refitted, layer, copy.deepcopy(reference).eval(), batches)
+    moments = _moments(refitted, layer, copied(reference).eval(), batches)
     _solve(layer, moments, ridge)
     return refitted.train(model.training)
 
@@ -113,7 +113,7 @@ def _last_layer(model: nn.Module) -> QuantizedLayer:
 
 @torch.no_grad()
 def _moments(
-    model: nn.Module, layer: QuantizedLayer, reference: nn.Module, batches: Iterable[Tensor]
+    model: nn.Module, layer: QuantizedLayer, reference: nn.Module, batches: object
 ) -> _Moments:
     weight = layer.layer.weight
     outputs, inputs = weight.shape
@@ -128,7 +128,7 @@ def _moments(
         yx=zeros(outputs, inputs, dtype=torch.float64),
     )
     try:
-        for batch in batches:
+        for batch in single_inputs(model, batches):
             model(batch)
             wanted = reference(batch)
             moments = moments.plus(read.pop().flatten(0, -2), wanted.flatten(0, -2))

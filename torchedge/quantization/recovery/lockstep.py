@@ -5,17 +5,17 @@ before it were repaired. Walking the graph once, with every batch at the same no
 forward pass of each network instead of one for each layer.
 """
 
-import copy
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
 import torch
 from torch import Tensor, fx, nn
 
-from torchedge.errors import CalibrationError, SchemeError
-from torchedge.quantization.batches import require_tensor
+from torchedge.errors import SchemeError
+from torchedge.graph.copies import copied
+from torchedge.quantization.batches import single_inputs
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 
 __all__ = ["LayerStep", "in_float", "layer_steps", "tensors_of"]
@@ -60,37 +60,20 @@ def in_float(model: nn.Module) -> nn.Module:
         >>> torch.equal(in_float(prepare_qat(net, QuantScheme(), (x,)))(x), net(x))
         True
     """
-    reference = copy.deepcopy(model).eval()
+    reference = copied(model).eval()
     for module in reference.modules():
         if isinstance(module, FakeQuantize | QuantizedLayer):
             module.enabled = False
     return reference
 
 
-def tensors_of(batches: Iterable[Tensor]) -> tuple[Tensor, ...]:
-    """The batches as a tuple, at least one of them, and every value a number.
+def tensors_of(model: nn.Module, data: object) -> tuple[Tensor, ...]:
+    """The batches of a network with one input as a tuple, kept in memory.
 
     Raises:
-        CalibrationError: There is none, one is no tensor or empty, or a value is NaN or infinite.
+        CalibrationError: There is none, one cannot be used, or the network takes several inputs.
     """
-    kept = tuple(batches)
-    if not kept:
-        raise CalibrationError(
-            "the calibration set is empty; give at least one batch, and some 50 to 500 samples."
-        )
-    for number, batch in enumerate(kept):
-        _require_numbers(batch, number)
-    return kept
-
-
-def _require_numbers(given: object, number: int) -> None:
-    batch = require_tensor(given, number)
-    unusable = batch.numel() - int(batch.isfinite().sum())
-    if unusable:
-        raise CalibrationError(
-            f"{unusable:,} of the {batch.numel():,} values of calibration batch {number} are NaN "
-            "or infinite; check the data."
-        )
+    return tuple(single_inputs(model, data))
 
 
 def layer_steps(

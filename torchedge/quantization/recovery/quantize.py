@@ -1,6 +1,6 @@
 """Post-training quantisation in one call."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, final, get_args
@@ -8,9 +8,12 @@ from typing import Literal, TypeAlias, final, get_args
 import torch
 from torch import Tensor, nn
 
+from torchedge.arguments import is_whole, require
 from torchedge.errors import UnknownNameError
+from torchedge.graph.wrappers import unwrapped
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
+from torchedge.quantization.names import scheme_of
 from torchedge.quantization.origin import with_float_network
 from torchedge.quantization.range_rules import mse
 from torchedge.quantization.ranges import calibrate
@@ -21,6 +24,7 @@ from torchedge.quantization.recovery.layer_choice import WeightRepairs, repair_w
 from torchedge.quantization.recovery.lockstep import in_float, layer_steps, tensors_of
 from torchedge.quantization.recovery.network_judge import Contest
 from torchedge.quantization.recovery.rescaling import Relu6Mode
+from torchedge.quantization.requirements import require_float, require_usable_weights
 from torchedge.quantization.transform import prepare_qat
 from torchedge.quantization.widths import FLOAT_BITS, with_bits
 from torchedge.scheme import QuantScheme
@@ -47,6 +51,10 @@ class Recovery:
         rounding: Round each weight up or down for its layer's output.
         rounding_iterations: Steps of Adam a layer; with 0, weights are only turned one by one.
         biases: Correct the mean of each layer's output.
+
+    Raises:
+        UsageError: The iterations are no count.
+        UnknownNameError: There is no such treatment of a ReLU6.
     """
 
     equalize: bool = True
@@ -56,6 +64,15 @@ class Recovery:
     rounding: bool = True
     rounding_iterations: int = 0
     biases: bool = True
+
+    def __post_init__(self) -> None:
+        iterations, modes = self.rounding_iterations, get_args(Relu6Mode)
+        way_out = "give a whole number from 0 up"
+        require(
+            is_whole(iterations) and iterations >= 0, "rounding_iterations", iterations, way_out
+        )
+        way_out = f"give one of {', '.join(modes)}"
+        require(self.relu6 in modes, "relu6", self.relu6, way_out, UnknownNameError)
 
     @staticmethod
     def of(effort: Effort) -> "Recovery":
@@ -80,8 +97,8 @@ class Recovery:
 
 def quantize(
     model: nn.Module,
-    scheme: QuantScheme,
-    batches: Iterable[Tensor],
+    scheme: QuantScheme | str,
+    batches: object,
     *,
     effort: Effort | Recovery = "balanced",
     float_layers: Collection[str] = (),
@@ -96,9 +113,10 @@ def quantize(
 
     Args:
         model: A trained float network that torch.fx can follow, with one input.
-        scheme: Numbers of the device, usually ``target.scheme``.
-        batches: Inputs as the network sees them in use, unlabelled, some 50 to 500 in all; they
-            and their activations are held in memory.
+        scheme: Numbers of the device, usually ``target.scheme``; or the name of a target.
+        batches: Inputs as the network sees them in use, some 50 to 500 in all; they and their
+            activations are held in memory. A ``DataLoader``, whose labels are left out, a tensor, a
+            list, a folder and more; see :class:`~torchedge.batches.data.Data`.
         effort: ``fast`` only corrects biases, ``balanced`` does everything but the long search for
             roundings, ``best`` that too; or a :class:`Recovery` of one's own.
         float_layers: Paths of layers whose weights stay in float, with the activations that only
@@ -107,10 +125,10 @@ def quantize(
         seed: Of the choice of positions in images; the same seed gives the same model.
 
     Raises:
-        CalibrationError: There is no batch, or it does not fit the model.
+        CalibrationError: There is no batch, one cannot be used, or the network has several inputs.
         TraceError: torch.fx cannot follow the model.
         SchemeError: The scheme's weights have zero points, or the model is quantised already.
-        UnknownNameError: There is no layer of that name to leave in float.
+        UnknownNameError: There is no layer of that name to leave in float, or no such target.
 
     Example:
         >>> x = torch.rand(64, 8, generator=torch.Generator().manual_seed(0))
@@ -121,8 +139,15 @@ def quantize(
         True
     """
     recovery = effort if isinstance(effort, Recovery) else Recovery.of(effort)
-    samples = _Samples.of(tensors_of(batches), seed)
-    best = _best(model, scheme, samples, recovery, float_layers)
+    require(is_whole(seed), "the seed", seed, "give a whole number")
+    scheme, model = scheme_of(scheme), unwrapped(model)
+    require_float(model)
+    require_usable_weights(model)
+    names = (float_layers,) if isinstance(float_layers, str) else float_layers
+    way_out = "give the paths of layers, ('head',), or leave them out"
+    require(isinstance(names, Collection), "float_layers", float_layers, way_out)
+    samples = _Samples.of(tensors_of(model, batches), seed)
+    best = _best(model, scheme, samples, recovery, names)
     return with_float_network(best, model).train(model.training)
 
 

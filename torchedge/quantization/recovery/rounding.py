@@ -1,13 +1,12 @@
 """Weights rounded up or down so that a layer's output, not the weight, comes out right."""
 
-import copy
 import math
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from torchedge.errors import SchemeError
+from torchedge.graph.copies import copied
 from torchedge.quantization.functional import dequantize
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
@@ -29,7 +28,7 @@ _RATE, _DECAYS, _EPSILON = 0.05, (0.9, 0.99), 1e-8
 
 def round_adaptively(
     model: nn.Module,
-    batches: Iterable[Tensor],
+    batches: object,
     *,
     reference: nn.Module | None = None,
     iterations: int = 200,
@@ -68,10 +67,10 @@ def round_adaptively(
         >>> torch.equal(layer.on_grid(layer.layer.weight), layer.layer.weight)
         True
     """
-    rounded = merge_batchnorms(copy.deepcopy(model).eval())
+    rounded = merge_batchnorms(copied(model).eval())
     baseline = in_float(model if reference is None else reference)
     generator = torch.Generator().manual_seed(seed)
-    for step in layer_steps(rounded, baseline, tensors_of(batches)):
+    for step in layer_steps(rounded, baseline, tensors_of(rounded, batches)):
         round_step(step, reconstruction(step, generator), iterations=iterations)
         correct_step(step)
     return rounded.train(model.training)

@@ -1,13 +1,13 @@
 """Weight scales with the least error, instead of those that hold the largest weight."""
 
-import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from torchedge.errors import SchemeError
+from torchedge.graph.copies import copied
 from torchedge.quantization.functional import affine_params, fake_quantize, weight_params
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
@@ -29,7 +29,7 @@ ChannelErrors: TypeAlias = Callable[[Tensor], Tensor]
 
 def choose_weight_scales(
     model: nn.Module,
-    batches: Iterable[Tensor] | None = None,
+    batches: object = None,
     *,
     reference: nn.Module | None = None,
     seed: int = 0,
@@ -61,7 +61,7 @@ def choose_weight_scales(
         >>> bool(chosen.get_submodule("0").weight_scale < net[0].weight.abs().max())
         True
     """
-    chosen = merge_batchnorms(copy.deepcopy(model).eval())
+    chosen = merge_batchnorms(copied(model).eval())
     if batches is None:
         for layer in chosen.modules():
             if isinstance(layer, QuantizedLayer):
@@ -69,7 +69,7 @@ def choose_weight_scales(
         return chosen.train(model.training)
     generator = torch.Generator().manual_seed(seed)
     baseline = in_float(model if reference is None else reference)
-    for step in layer_steps(chosen, baseline, tensors_of(batches)):
+    for step in layer_steps(chosen, baseline, tensors_of(chosen, batches)):
         step.layer.weight_scale = choose_scale(step.layer, reconstruction(step, generator))
     return chosen.train(model.training)
 

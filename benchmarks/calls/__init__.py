@@ -1,0 +1,1 @@
+"""Calls that users make every day or get wrong, for ``python -m benchmarks.bad_calls``."""
