@@ -1,0 +1,137 @@
+"""A network, operation by operation, into a draft of a .tflite file."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from torchedge.errors import ExportError
+from torchedge_tflite.lowering import elementwise, moves, pools, products
+from torchedge_tflite.lowering.draft import Draft
+from torchedge_tflite.lowering.meaning import Network, Operation, Value, network_of
+from torchedge_tflite.lowering.orders import Order, channels_last, plain
+from torchedge_tflite.lowering.packing import packed
+from torchedge_tflite.lowering.store import Store
+from torchedge_tflite.lowering.weighted import convolution
+from torchedge_tflite.trained import Grid
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["lowered"]
+
+_LOWERINGS: Mapping[str, Callable[[Operation, Store], None]] = {
+    "Add": elementwise.binary("ADD"),
+    "AveragePool": pools.average_pool,
+    "Clip": elementwise.clip,
+    "Concat": moves.concatenation,
+    "Conv": convolution,
+    "DepthToSpace": pools.depth_to_space,
+    "Div": elementwise.binary("DIV"),
+    "Dropout": moves.identity,
+    "Elu": elementwise.curve("ELU"),
+    "Exp": elementwise.curve("EXP"),
+    "Flatten": moves.reshape,
+    "Gather": moves.gather,
+    "Gemm": products.gemm,
+    "GlobalAveragePool": pools.global_average,
+    "HardSwish": elementwise.curve("HARD_SWISH"),
+    "Identity": moves.identity,
+    "MatMul": products.matmul,
+    "MaxPool": pools.max_pool,
+    "Mul": elementwise.binary("MUL"),
+    "Pad": moves.pad,
+    "ReduceMax": pools.reduced("REDUCE_MAX"),
+    "ReduceMean": pools.reduced("MEAN"),
+    "ReduceSum": pools.reduced("SUM"),
+    "Relu": elementwise.clip,
+    "Reshape": moves.reshape,
+    "Resize": pools.resize,
+    "Sigmoid": elementwise.curve("LOGISTIC"),
+    "Slice": moves.slice_of,
+    "Softmax": pools.softmax,
+    "SpaceToDepth": pools.space_to_depth,
+    "Split": moves.split,
+    "Sqrt": elementwise.curve("SQRT"),
+    "Squeeze": moves.reshape,
+    "Sub": elementwise.binary("SUB"),
+    "Tanh": elementwise.curve("TANH"),
+    "Transpose": moves.transpose,
+    "Unsqueeze": moves.reshape,
+}
+_KEEPS_ORDER_OF_SIZE = frozenset(
+    {
+        *("Clip", "Flatten", "Identity", "MaxPool", "Relu", "Reshape", "Squeeze"),
+        *("Transpose", "Unsqueeze", "Slice", "Split", "Concat"),
+    }
+)
+
+
+def lowered(model: "onnx.ModelProto") -> bytes:
+    """Write the .tflite file of a graph: integers where it has Q/DQ, floats elsewhere.
+
+    Raises:
+        ExportError: TFLite has no operator for something; the text names it.
+    """
+    network = network_of(model)
+    draft = Draft()
+    store = Store(draft, dict(_wanted(network)), _readers(network))
+    inputs = {value.name: _input(value, store) for value in network.inputs}
+    for operation in network.operations:
+        _lower(operation, store)
+    outputs = {name: _output(name, value, store) for name, value in network.outputs.items()}
+    return packed(draft, inputs, outputs)
+
+
+def _lower(operation: Operation, store: Store) -> None:
+    lowering = _LOWERINGS.get(operation.kind)
+    if lowering is None:
+        raise ExportError(
+            f"'{operation.name}' is a {operation.kind}, for which no TFLite operator is written "
+            "here."
+        )
+    lowering(operation, store)
+
+
+def _readers(network: Network) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for operand in _all_read(network):
+        counts[operand.name] = counts.get(operand.name, 0) + 1
+    return counts
+
+
+def _all_read(network: Network) -> Iterator[Value]:
+    for operation in network.operations:
+        yield from (o for o in operation.operands if isinstance(o, Value))
+    yield from network.outputs.values()
+
+
+def _wanted(network: Network) -> Iterator[tuple[str, Grid]]:
+    """The first grid that a tensor is rounded to by a reader, also behind what only moves it."""
+    found: dict[str, Grid] = {}
+    for value in network.outputs.values():
+        if value.grids:
+            found.setdefault(value.name, value.grids[0])
+    for operation in reversed(network.operations):
+        for operand in operation.operands:
+            if not isinstance(operand, Value):
+                continue
+            if operand.grids:
+                found[operand.name] = operand.grids[0]
+            elif operation.kind in _KEEPS_ORDER_OF_SIZE:
+                behind = [found[r.name] for r in operation.results if r.name in found]
+                if behind:
+                    found.setdefault(operand.name, behind[0])
+    return iter(found.items())
+
+
+def _input(value: Value, store: Store) -> int:
+    order = _usual(value)
+    return store.put(value, order, store.wanted.get(value.name))
+
+
+def _usual(value: Value) -> Order:
+    rank = len(value.shape)
+    return channels_last(rank) if rank > 2 else plain(rank)
+
+
+def _output(name: str, value: Value, store: Store) -> int:
+    return store.get(value, _usual(value)).index
