@@ -7,12 +7,15 @@ import numpy as np
 
 from torchedge.errors import ExportError
 from torchedge_tflite.lowering.meaning import Constant, Operand, Operation, Value
+from torchedge_tflite.lowering.moves import stored_constant
 from torchedge_tflite.lowering.orders import Order
-from torchedge_tflite.lowering.store import Store
+from torchedge_tflite.lowering.store import Store, Stored
 from torchedge_tflite.trained import Grid
 
-__all__ = ["binary", "clip", "curve"]
+__all__ = ["binary", "clip", "curve", "leaky_relu", "prelu"]
 
+_FUSES = frozenset({"ADD", "DIV", "MUL", "SUB"})
+_FLOAT_ONLY = frozenset({"DIV", "POW"})
 _FIXED = {
     "LOGISTIC": Grid(scale=1 / 256, zero_point=-128),
     "TANH": Grid(scale=1 / 128, zero_point=0),
@@ -33,7 +36,8 @@ def binary(kind: str) -> Callable[[Operation, Store], None]:
         )
         read = [_operand(o, store, order, result, integer) for o in operation.operands if o]
         out = store.put(result, order, grid if integer else None)
-        store.draft.operator(kind, read, [out], fusedActivationFunction="NONE")
+        options = {"fusedActivationFunction": "NONE"} if kind in _FUSES else {}
+        store.draft.operator(kind, read, [out], **options)
 
     return lower
 
@@ -121,11 +125,6 @@ def clip(operation: Operation, store: Store) -> None:
     assert isinstance(source, Value)
     low, high = _bounds(operation)
     found, activation = store.get(source), _activation(low, high)
-    if activation is None:
-        raise ExportError(
-            f"'{operation.name}' clips to [{low}, {high}], and TFLite clips to [0, ∞), [0, 6] and "
-            "[-1, 1] only."
-        )
     if found.grid is not None and _inside(found.grid, low, high):
         store.keep(result, found)
         return
@@ -140,9 +139,37 @@ def clip(operation: Operation, store: Store) -> None:
     store.draft.operator(activation, [found.index], [out])
 
 
+def _limited(store: Store, found: Stored, result: Value, low: float, high: float) -> None:
+    """Other limits: a maximum and a minimum with constants on the same grid."""
+    index = found.index
+    for kind, limit in (("MAXIMUM", low), ("MINIMUM", high)):
+        if np.isinf(limit):
+            continue
+        number = Constant(name="limit", values=np.full((), limit, np.float32))
+        read = stored_constant(number, store.draft, (), found.grid)
+        made = store.draft.activation(
+            f"{result.name}_{kind}", store.draft.tensors[index].shape, found.grid
+        )
+        store.draft.operator(kind, [index, read], [made])
+        index = made
+    store.keep(result, Stored(index=index, order=found.order, grid=found.grid))
+
+
+def leaky_relu(operation: Operation, store: Store) -> None:
+    """``LeakyRelu``."""
+    alpha = float(cast(float, operation.attributes.get("alpha", 0.01)))
+    curve("LEAKY_RELU", alpha=alpha)(operation, store)
+
+
+def prelu(operation: Operation, store: Store) -> None:
+    """``PRelu``; its slopes are stored, channels last."""
+    binary("PRELU")(operation, store)
+
+
 def _inside(grid: Grid, low: float, high: float) -> bool:
+    """Whether a grid ends within half a step of the limits, where rounding ends as clipping does."""
     lowest, highest = (-128 - grid.zero_point) * grid.scale, (127 - grid.zero_point) * grid.scale
-    return low <= lowest and highest <= high
+    return low <= lowest + grid.scale / 2 and highest - grid.scale / 2 <= high
 
 
 def _bounds(operation: Operation) -> tuple[float, float]:

@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING
 
 from torchedge.errors import ExportError
 from torchedge_tflite.lowering import elementwise, moves, pools, products
+from torchedge_tflite.lowering.affine import affine
 from torchedge_tflite.lowering.draft import Draft
+from torchedge_tflite.lowering.expanding import expanded
 from torchedge_tflite.lowering.meaning import Network, Operation, Value, network_of
 from torchedge_tflite.lowering.orders import Order, channels_last, plain
 from torchedge_tflite.lowering.packing import packed
 from torchedge_tflite.lowering.store import Store
+from torchedge_tflite.lowering.transposed import transposed_convolution
 from torchedge_tflite.lowering.weighted import convolution
 from torchedge_tflite.trained import Grid
 
@@ -19,11 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["lowered"]
 
 _LOWERINGS: Mapping[str, Callable[[Operation, Store], None]] = {
+    "Abs": elementwise.curve("ABS"),
     "Add": elementwise.binary("ADD"),
+    "Affine": affine,
     "AveragePool": pools.average_pool,
     "Clip": elementwise.clip,
     "Concat": moves.concatenation,
     "Conv": convolution,
+    "ConvTranspose": transposed_convolution,
     "DepthToSpace": pools.depth_to_space,
     "Div": elementwise.binary("DIV"),
     "Dropout": moves.identity,
@@ -32,19 +38,26 @@ _LOWERINGS: Mapping[str, Callable[[Operation, Store], None]] = {
     "Flatten": moves.reshape,
     "Gather": moves.gather,
     "Gemm": products.gemm,
+    "Gelu": elementwise.curve("GELU", approximate=False),
     "GlobalAveragePool": pools.global_average,
     "HardSwish": elementwise.curve("HARD_SWISH"),
     "Identity": moves.identity,
+    "LeakyRelu": elementwise.leaky_relu,
+    "Log": elementwise.curve("LOG"),
     "MatMul": products.matmul,
     "MaxPool": pools.max_pool,
     "Mul": elementwise.binary("MUL"),
+    "Neg": elementwise.curve("NEG"),
+    "PRelu": elementwise.prelu,
     "Pad": moves.pad,
+    "Pow": elementwise.binary("POW"),
     "ReduceMax": pools.reduced("REDUCE_MAX"),
     "ReduceMean": pools.reduced("MEAN"),
     "ReduceSum": pools.reduced("SUM"),
     "Relu": elementwise.clip,
     "Reshape": moves.reshape,
     "Resize": pools.resize,
+    "Rsqrt": elementwise.curve("RSQRT"),
     "Sigmoid": elementwise.curve("LOGISTIC"),
     "Slice": moves.slice_of,
     "Softmax": pools.softmax,
@@ -71,9 +84,9 @@ def lowered(model: "onnx.ModelProto") -> bytes:
     Raises:
         ExportError: TFLite has no operator for something; the text names it.
     """
-    network = network_of(model)
+    network = expanded(network_of(model))
     draft = Draft()
-    store = Store(draft, dict(_wanted(network)), _readers(network))
+    store = Store(draft, _wanted(network), _readers(network))
     inputs = {value.name: _input(value, store) for value in network.inputs}
     for operation in network.operations:
         _lower(operation, store)
@@ -104,23 +117,37 @@ def _all_read(network: Network) -> Iterator[Value]:
     yield from network.outputs.values()
 
 
-def _wanted(network: Network) -> Iterator[tuple[str, Grid]]:
-    """The first grid that a tensor is rounded to by a reader, also behind what only moves it."""
-    found: dict[str, Grid] = {}
+def _wanted(network: Network) -> dict[str, Grid]:
+    """The grid that a tensor's readers round it to, also behind what only moves it."""
+    asked: dict[str, set[Grid]] = {}
     for value in network.outputs.values():
-        if value.grids:
-            found.setdefault(value.name, value.grids[0])
+        asked.setdefault(value.name, set()).update(value.grids[:1])
     for operation in reversed(network.operations):
+        behind = {g for result in operation.results for g in asked.get(result.name, ())}
         for operand in operation.operands:
             if not isinstance(operand, Value):
                 continue
-            if operand.grids:
-                found[operand.name] = operand.grids[0]
-            elif operation.kind in _KEEPS_ORDER_OF_SIZE:
-                behind = [found[r.name] for r in operation.results if r.name in found]
-                if behind:
-                    found.setdefault(operand.name, behind[0])
-    return iter(found.items())
+            first = set(operand.grids[:1])
+            if not first and operation.kind in _KEEPS_ORDER_OF_SIZE:
+                first = behind
+            asked.setdefault(operand.name, set()).update(first)
+    found = {name: _widest(grids) for name, grids in asked.items()}
+    return {name: grid for name, grid in found.items() if grid is not None}
+
+
+def _widest(grids: set[Grid]) -> Grid | None:
+    """The one that holds what any of them holds; ``None`` where there is none."""
+    for grid in sorted(grids, key=lambda g: -g.scale):
+        low, high = _ends(grid)
+        if all(
+            low <= _ends(g)[0] + g.scale / 2 and _ends(g)[1] - g.scale / 2 <= high for g in grids
+        ):
+            return grid
+    return None
+
+
+def _ends(grid: Grid) -> tuple[float, float]:
+    return (-128 - grid.zero_point) * grid.scale, (127 - grid.zero_point) * grid.scale
 
 
 def _input(value: Value, store: Store) -> int:

@@ -13,7 +13,15 @@ from torchedge_tflite.lowering.orders import Order, channels_last, place_of
 from torchedge_tflite.lowering.store import Store, Stored
 from torchedge_tflite.trained import Grid
 
-__all__ = ["convolution", "linear", "whole_numbers"]
+__all__ = [
+    "biases_of",
+    "convolution",
+    "linear",
+    "padded",
+    "picture_order",
+    "whole_numbers",
+    "windows",
+]
 
 _INT32 = np.iinfo(np.int32)
 
@@ -122,7 +130,7 @@ def convolution(operation: Operation, store: Store) -> None:
     index = _weight(
         store, weight, _filter(weight.values, depthwise), integer, 3 if depthwise else 0, depthwise
     )
-    biases = _bias(store, operation, bias, weight, found.grid if integer else None)
+    biases = biases_of(store, operation, bias, weight, found.grid if integer else None)
     out = store.put(result, order, grid if integer else None)
     kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
     store.draft.operator(kind, [padded_index, index, biases], [out], **options)
@@ -153,7 +161,7 @@ def _weight(
     return store.draft.constant(weight.name, stored, weight.scales, weight.zero_points, axis)
 
 
-def _bias(
+def biases_of(
     store: Store,
     operation: Operation,
     bias: object,
@@ -196,7 +204,7 @@ def linear(operation: Operation, store: Store, bias: Constant | None, result: Va
         )
     else:
         index = store.draft.constant(weight.name, stored.astype(np.float32))
-    biases = _bias(store, operation, bias, rows, found.grid if integer else None)
+    biases = biases_of(store, operation, bias, rows, found.grid if integer else None)
     order = tuple(found.order)
     out = store.put(result, order, grid if integer else None)
     store.draft.operator(

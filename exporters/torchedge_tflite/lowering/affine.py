@@ -1,0 +1,72 @@
+"""A factor and an offset for each channel: a depthwise convolution of one place."""
+
+import numpy as np
+
+from torchedge_tflite.lowering.meaning import Constant, Operation, Value
+from torchedge_tflite.lowering.orders import in_order
+from torchedge_tflite.lowering.store import Store
+
+__all__ = ["affine"]
+
+_STEPS = 127
+_INT32 = np.iinfo(np.int32)
+
+
+def affine(operation: Operation, store: Store) -> None:
+    """``x · factor + offset``, rounded once; in floats a product and a sum."""
+    source, factor, offset = operation.operands
+    result = operation.results[0]
+    assert isinstance(source, Value)
+    assert isinstance(factor, Constant)
+    assert isinstance(offset, Constant)
+    grid, own = store.wanted.get(result.name), store.grid_of(source)
+    rank = len(source.shape)
+    rest = tuple(a for a in store.order_of(source) if a not in {-1, 1})
+    order = (*rest, 1) if rank > 1 else (0,)
+    factors, offsets = factor.values.astype(np.float64), offset.values.astype(np.float64)
+    if grid is None or own is None:
+        _in_floats(store, source, result, order, factors, offsets)
+        return
+    found = store.get(source, order)
+    channels = source.shape[1] if rank > 1 else 1
+    scales = np.abs(factors) / _STEPS
+    scales = np.where(scales == 0, 1.0, scales).astype(np.float32)
+    weights = np.rint(factors / scales).astype(np.int8).reshape(1, 1, 1, channels)
+    grids = np.float32(own.scale) * scales
+    whole = np.rint(offsets / grids).clip(_INT32.min, _INT32.max).astype(np.int32)
+    picture = (1, 1, int(np.prod(source.shape)) // channels, channels)
+    wide = store.draft.activation(f"{result.name}_places", picture, own)
+    store.reshape(found.index, picture, wide)
+    made = store.draft.activation(f"{result.name}_line", picture, grid)
+    numbers = [
+        store.draft.constant(factor.name, weights, scales, axis=3),
+        store.draft.constant(offset.name, whole, grids),
+    ]
+    store.draft.operator(
+        "DEPTHWISE_CONV_2D",
+        [wide, *numbers],
+        [made],
+        padding="VALID",
+        strideH=1,
+        strideW=1,
+        dilationHFactor=1,
+        dilationWFactor=1,
+        depthMultiplier=1,
+        fusedActivationFunction="NONE",
+    )
+    out = store.put(result, order, grid)
+    store.reshape(made, in_order(result.shape, order), out)
+
+
+def _in_floats(store, source, result, order, factors, offsets):  # type: ignore[no-untyped-def]
+    found = store.floats(source, order)
+    product = store.draft.activation(f"{result.name}_product", in_order(result.shape, order), None)
+    numbers = [
+        store.draft.constant(f"{result.name}_{name}", values.astype(np.float32))
+        for name, values in (("factor", factors), ("offset", offsets))
+    ]
+    store.draft.operator(
+        "MUL", [found.index, numbers[0]], [product], fusedActivationFunction="NONE"
+    )
+    out = store.put(result, order, None)
+    store.draft.operator("ADD", [product, numbers[1]], [out], fusedActivationFunction="NONE")

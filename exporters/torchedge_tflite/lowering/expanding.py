@@ -1,0 +1,351 @@
+"""Operations that TFLite lacks, written as several that it has."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+
+from torchedge.bench.session import Array
+from torchedge.errors import ExportError
+from torchedge_tflite.lowering.meaning import Constant, Network, Operand, Operation, Value
+
+__all__ = ["expanded"]
+
+
+def expanded(network: Network) -> Network:
+    """The same network of simpler operations.
+
+    Raises:
+        ExportError: An operation is of a form that has none.
+    """
+    network = _with_gelu(network)
+    operations = [o for operation in network.operations for o in _expanded(operation)]
+    return replace(network, operations=tuple(operations))
+
+
+def _expanded(operation: Operation) -> Iterator[Operation]:
+    rule = _RULES.get(operation.kind)
+    if rule is None:
+        yield operation
+    else:
+        yield from rule(operation)
+
+
+def _step(
+    kind: str,
+    operands: Sequence[Operand | None],
+    result: Value,
+    **attributes: object,
+) -> Operation:
+    return Operation(
+        kind=kind,
+        name=result.name,
+        operands=tuple(operands),
+        results=(result,),
+        attributes=attributes,
+    )
+
+
+def _number(name: str, value: float | Array) -> Constant:
+    return Constant(name=name, values=np.asarray(value, np.float32))
+
+
+def _inner(operation: Operation, name: str, shape: Sequence[int]) -> Value:
+    return Value(name=f"{operation.results[0].name}/{name}", shape=tuple(shape))
+
+
+def _layer_norm(operation: Operation) -> Iterator[Operation]:
+    """Mean, variance, and a product with one over the deviation, in floats."""
+    source, scale, *rest = operation.operands
+    assert isinstance(source, Value)
+    first = int(cast(int, operation.attributes.get("axis", -1))) % len(source.shape)
+    axes = list(range(first, len(source.shape)))
+    epsilon = float(cast(float, operation.attributes.get("epsilon", 1e-5)))
+    yield from _normalised(operation, source, axes, epsilon, scale, rest[0] if rest else None)
+
+
+def _instance_norm(operation: Operation) -> Iterator[Operation]:
+    source, scale, bias = operation.operands
+    assert isinstance(source, Value)
+    axes = list(range(2, len(source.shape)))
+    wide = (1, -1, *(1 for _ in axes))
+    epsilon = float(cast(float, operation.attributes.get("epsilon", 1e-5)))
+    parts = [_reshaped_constant(part, wide) for part in (scale, bias)]
+    yield from _normalised(operation, source, axes, epsilon, *parts)
+
+
+def _reshaped_constant(operand: Operand | None, shape: Sequence[int]) -> Constant:
+    if not isinstance(operand, Constant):
+        raise ExportError("a norm's scale is computed; TFLite files here store it.")
+    return _number(operand.name, operand.values.reshape(shape))
+
+
+def _normalised(  # noqa: PLR0913, PLR0917 - the parts of a norm
+    operation: Operation,
+    source: Value,
+    axes: list[int],
+    epsilon: float,
+    scale: Operand | None,
+    bias: Operand | None,
+) -> Iterator[Operation]:
+    small = [1 if axis in axes else size for axis, size in enumerate(source.shape)]
+    places = Constant(name="axes", values=np.array(axes))
+    mean, centred = _inner(operation, "mean", small), _inner(operation, "centred", source.shape)
+    square, variance = (
+        _inner(operation, "square", source.shape),
+        _inner(operation, "variance", small),
+    )
+    safe, inverse = _inner(operation, "safe", small), _inner(operation, "inverse", small)
+    unit = _inner(operation, "unit", source.shape)
+    yield _step("ReduceMean", [source, places], mean, keepdims=1)
+    yield _step("Sub", [source, mean], centred)
+    yield _step("Mul", [centred, centred], square)
+    yield _step("ReduceMean", [square, places], variance, keepdims=1)
+    yield _step("Add", [variance, _number("epsilon", epsilon)], safe)
+    yield _step("Rsqrt", [safe], inverse)
+    result = operation.results[0]
+    after = [(kind, part) for kind, part in (("Mul", scale), ("Add", bias)) if part is not None]
+    yield _step("Mul", [centred, inverse], unit if after else result)
+    for index, (kind, part) in enumerate(after, 1):
+        target = result if index == len(after) else _inner(operation, kind, source.shape)
+        yield _step(kind, [unit, part], target)
+        unit = target
+
+
+def _batch_norm(operation: Operation) -> Iterator[Operation]:
+    source, scale, bias, mean, variance = operation.operands
+    assert isinstance(source, Value)
+    parts = [
+        cast(Constant, part).values.astype(np.float64) for part in (scale, bias, mean, variance)
+    ]
+    epsilon = float(cast(float, operation.attributes.get("epsilon", 1e-5)))
+    factor = parts[0] / np.sqrt(parts[3] + epsilon)
+    yield _affine(operation, source, factor, parts[1] - parts[2] * factor)
+
+
+def _hard_sigmoid(operation: Operation) -> Iterator[Operation]:
+    source = operation.operands[0]
+    assert isinstance(source, Value)
+    alpha = float(cast(float, operation.attributes.get("alpha", 0.2)))
+    beta = float(cast(float, operation.attributes.get("beta", 0.5)))
+    line = _inner(operation, "line", source.shape)
+    channels = source.shape[1] if len(source.shape) > 1 else 1
+    yield replace(
+        _affine(operation, source, np.full(channels, alpha), np.full(channels, beta)),
+        results=(line,),
+    )
+    ends = [_number("zero", 0.0), _number("one", 1.0)]
+    yield _step("Clip", [line, *ends], operation.results[0])
+
+
+def _affine(operation: Operation, source: Value, factor: Array, offset: Array) -> Operation:
+    """A factor and an offset for each channel, in one operation."""
+    numbers = [
+        _number(f"{operation.name}/factor", factor),
+        _number(f"{operation.name}/offset", offset),
+    ]
+    return replace(operation, kind="Affine", operands=(source, *numbers), attributes={})
+
+
+def _einsum(operation: Operation) -> Iterator[Operation]:
+    """A product of two tensors, as one of matrices: labels shared, summed, left and right."""
+    equation = cast(bytes, operation.attributes["equation"]).decode().replace(" ", "")
+    terms, _, result_labels = equation.partition("->")
+    labels = terms.split(",")
+    if len(labels) != 2 or "." in equation or not result_labels:
+        raise ExportError(
+            f"'{operation.name}' computes '{equation}'; two terms without dots can be."
+        )
+    left, right = cast(tuple[Operand, Operand], operation.operands)
+    shared = [c for c in labels[0] if c in labels[1] and c in result_labels]
+    summed = [c for c in labels[0] if c in labels[1] and c not in result_labels]
+    lefts = [c for c in labels[0] if c not in labels[1]]
+    rights = [c for c in labels[1] if c not in labels[0]]
+    if any(c not in result_labels for c in (*lefts, *rights)):
+        raise ExportError(f"'{operation.name}' computes '{equation}', which sums within a term.")
+    sizes = dict(zip(labels[0], left.shape, strict=True)) | dict(
+        zip(labels[1], right.shape, strict=True)
+    )
+    a = yield from _matrices(operation, "left", left, labels[0], [shared, lefts, summed], sizes)
+    b = yield from _matrices(operation, "right", right, labels[1], [shared, summed, rights], sizes)
+    groups = [[sizes[c] for c in group] for group in (shared, lefts, rights)]
+    if isinstance(b, Constant):
+        flat = (*groups[0], *(int(np.prod(g)) for g in groups[1:]))
+    else:
+        flat = tuple(int(np.prod(g)) for g in groups)
+    product = _inner(operation, "product", flat)
+    yield _step("MatMul", [a, b], product)
+    wide = _inner(operation, "wide", [size for group in groups for size in group])
+    yield _step("Reshape", [product], wide)
+    ordered = [*shared, *lefts, *rights]
+    permutation = [ordered.index(c) for c in result_labels]
+    yield _step("Transpose", [wide], operation.results[0], perm=permutation)
+
+
+def _matrices(  # noqa: PLR0913, PLR0917 - what a term needs
+    operation: Operation,
+    side: str,
+    operand: Operand,
+    labels: str,
+    groups: list[list[str]],
+    sizes: Mapping[str, int],
+):  # type: ignore[no-untyped-def]
+    permutation = [labels.index(c) for group in groups for c in group]
+    shape = [int(np.prod([sizes[c] for c in group])) for group in groups]
+    if isinstance(operand, Constant):
+        if groups[0]:
+            raise ExportError(f"'{operation.name}' multiplies each of a batch by its own constant.")
+        values = operand.values.transpose(permutation).reshape(shape[1:])
+        return replace_values(operand, values)
+    moved = _inner(operation, f"{side}_moved", [operand.shape[p] for p in permutation])
+    yield _step("Transpose", [operand], moved, perm=permutation)
+    matrix = _inner(operation, side, shape)
+    yield _step("Reshape", [moved], matrix)
+    return matrix
+
+
+def replace_values(constant: Constant, values: Array) -> Constant:
+    """The same numbers in another shape."""
+    return Constant(name=constant.name, values=values)
+
+
+def _power(operation: Operation) -> Iterator[Operation]:
+    source, exponent = operation.operands
+    if isinstance(exponent, Constant) and exponent.values.size == 1:
+        power = float(exponent.values.item())
+        if power == 2.0:
+            yield replace(operation, kind="Mul", operands=(source, source), attributes={})
+            return
+        if power == 0.5:
+            yield replace(operation, kind="Sqrt", operands=(source,), attributes={})
+            return
+    yield operation
+
+
+def _reciprocal(operation: Operation) -> Iterator[Operation]:
+    yield replace(operation, kind="Div", operands=(_number("one", 1.0), operation.operands[0]))
+
+
+def _l2(operation: Operation) -> Iterator[Operation]:
+    source = operation.operands[0]
+    assert isinstance(source, Value)
+    square = _inner(operation, "square", source.shape)
+    total = _inner(operation, "sum", operation.results[0].shape)
+    yield _step("Mul", [source, source], square)
+    yield replace(
+        operation,
+        kind="ReduceSum",
+        operands=(square, *operation.operands[1:]),
+        results=(total,),
+    )
+    yield _step("Sqrt", [total], operation.results[0])
+
+
+def _softplus(operation: Operation) -> Iterator[Operation]:
+    """``log(1 + exp(-|x|)) + max(x, 0)``, which never overflows."""
+    source = operation.operands[0]
+    assert isinstance(source, Value)
+    names = ("absolute", "negative", "exponential", "one_more", "logarithm", "positive")
+    absolute, negative, exponential, one_more, logarithm, positive = (
+        _inner(operation, name, source.shape) for name in names
+    )
+    yield _step("Abs", [source], absolute)
+    yield _step("Neg", [absolute], negative)
+    yield _step("Exp", [negative], exponential)
+    yield _step("Add", [exponential, _number("one", 1.0)], one_more)
+    yield _step("Log", [one_more], logarithm)
+    yield _step("Relu", [source], positive)
+    yield _step("Add", [logarithm, positive], operation.results[0])
+
+
+def _with_gelu(network: Network) -> Network:
+    """The four or five operations that ``GELU`` is exported as become one."""
+    made_by = {r.name: o for o in network.operations for r in o.results}
+    replaced: dict[str, Operation] = {}
+    for operation in network.operations:
+        source = _gelu_source(operation, made_by)
+        if source is not None:
+            replaced[operation.results[0].name] = replace(
+                operation, kind="Gelu", operands=(source,), attributes={}
+            )
+    if not replaced:
+        return network
+    operations = [
+        replaced.get(o.results[0].name, o) if o.results else o for o in network.operations
+    ]
+    return replace(network, operations=tuple(_read_ones(operations, network)))
+
+
+def _read_ones(operations: list[Operation], network: Network) -> list[Operation]:
+    read = {value.name for value in network.outputs.values()}
+    kept = []
+    for operation in reversed(operations):
+        if any(result.name in read for result in operation.results):
+            kept.append(operation)
+            read |= {o.name for o in operation.operands if isinstance(o, Value)}
+    return kept[::-1]
+
+
+def _gelu_source(operation: Operation, made_by: Mapping[str, Operation]) -> Value | None:
+    """``x`` of ``x · 0.5 · (1 + erf(x / √2))``, multiplied in any order."""
+    if operation.kind != "Mul":
+        return None
+    factors = _factors(operation, made_by)
+    halves = [f for f in factors if _is_number(f, 0.5)]
+    ones = [
+        s for f in factors if isinstance(f, Value) and (s := _erf_source(f, made_by)) is not None
+    ]
+    values = [f for f in factors if isinstance(f, Value) and _erf_source(f, made_by) is None]
+    if len(factors) != 3 or not (len(halves) == len(ones) == len(values) == 1):
+        return None
+    return values[0] if ones[0] == values[0] else None
+
+
+def _factors(operation: Operation, made_by: Mapping[str, Operation]) -> list[Operand]:
+    found: list[Operand] = []
+    for operand in operation.operands:
+        inner = made_by.get(operand.name) if isinstance(operand, Value) else None
+        if inner is not None and inner.kind == "Mul" and not cast(Value, operand).grids:
+            found += [o for o in inner.operands if o is not None]
+        elif operand is not None:
+            found.append(operand)
+    return found
+
+
+def _erf_source(value: Value, made_by: Mapping[str, Operation]) -> Value | None:
+    """``x`` of ``1 + erf(x / √2)``."""
+    added = made_by.get(value.name)
+    if value.grids or added is None or added.kind != "Add":
+        return None
+    inner = [made_by.get(o.name) for o in added.operands if isinstance(o, Value)]
+    if len(inner) != 1 or inner[0] is None or inner[0].kind != "Erf":
+        return None
+    if not any(_is_number(o, 1.0) for o in added.operands):
+        return None
+    scaled = made_by.get(cast(Value, inner[0].operands[0]).name)
+    if scaled is None or scaled.kind not in {"Div", "Mul"}:
+        return None
+    by = np.sqrt(2.0) if scaled.kind == "Div" else np.sqrt(0.5)
+    source = [o for o in scaled.operands if isinstance(o, Value)]
+    fits = any(_is_number(o, float(by)) for o in scaled.operands)
+    return source[0] if len(source) == 1 and fits else None
+
+
+def _is_number(operand: Operand | None, number: float) -> bool:
+    if not isinstance(operand, Constant) or operand.values.size != 1:
+        return False
+    return bool(abs(float(operand.values.item()) - number) < 1e-5)
+
+
+_RULES: Mapping[str, Callable[[Operation], Iterator[Operation]]] = {
+    "BatchNormalization": _batch_norm,
+    "Einsum": _einsum,
+    "HardSigmoid": _hard_sigmoid,
+    "InstanceNormalization": _instance_norm,
+    "LayerNormalization": _layer_norm,
+    "Pow": _power,
+    "Reciprocal": _reciprocal,
+    "ReduceL2": _l2,
+    "Softplus": _softplus,
+}
