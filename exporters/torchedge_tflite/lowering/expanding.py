@@ -19,7 +19,7 @@ def expanded(network: Network) -> Network:
     Raises:
         ExportError: An operation is of a form that has none.
     """
-    network = _with_gelu(network)
+    network = _with_biases(_with_gelu(network))
     operations = [o for operation in network.operations for o in _expanded(operation)]
     return replace(network, operations=tuple(operations))
 
@@ -257,6 +257,46 @@ def _softplus(operation: Operation) -> Iterator[Operation]:
     yield _step("Log", [one_more], logarithm)
     yield _step("Relu", [source], positive)
     yield _step("Add", [logarithm, positive], operation.results[0])
+
+
+def _with_biases(network: Network) -> Network:
+    """A sum right behind a product of matrices becomes its third operand, as in ``Gemm``."""
+    made_by = {r.name: o for o in network.operations for r in o.results}
+    counts: dict[str, int] = {}
+    for operation in network.operations:
+        for operand in operation.operands:
+            if isinstance(operand, Value):
+                counts[operand.name] = counts.get(operand.name, 0) + 1
+    for value in network.outputs.values():
+        counts[value.name] = counts.get(value.name, 0) + 1
+    operations: list[Operation] = []
+    for operation in network.operations:
+        product = _product_before(operation, made_by, counts)
+        biases = [o for o in operation.operands if isinstance(o, Constant)]
+        if product is None:
+            operations.append(operation)
+            continue
+        operations.remove(product)
+        operands = (*product.operands, biases[0])
+        operations.append(replace(product, operands=operands, results=operation.results))
+    return replace(network, operations=tuple(operations))
+
+
+def _product_before(
+    operation: Operation, made_by: Mapping[str, Operation], counts: Mapping[str, int]
+) -> Operation | None:
+    values = [o for o in operation.operands if isinstance(o, Value)]
+    if operation.kind != "Add" or len(values) != 1 or values[0].grids:
+        return None
+    product, bias = (
+        made_by.get(values[0].name),
+        next(o for o in operation.operands if isinstance(o, Constant)),
+    )
+    if product is None or product.kind != "MatMul" or counts[values[0].name] != 1:
+        return None
+    weight = product.operands[1]
+    plain = isinstance(weight, Constant) and weight.values.ndim == 2 and len(product.operands) == 2
+    return product if plain and bias.values.size == cast(Constant, weight).shape[1] else None
 
 
 def _with_gelu(network: Network) -> Network:

@@ -113,7 +113,7 @@ def network_of(model: onnx.ModelProto) -> Network:
     operations = tuple(
         reader.operation(node)
         for node in model.graph.node
-        if node.op_type not in {_QUANTIZE, _DEQUANTIZE, "Constant"}
+        if node.op_type not in {_QUANTIZE, _DEQUANTIZE, "Constant"} and not reader.folds(node)
     )
     return Network(
         inputs=tuple(reader.value(info.name) for info in model.graph.input),
@@ -128,6 +128,15 @@ class _Reader:
         self.values = constants(model)
         self.made_by = producers(model)
         self.shapes = tensor_shapes(model)
+
+    def folds(self, node: onnx.NodeProto) -> bool:
+        """Whether a node computes constants of constants; they are kept as such."""
+        if not all(name in self.values for name in node.input if name):
+            return False
+        given = {name: self.values[name] for name in node.input if name}
+        found = _evaluated(node, given)
+        self.values.update(zip(node.output, found, strict=True))
+        return True
 
     def operation(self, node: onnx.NodeProto) -> Operation:
         return Operation(
@@ -181,6 +190,19 @@ class _Reader:
         if name not in self.shapes:
             raise ExportError(f"the shape of '{name}' is not known; export fixed sizes.")
         return self.shapes[name]
+
+
+def _evaluated(node: onnx.NodeProto, given: Mapping[str, Array]) -> list[Array]:
+    from onnx.reference import ReferenceEvaluator
+
+    single = onnx.helper.make_graph(
+        [node],
+        "one",
+        [onnx.helper.make_value_info(name, onnx.TypeProto()) for name in given],
+        [onnx.helper.make_value_info(name, onnx.TypeProto()) for name in node.output],
+    )
+    model = onnx.helper.make_model(single, opset_imports=[onnx.helper.make_opsetid("", 18)])
+    return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, dict(given))]
 
 
 def _on_grid(

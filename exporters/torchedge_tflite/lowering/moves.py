@@ -169,21 +169,49 @@ def _stride(
 
 
 def gather(operation: Operation, store: Store) -> None:
-    """``Gather`` by constants: one place becomes a slice, several a GATHER."""
-    source, result, indices = _source(operation), operation.results[0], operation.operands[1]
-    if not isinstance(indices, Constant):
+    """``Gather``: of one place a slice, of several a GATHER; of a table by what is computed."""
+    source, indices = operation.operands[:2]
+    result = operation.results[0]
+    axis = int(cast(int, operation.attributes.get("axis", 0)))
+    if isinstance(source, Constant) and isinstance(indices, Value):
+        _looked_up(operation, store, source, indices)
+        return
+    if not isinstance(source, Value) or not isinstance(indices, Constant):
         raise ExportError(f"'{operation.name}' looks up places that are computed.")
-    axis = int(cast(int, operation.attributes.get("axis", 0))) % len(source.shape)
+    axis %= len(source.shape)
     places = indices.values.astype(np.int64) % source.shape[axis]
-    found = store.get(source)
-    if places.ndim > 1:
-        raise ExportError(f"'{operation.name}' looks up places in {places.ndim} axes.")
     if places.ndim == 0:
         _one_place(store, source, result, axis, int(places))
         return
-    out = store.put(result, found.order, found.grid)
-    read = store.draft.constant("places", places.astype(np.int32))
+    shape = (*source.shape[:axis], places.size, *source.shape[axis + 1 :])
+    flat = result if places.ndim == 1 else Value(name=f"{result.name}/places", shape=shape)
+    found = store.get(source)
+    out = store.put(flat, found.order, found.grid)
+    read = store.draft.constant("places", places.ravel().astype(np.int32))
     store.draft.operator("GATHER", [found.index, read], [out], axis=place_of(axis, found.order))
+    if flat is not result:
+        _reshaped(store, flat, result)
+
+
+def _looked_up(operation: Operation, store: Store, table: Constant, indices: Value) -> None:
+    """Rows of a stored table."""
+    result = operation.results[0]
+    if int(cast(int, operation.attributes.get("axis", 0))) != 0:
+        raise ExportError(f"'{operation.name}' looks up columns of a table; only rows can be.")
+    grid = store.wanted.get(result.name)
+    found = store.get(indices, plain(len(indices.shape)))
+    rows = stored_constant(table, store.draft, plain(len(table.shape)), grid)
+    out = store.put(result, plain(len(result.shape)), grid)
+    store.draft.operator("GATHER", [rows, found.index], [out], axis=0)
+
+
+def _reshaped(store: Store, source: Value, result: Value) -> None:
+    found = store.get(source)
+    order = reshaped(source.shape, found.order, result.shape)
+    if order is None:
+        found, order = store.get(source, plain(len(source.shape))), plain(len(result.shape))
+    index = store.put(result, order, found.grid)
+    store.reshape(found.index, in_order(result.shape, order), index)
 
 
 def _one_place(store: Store, source: Value, result: Value, axis: int, place: int) -> None:

@@ -24,9 +24,10 @@ def gemm(operation: Operation, store: Store) -> None:
 
 def matmul(operation: Operation, store: Store) -> None:
     """``MatMul``."""
-    left, right = operation.operands
+    left, right, *rest = operation.operands
     if isinstance(left, Value) and isinstance(right, Constant) and len(right.shape) == 2:
-        linear(operation, store, None, operation.results[0])
+        bias = rest[0] if rest else None
+        linear(operation, store, bias if isinstance(bias, Constant) else None, operation.results[0])
         return
     if not isinstance(left, Value) or not isinstance(right, Value):
         raise ExportError(f"'{operation.name}' multiplies a constant by a computed matrix.")

@@ -168,7 +168,11 @@ def biases_of(
     weight: Constant,
     grid: Grid | None,
 ) -> int:
-    outputs = operation.results[0].shape[1] if operation.kind != "MatMul" else weight.shape[-1]
+    outputs = (
+        len(weight.values)
+        if operation.kind in {"Gemm", "MatMul"}
+        else operation.results[0].shape[1]
+    )
     if bias is not None and not isinstance(bias, Constant):
         raise ExportError(f"the bias of '{operation.name}' is computed; TFLite wants a constant.")
     name = bias.name if bias is not None else f"{operation.results[0].name}_bias"
