@@ -1,5 +1,7 @@
 """A factor and an offset for each channel: a depthwise convolution of one place."""
 
+from typing import cast
+
 import numpy as np
 
 from torchedge_tflite.lowering.meaning import Constant, Operation, Value
@@ -20,15 +22,15 @@ def affine(operation: Operation, store: Store) -> None:
     assert isinstance(factor, Constant)
     assert isinstance(offset, Constant)
     grid, own = store.wanted.get(result.name), store.grid_of(source)
-    rank = len(source.shape)
-    rest = tuple(a for a in store.order_of(source) if a not in {-1, 1})
-    order = (*rest, 1) if rank > 1 else (0,)
+    axis = int(cast(int, operation.attributes["axis"]))
+    rest = tuple(a for a in store.order_of(source) if a not in {-1, axis})
+    order = (*rest, axis)
     factors, offsets = factor.values.astype(np.float64), offset.values.astype(np.float64)
     if grid is None or own is None:
         _in_floats(store, source, result, order, factors, offsets)
         return
     found = store.get(source, order)
-    channels = source.shape[1] if rank > 1 else 1
+    channels = source.shape[axis]
     scales = np.abs(factors) / _STEPS
     scales = np.where(scales == 0, 1.0, scales).astype(np.float32)
     weights = np.rint(factors / scales).astype(np.int8).reshape(1, 1, 1, channels)

@@ -45,7 +45,13 @@ def binary(kind: str) -> Callable[[Operation, Store], None]:
 def _is_whole(operand: Operand | None, store: Store) -> bool:
     if isinstance(operand, Value):
         return store.grid_of(operand) is not None
-    return isinstance(operand, Constant)
+    return isinstance(operand, Constant) and _is_exact(operand)
+
+
+def _is_exact(constant: Constant) -> bool:
+    """Whether eight bits hold it: it has a grid of its own, or is one number."""
+    on_grid = constant.integers is not None and len(constant.scales) == 1
+    return on_grid or bool(np.all(constant.values == constant.values.ravel()[:1]))
 
 
 def _common_order(operation: Operation, store: Store) -> Order:

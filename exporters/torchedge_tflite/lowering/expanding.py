@@ -145,7 +145,7 @@ def _affine(operation: Operation, source: Value, factor: Array, offset: Array) -
         _number(f"{operation.name}/factor", factor),
         _number(f"{operation.name}/offset", offset),
     ]
-    return replace(operation, kind="Affine", operands=(source, *numbers), attributes={})
+    return replace(operation, kind="Affine", operands=(source, *numbers), attributes={"axis": 1})
 
 
 def _einsum(operation: Operation) -> Iterator[Operation]:
@@ -171,7 +171,7 @@ def _einsum(operation: Operation) -> Iterator[Operation]:
     b = yield from _matrices(operation, "right", right, labels[1], [shared, summed, rights], sizes)
     groups = [[sizes[c] for c in group] for group in (shared, lefts, rights)]
     if isinstance(b, Constant):
-        flat = (*groups[0], *(int(np.prod(g)) for g in groups[1:]))
+        flat = (1, *(int(np.prod(g)) for g in groups[1:]))
     else:
         flat = tuple(int(np.prod(g)) for g in groups)
     product = _inner(operation, "product", flat)
@@ -208,6 +208,79 @@ def _matrices(  # noqa: PLR0913, PLR0917 - what a term needs
 def replace_values(constant: Constant, values: Array) -> Constant:
     """The same numbers in another shape."""
     return Constant(name=constant.name, values=values)
+
+
+def _one_group_each(operation: Operation) -> Iterator[Operation]:
+    """Groups of a transposed convolution, each on its own channels, joined again."""
+    groups = int(cast(int, operation.attributes.get("group", 1)))
+    if groups == 1:
+        yield operation
+        return
+    source, weight, *rest = operation.operands
+    result = operation.results[0]
+    assert isinstance(source, Value)
+    assert isinstance(weight, Constant)
+    inputs, outputs = source.shape[1] // groups, result.shape[1] // groups
+    pieces = [
+        replace(
+            source,
+            name=f"{result.name}/in{g}",
+            shape=(source.shape[0], inputs, *source.shape[2:]),
+            grids=(),
+        )
+        for g in range(groups)
+    ]
+    yield Operation(
+        kind="Split",
+        name=operation.name,
+        operands=(source,),
+        results=tuple(pieces),
+        attributes={"axis": 1},
+    )
+    parts = []
+    for g, piece in enumerate(pieces):
+        part = _inner(operation, f"out{g}", (result.shape[0], outputs, *result.shape[2:]))
+        bias = [
+            _part_of(cast(Constant, b), g, groups, axis=0, shared=False)
+            for b in rest
+            if b is not None
+        ]
+        filters = _part_of(weight, g, groups, axis=0, shared=True)
+        yield replace(
+            operation,
+            operands=(piece, filters, *bias),
+            results=(part,),
+            attributes={**operation.attributes, "group": 1},
+        )
+        parts.append(part)
+    yield Operation(
+        kind="Concat",
+        name=f"{operation.name}/join",
+        operands=tuple(parts),
+        results=(result,),
+        attributes={"axis": 1},
+    )
+
+
+def _part_of(constant: Constant, group: int, groups: int, *, axis: int, shared: bool) -> Constant:
+    """The part of a constant that belongs to a group; ``shared``: its scales lie on another axis."""
+    cut = [
+        np.array_split(v, groups, axis)[group]
+        for v in (constant.values, constant.integers)
+        if v is not None
+    ]
+    many = len(constant.scales) > 1
+    own = many and not shared
+    return Constant(
+        name=f"{constant.name}/{group}",
+        values=cut[0],
+        integers=cut[1] if len(cut) > 1 else None,
+        scales=np.array_split(constant.scales, groups)[group] if own else constant.scales,
+        zero_points=np.array_split(constant.zero_points, groups)[group]
+        if own
+        else constant.zero_points,
+        axis=constant.axis,
+    )
 
 
 def _power(operation: Operation) -> Iterator[Operation]:
@@ -378,14 +451,61 @@ def _is_number(operand: Operand | None, number: float) -> bool:
     return bool(abs(float(operand.values.item()) - number) < 1e-5)
 
 
+def _quotient(operation: Operation) -> Iterator[Operation]:
+    """By a constant: a product with its inverse."""
+    source, divisor = operation.operands
+    if isinstance(source, Value) and isinstance(divisor, Constant):
+        inverse = _number(f"{divisor.name}/inverse", 1.0 / divisor.values.astype(np.float64))
+        for step in _with_constant(replace(operation, kind="Mul", operands=(source, inverse))):
+            yield step
+    else:
+        yield operation
+
+
+def _with_constant(operation: Operation) -> Iterator[Operation]:
+    """A sum, difference or product with a constant for each channel, as one line for each."""
+    left, right = operation.operands
+    value, constant = (left, right) if isinstance(right, Constant) else (right, left)
+    if not isinstance(value, Value) or not isinstance(constant, Constant):
+        yield operation
+        return
+    line = _line_of(operation, value, constant)
+    yield operation if line is None else line
+
+
+def _line_of(operation: Operation, value: Value, constant: Constant) -> Operation | None:
+    wide = (
+        constant.values.reshape(
+            (1,) * (len(value.shape) - constant.values.ndim) + constant.values.shape
+        )
+        if constant.values.ndim <= len(value.shape)
+        else constant.values
+    )
+    axes = [axis for axis, size in enumerate(wide.shape) if size != 1]
+    if len(axes) != 1 or tuple(value.shape) != tuple(operation.results[0].shape):
+        return None
+    numbers, ones = wide.ravel().astype(np.float64), np.ones(wide.size)
+    factor, offset = {
+        "Mul": (numbers, 0 * ones),
+        "Add": (ones, numbers),
+        "Sub": (ones, -numbers) if operation.operands[0] is value else (-ones, numbers),
+    }[operation.kind]
+    return replace(_affine(operation, value, factor, offset), attributes={"axis": axes[0]})
+
+
 _RULES: Mapping[str, Callable[[Operation], Iterator[Operation]]] = {
+    "Add": _with_constant,
     "BatchNormalization": _batch_norm,
+    "ConvTranspose": _one_group_each,
+    "Div": _quotient,
     "Einsum": _einsum,
     "HardSigmoid": _hard_sigmoid,
     "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
+    "Mul": _with_constant,
     "Pow": _power,
     "Reciprocal": _reciprocal,
     "ReduceL2": _l2,
     "Softplus": _softplus,
+    "Sub": _with_constant,
 }

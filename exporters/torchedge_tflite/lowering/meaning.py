@@ -1,7 +1,7 @@
 """What a graph with Q/DQ means: operations whose operands and results may be on grids."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, final
 
 import numpy as np
@@ -26,11 +26,13 @@ class Value:
         name: Of the tensor as its operation returns it, before any rounding.
         shape: Channels first.
         grids: What it is rounded to on the way to the reader, in order; empty: as it is.
+        dtype: Of numbers that no grid holds.
     """
 
     name: str
     shape: tuple[int, ...]
     grids: tuple[Grid, ...] = ()
+    dtype: str = "float32"
 
 
 @final
@@ -116,10 +118,15 @@ def network_of(model: onnx.ModelProto) -> Network:
         if node.op_type not in {_QUANTIZE, _DEQUANTIZE, "Constant"} and not reader.folds(node)
     )
     return Network(
-        inputs=tuple(reader.value(info.name) for info in model.graph.input),
+        inputs=tuple(_port(reader, info) for info in model.graph.input),
         operations=operations,
         outputs={info.name: reader.value(info.name) for info in model.graph.output},
     )
+
+
+def _port(reader: "_Reader", info: onnx.ValueInfoProto) -> Value:
+    kind = onnx.helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
+    return replace(reader.value(info.name), dtype=str(kind))
 
 
 @final

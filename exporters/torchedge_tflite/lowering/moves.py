@@ -74,7 +74,8 @@ def _shared_grid(operation: Operation, store: Store) -> Grid | None:
     if any(grid is None for grid in grids):
         return None
     wanted = store.wanted.get(operation.results[0].name)
-    return grids[0] if all(grid == grids[0] for grid in grids) else wanted
+    same = all(grid == grids[0] for grid in grids) and len(grids) == len(operation.operands)
+    return grids[0] if same else wanted
 
 
 def _part(operand: object, store: Store, order: Order, grid: Grid | None) -> int:
@@ -244,11 +245,28 @@ def pad(operation: Operation, store: Store) -> None:
         number = Constant(name="border", values=np.full((), filled, np.float32))
         read = stored_constant(number, store.draft, (), found.grid)
         store.draft.operator("PADV2", [found.index, borders, read], [out])
+    elif mode == "edge":
+        _edges(store, found, result, pairs)
     elif mode == "reflect":
         out = store.put(result, found.order, found.grid)
         store.draft.operator("MIRROR_PAD", [found.index, borders], [out], mode=0)
     else:
         raise ExportError(f"'{operation.name}' pads by mode '{mode}', which TFLite does not have.")
+
+
+def _edges(store: Store, found: Stored, result: Value, pairs: list[tuple[int, int]]) -> None:
+    """Borders that repeat the edge: places looked up, axis by axis."""
+    index, shape = found.index, list(store.draft.tensors[found.index].shape)
+    for place, (before, after) in enumerate(pairs):
+        if not before and not after:
+            continue
+        places = np.arange(-before, shape[place] + after).clip(0, shape[place] - 1)
+        shape[place] = len(places)
+        made = store.draft.activation(f"{result.name}/edge{place}", shape, found.grid)
+        read = store.draft.constant("places", places.astype(np.int32))
+        store.draft.operator("GATHER", [index, read], [made], axis=place)
+        index = made
+    store.keep(result, Stored(index=index, order=found.order, grid=found.grid))
 
 
 def _source(operation: Operation) -> Value:

@@ -54,7 +54,8 @@ class Store:
 
     def put(self, value: Value, order: Order, grid: Grid | None) -> int:
         """A new tensor for what an operation returns, by its index."""
-        index = self.draft.activation(value.name, in_order(value.shape, order), grid)
+        dtype = None if grid else value.dtype
+        index = self.draft.activation(value.name, in_order(value.shape, order), grid, dtype)
         self.keep(value, Stored(index=index, order=order, grid=grid))
         return index
 

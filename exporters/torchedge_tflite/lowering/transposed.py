@@ -19,13 +19,11 @@ def transposed_convolution(operation: Operation, store: Store) -> None:
     result = operation.results[0]
     if not isinstance(source, Value) or not isinstance(weight, Constant):
         raise ExportError(f"the weight of '{operation.name}' is computed; TFLite wants a constant.")
-    groups = int(cast(int, operation.attributes.get("group", 1)))
     sizes = windows(operation, weight.shape[2:])
-    if groups > 1 or max(sizes.dilations) > 1:
+    if max(sizes.dilations) > 1:
         raise ExportError(
-            f"'{operation.name}' is a transposed convolution with {groups} groups and dilations "
-            f"{sizes.dilations}; TFLite has neither. Use one group, or an upsampling and a "
-            "convolution."
+            f"'{operation.name}' is a transposed convolution with dilations {sizes.dilations}, "
+            "which TFLite does not have; use an upsampling and a convolution."
         )
     grid = store.wanted.get(result.name)
     integer = weight.integers is not None and store.grid_of(source) is not None and grid is not None
