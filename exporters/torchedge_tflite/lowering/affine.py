@@ -4,13 +4,14 @@ from typing import cast
 
 import numpy as np
 
+from torchedge.bench.session import Array
 from torchedge_tflite.lowering.meaning import Constant, Operation, Value
 from torchedge_tflite.lowering.orders import in_order
 from torchedge_tflite.lowering.store import Store
 
 __all__ = ["affine"]
 
-_STEPS = 127
+_FEWEST, _STEPS = 64, 127
 _INT32 = np.iinfo(np.int32)
 
 
@@ -31,11 +32,9 @@ def affine(operation: Operation, store: Store) -> None:
         return
     found = store.get(source, order)
     channels = source.shape[axis]
-    scales = np.abs(factors) / _STEPS
-    scales = np.where(scales == 0, 1.0, scales).astype(np.float32)
-    weights = np.rint(factors / scales).astype(np.int8).reshape(1, 1, 1, channels)
+    weights, scales, whole = _integers(factors, offsets, own.scale)
     grids = np.float32(own.scale) * scales
-    whole = np.rint(offsets / grids).clip(_INT32.min, _INT32.max).astype(np.int32)
+    weights = weights.reshape(1, 1, 1, channels)
     picture = (1, 1, int(np.prod(source.shape)) // channels, channels)
     wide = store.draft.activation(f"{result.name}_places", picture, own)
     store.reshape(found.index, picture, wide)
@@ -58,6 +57,23 @@ def affine(operation: Operation, store: Store) -> None:
     )
     out = store.put(result, order, grid)
     store.reshape(made, in_order(result.shape, order), out)
+
+
+def _integers(factors: Array, offsets: Array, scale: float) -> tuple[Array, Array, Array]:
+    """Weights, their scales, and biases: of the weights that can be, those that round a bias least.
+
+    One weight for each channel has any scale, so that it is exact whatever integer stands for it.
+    """
+    steps = np.arange(_FEWEST, _STEPS + 1)
+    magnitudes = np.where(factors == 0, 1.0, np.abs(factors))
+    scales = (magnitudes / steps[:, None]).astype(np.float32)
+    exact = offsets / (np.float32(scale) * scales).astype(np.float64)
+    fits = np.abs(exact) < _INT32.max
+    best = np.where(fits, np.abs(exact - np.rint(exact)), np.inf).argmin(0)
+    chosen = np.arange(len(factors))
+    weights = np.sign(factors) * steps[best]
+    whole = np.rint(exact[best, chosen]).clip(_INT32.min, _INT32.max)
+    return weights.astype(np.int8), scales[best, chosen], whole.astype(np.int32)
 
 
 def _in_floats(store, source, result, order, factors, offsets):  # type: ignore[no-untyped-def]

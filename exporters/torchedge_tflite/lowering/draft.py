@@ -12,6 +12,12 @@ from torchedge_tflite.trained import Grid
 __all__ = ["Draft", "DraftOperator", "DraftTensor"]
 
 
+# Operators whose integer kernels do what their option says; CONCATENATION has it too, for show.
+_CLIPPING = frozenset(
+    {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL", "SUB"}
+)
+
+
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DraftTensor:
@@ -105,7 +111,8 @@ class Draft:
         """Let the operator that writes a tensor clip it, if it can and does not yet."""
         for index, operator in enumerate(self.operators):
             if tensor in operator.outputs:
-                if operator.options.get("fusedActivationFunction") != "NONE":
+                free = operator.options.get("fusedActivationFunction") == "NONE"
+                if operator.kind not in _CLIPPING or not free:
                     return False
                 options = {**operator.options, "fusedActivationFunction": activation}
                 self.operators[index] = replace(operator, options=options)

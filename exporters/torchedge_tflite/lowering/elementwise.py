@@ -1,6 +1,7 @@
 """Sums, products and curves: what is computed number by number."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -162,9 +163,10 @@ def _limited(store: Store, found: Stored, result: Value, low: float, high: float
 
 
 def leaky_relu(operation: Operation, store: Store) -> None:
-    """``LeakyRelu``."""
+    """``LeakyRelu`` as a PRELU: XNNPACK's own kernel multiplies by factors of eight bits."""
     alpha = float(cast(float, operation.attributes.get("alpha", 0.01)))
-    curve("LEAKY_RELU", alpha=alpha)(operation, store)
+    slope = Constant(name="slope", values=np.full((), alpha, np.float32))
+    binary("PRELU")(replace(operation, operands=(operation.operands[0], slope)), store)
 
 
 def prelu(operation: Operation, store: Store) -> None:
