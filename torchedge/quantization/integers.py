@@ -243,8 +243,9 @@ def _has_no_border(pool: fx.Node) -> bool:
 def _window_sums(node: fx.Node, integers: Tensor) -> tuple[Tensor, int]:
     """Sums over the windows of an average, and how many values each has."""
     if node.target is _POOL:
-        kernel, stride = (_whole_numbers(argument) for argument in node.args[1:3])
-        sums = nn.functional.avg_pool2d(integers, kernel, stride, divisor_override=1)
+        kernel = _whole_numbers(node.args[1])
+        stride = _whole_numbers(node.args[2]) if len(node.args) > 2 else kernel
+        sums = nn.functional.avg_pool2d(integers, kernel, stride or kernel, divisor_override=1)
         return sums, math.prod(kernel)
     keeps = node.target is not _ATEN.mean.dim or (len(node.args) > 2 and bool(node.args[2]))
     return integers.sum((2, 3), keepdim=keeps), math.prod(integers.shape[2:])

@@ -230,7 +230,14 @@ def test_each_integer_equals_onnx_runtimes(case, tmp_path):
     assert OnnxRunner().census(artifact).integer_share == 1
 
 
-@pytest.mark.parametrize("pool", [nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1)])
+class WithoutStride(nn.Module):
+    """Its window is given alone; torch records no stride, which then is the window's."""
+
+    def forward(self, x):
+        return F.avg_pool2d(x, (2, 2))
+
+
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1), WithoutStride()])
 @pytest.mark.parametrize(
     ("integers", "zero", "even", "away"),
     [
