@@ -13,9 +13,7 @@ __all__ = ["Draft", "DraftOperator", "DraftTensor"]
 
 
 # Operators whose integer kernels do what their option says; CONCATENATION has it too, for show.
-_CLIPPING = frozenset(
-    {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL", "SUB"}
-)
+_CLIPPING = frozenset({"ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MUL", "SUB"})
 
 
 @final

@@ -30,7 +30,7 @@ def reshape(operation: Operation, store: Store) -> None:
     source, result = _source(operation), operation.results[0]
     found = store.get(source)
     order = reshaped(source.shape, found.order, result.shape)
-    if order is None:
+    if order is None or len(result.shape) == 2:
         store.put_flat(result, source)
         return
     index = store.put(result, order, found.grid)

@@ -1,7 +1,8 @@
 """A network, operation by operation, into a draft of a .tflite file."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, final
 
 from torchedge.errors import ExportError
 from torchedge_tflite.lowering import elementwise, moves, pools, products
@@ -9,17 +10,18 @@ from torchedge_tflite.lowering.affine import affine
 from torchedge_tflite.lowering.draft import Draft
 from torchedge_tflite.lowering.expanding import expanded
 from torchedge_tflite.lowering.meaning import Network, Operation, Value, network_of
-from torchedge_tflite.lowering.orders import Order, channels_last, plain
+from torchedge_tflite.lowering.orders import channels_last
 from torchedge_tflite.lowering.packing import packed
 from torchedge_tflite.lowering.store import Store
 from torchedge_tflite.lowering.transposed import transposed_convolution
 from torchedge_tflite.lowering.weighted import convolution
+from torchedge_tflite.process import PortType
 from torchedge_tflite.trained import Grid
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["lowered"]
+__all__ = ["Lowered", "lowered"]
 
 _LOWERINGS: Mapping[str, Callable[[Operation, Store], None]] = {
     "Abs": elementwise.curve("ABS"),
@@ -70,6 +72,7 @@ _LOWERINGS: Mapping[str, Callable[[Operation, Store], None]] = {
     "Transpose": moves.transpose,
     "Unsqueeze": moves.reshape,
 }
+_UNSIGNED = 128
 _KEEPS_ORDER_OF_SIZE = frozenset(
     {
         *("Clip", "Flatten", "Identity", "MaxPool", "Relu", "Reshape", "Squeeze"),
@@ -78,8 +81,28 @@ _KEEPS_ORDER_OF_SIZE = frozenset(
 )
 
 
-def lowered(model: "onnx.ModelProto") -> bytes:
+@final
+@dataclass(frozen=True, kw_only=True)
+class Lowered:
+    """A file, and where it has what.
+
+    Args:
+        data: Its bytes.
+        network: What it was written from.
+        places: Indices of tensors by the names that the network has for them.
+    """
+
+    data: bytes
+    network: Network
+    places: Mapping[str, frozenset[int]]
+
+
+def lowered(model: "onnx.ModelProto", io: PortType = "int8") -> Lowered:
     """Write the .tflite file of a graph: integers where it has Q/DQ, floats elsewhere.
+
+    Args:
+        model: With static shapes.
+        io: Of inputs and outputs that are on grids.
 
     Raises:
         ExportError: TFLite has no operator for something; the text names it.
@@ -87,11 +110,12 @@ def lowered(model: "onnx.ModelProto") -> bytes:
     network = expanded(network_of(model))
     draft = Draft()
     store = Store(draft, _wanted(network), _readers(network))
-    inputs = {value.name: _input(value, store) for value in network.inputs}
+    inputs = {value.name: _input(value, store, io) for value in network.inputs}
     for operation in network.operations:
         _lower(operation, store)
-    outputs = {name: _output(name, value, store) for name, value in network.outputs.items()}
-    return packed(draft, inputs, outputs)
+    outputs = {name: _output(value, store, io) for name, value in network.outputs.items()}
+    data = packed(draft, inputs, outputs)
+    return Lowered(data=data, network=network, places=store.places())
 
 
 def _lower(operation: Operation, store: Store) -> None:
@@ -150,15 +174,30 @@ def _ends(grid: Grid) -> tuple[float, float]:
     return (-128 - grid.zero_point) * grid.scale, (127 - grid.zero_point) * grid.scale
 
 
-def _input(value: Value, store: Store) -> int:
-    order = _usual(value)
-    return store.put(value, order, store.wanted.get(value.name))
+def _input(value: Value, store: Store, io: PortType) -> int:
+    """What is given: as the network reads it, or converted at once."""
+    order, grid = channels_last(len(value.shape)), store.wanted.get(value.name)
+    index = store.put(value, order, grid)
+    if grid is None or io == "int8":
+        return index
+    port = _port(store, f"{value.name}/port", index, grid, io)
+    store.draft.operator("QUANTIZE", [port], [index])
+    return port
 
 
-def _usual(value: Value) -> Order:
-    rank = len(value.shape)
-    return channels_last(rank) if rank > 2 else plain(rank)
+def _output(value: Value, store: Store, io: PortType) -> int:
+    found = store.get(value, channels_last(len(value.shape)))
+    if found.grid is None or io == "int8":
+        return found.index
+    port = _port(store, f"{value.name}/port", found.index, found.grid, io)
+    kind = "DEQUANTIZE" if io == "float32" else "QUANTIZE"
+    store.draft.operator(kind, [found.index], [port])
+    return port
 
 
-def _output(name: str, value: Value, store: Store) -> int:
-    return store.get(value, _usual(value)).index
+def _port(store: Store, name: str, index: int, grid: Grid, io: PortType) -> int:
+    shape = store.draft.tensors[index].shape
+    if io == "float32":
+        return store.draft.activation(name, shape, None)
+    unsigned = replace(grid, zero_point=grid.zero_point + _UNSIGNED)
+    return store.draft.activation(name, shape, unsigned, "uint8")

@@ -110,9 +110,22 @@ class Store:
         grids = (*value.grids, None)
         return found if order is None else self._moved(value, grids, found, order)
 
+    def places(self) -> dict[str, frozenset[int]]:
+        """Every tensor of the draft that holds a network's tensor, by that one's name."""
+        found: dict[str, set[int]] = {}
+        for name, _, _ in self._made:
+            found.setdefault(name, set())
+        for (name, _, _), index in self._made.items():
+            found[name].add(index)
+        return {name: frozenset(indices) for name, indices in found.items()}
+
     def grid_of(self, value: Value) -> Grid | None:
         """The grid on which a reader sees a value."""
-        return value.grids[-1] if value.grids else self._base(value).grid
+        if value.grids:
+            return value.grids[-1]
+        if value.name not in self._stored and value.name in self._flat:
+            return self.grid_of(self._flat[value.name][0])
+        return self._base(value).grid
 
     def order_of(self, value: Value) -> Order:
         """How its axes lie."""
@@ -121,10 +134,12 @@ class Store:
     def _base(self, value: Value) -> Stored:
         if value.name not in self._stored and value.name in self._flat:
             source, shape = self._flat[value.name]
-            found = self.get(source, plain(len(source.shape)))
-            result = Value(name=value.name, shape=shape)
-            index = self.put(result, plain(len(shape)), found.grid)
-            self.reshape(found.index, shape, index)
+            found = self.get(source)
+            order = reshaped(source.shape, found.order, shape)
+            if order is None:
+                found, order = self.get(source, plain(len(source.shape))), plain(len(shape))
+            index = self.put(Value(name=value.name, shape=shape), order, found.grid)
+            self.reshape(found.index, in_order(shape, order), index)
         return self._stored[value.name]
 
     def _on(

@@ -248,8 +248,6 @@ def _flat_or_last(
         return read(source, _features_last(store, source)), rows
     places = np.arange(rows.shape[1]).reshape(flattened.shape[1:])
     columns = places.transpose([axis - 1 for axis in order]).ravel()
-    index = store.draft.activation(source.name, source.shape, found.grid)
-    store.reshape(found.index, source.shape, index)
     permuted = Constant(
         name=rows.name,
         values=rows.values[:, columns],
@@ -257,7 +255,7 @@ def _flat_or_last(
         scales=rows.scales,
         zero_points=rows.zero_points,
     )
-    return Stored(index=index, order=(0, 1), grid=found.grid), permuted
+    return Stored(index=found.index, order=(0, 1), grid=found.grid), permuted
 
 
 def _features_last(store: Store, source: Value) -> Order:
