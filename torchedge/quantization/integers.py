@@ -94,8 +94,8 @@ class IntegerProgram(fx.Interpreter):
 
     Args:
         graph_module: ``program.module()`` of a program with ``torchedge::fake_quantize`` nodes.
-        whole_numbers: Additions, and averages that keep their operand's grid, as TFLite computes
-            them.
+        whole_numbers: Additions, products, and averages that keep their operand's grid, as TFLite
+            computes them.
     """
 
     def __init__(self, graph_module: fx.GraphModule, *, whole_numbers: bool = False) -> None:
@@ -132,8 +132,7 @@ class IntegerProgram(fx.Interpreter):
         if node.target in _ADDITIONS:
             return self._added if self._joins_integers(node) else None
         if node.target in _PRODUCTS:
-            floats = self._whole_numbers or not self._joins_integers(node)
-            return None if floats else self._multiplied
+            return self._multiplied if self._joins_integers(node) else None
         if node.target in _HARD_GATES:
             floats = self._whole_numbers or self._source_grid(node.args[0]) is None
             cut = is_hard_gate_grid(float(result.scale), int(result.zero_point))
@@ -208,6 +207,9 @@ class IntegerProgram(fx.Interpreter):
 
     def _multiplied(self, node: fx.Node, result: Grid) -> Tensor:
         first, second = self._operands(node)
+        if self._whole_numbers:
+            ratio = first.grid.scale * second.grid.scale / result.scale
+            return in_steps(first.steps * second.steps, ratio) * result.scale
         return product_steps(first, second, result) * result.scale
 
     def _hard_gate(self, node: fx.Node, result: Grid) -> Tensor:

@@ -117,6 +117,8 @@ class Store:
             found.setdefault(name, set())
         for (name, _, _), index in self._made.items():
             found[name].add(index)
+        for name, (source, _) in self._flat.items():
+            found.setdefault(name, set()).update(found.get(source.name, ()))
         return {name: frozenset(indices) for name, indices in found.items()}
 
     def grid_of(self, value: Value) -> Grid | None:
