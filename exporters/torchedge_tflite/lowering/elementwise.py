@@ -135,6 +135,9 @@ def clip(operation: Operation, store: Store) -> None:
     if found.grid is not None and _inside(found.grid, low, high):
         store.keep(result, found)
         return
+    if activation is None:
+        _limited(store, found, result, low, high)
+        return
     if (
         not source.grids
         and store.is_read_once(source)
