@@ -6,7 +6,7 @@ import numpy as np
 
 from torchedge.bench.session import Array
 from torchedge_tflite.lowering.meaning import Constant, Operation, Value
-from torchedge_tflite.lowering.orders import in_order
+from torchedge_tflite.lowering.orders import Order, in_order
 from torchedge_tflite.lowering.store import Store
 
 __all__ = ["affine"]
@@ -28,7 +28,7 @@ def affine(operation: Operation, store: Store) -> None:
     order = (*rest, axis)
     factors, offsets = factor.values.astype(np.float64), offset.values.astype(np.float64)
     if grid is None or own is None:
-        _in_floats(store, source, result, order, factors, offsets)
+        _in_floats(store, source, result, order, (factors, offsets))
         return
     found = store.get(source, order)
     channels = source.shape[axis]
@@ -76,12 +76,14 @@ def _integers(factors: Array, offsets: Array, scale: float) -> tuple[Array, Arra
     return weights.astype(np.int8), scales[best, chosen], whole.astype(np.int32)
 
 
-def _in_floats(store, source, result, order, factors, offsets):  # type: ignore[no-untyped-def]
+def _in_floats(
+    store: Store, source: Value, result: Value, order: Order, lines: tuple[Array, Array]
+) -> None:
     found = store.floats(source, order)
     product = store.draft.activation(f"{result.name}_product", in_order(result.shape, order), None)
     numbers = [
         store.draft.constant(f"{result.name}_{name}", values.astype(np.float32))
-        for name, values in (("factor", factors), ("offset", offsets))
+        for name, values in zip(("factor", "offset"), lines, strict=True)
     ]
     store.draft.operator(
         "MUL", [found.index, numbers[0]], [product], fusedActivationFunction="NONE"

@@ -6,7 +6,6 @@ from typing import cast
 
 import numpy as np
 
-from torchedge.errors import ExportError
 from torchedge_tflite.lowering.meaning import Constant, Operand, Operation, Value
 from torchedge_tflite.lowering.moves import stored_constant
 from torchedge_tflite.lowering.orders import Order
@@ -178,7 +177,7 @@ def prelu(operation: Operation, store: Store) -> None:
 
 
 def _inside(grid: Grid, low: float, high: float) -> bool:
-    """Whether a grid ends within half a step of the limits, where rounding ends as clipping does."""
+    """Whether a grid ends within half a step of the limits: rounding ends as clipping does."""
     lowest, highest = (-128 - grid.zero_point) * grid.scale, (127 - grid.zero_point) * grid.scale
     return low <= lowest + grid.scale / 2 and highest - grid.scale / 2 <= high
 

@@ -127,7 +127,8 @@ def reshaped(shape: Sequence[int], order: Order, new: Sequence[int]) -> Order | 
         True
     """
     groups = list(_groups(shape, new))
-    stored, result = list(_long(shape, order)), []
+    stored = list(_long(shape, order))
+    result: list[int] = []
     while stored:
         group = next(g for g in groups if stored[0] in g[0])
         if tuple(stored[: len(group[0])]) != group[0]:

@@ -75,7 +75,8 @@ def packed(draft: Draft, inputs: Mapping[str, int], outputs: Mapping[str, int]) 
     generated = schema()
     model = generated.ModelT()
     model.version, model.description = 3, b"torchedge"
-    model.buffers, codes = [_buffer(generated, None)], []
+    codes: list[tuple[str, int]] = []
+    model.buffers = [_buffer(generated, None)]
     graph = generated.SubGraphT()
     graph.name = b"main"
     graph.tensors = [_tensor(generated, tensor, model.buffers) for tensor in draft.tensors]
@@ -87,7 +88,7 @@ def packed(draft: Draft, inputs: Mapping[str, int], outputs: Mapping[str, int]) 
 
 
 def _bytes(model: Any) -> bytes:  # noqa: ANN401
-    import flatbuffers
+    import flatbuffers  # type: ignore[import-untyped]
 
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
@@ -97,7 +98,7 @@ def _bytes(model: Any) -> bytes:  # noqa: ANN401
 def _buffer(generated: Any, data: bytes | None) -> Any:  # noqa: ANN401
     """One whose bytes begin at a multiple of 16, which the generated class does not see to."""
 
-    class AlignedBuffer(generated.BufferT):  # type: ignore[misc,name-defined]
+    class AlignedBuffer(generated.BufferT):  # type: ignore[misc]
         def Pack(self, builder: Any) -> Any:  # noqa: ANN401, N802 - the generated name
             place = None
             if self.data is not None:

@@ -1,6 +1,6 @@
 """Averages, largest values, softmax, and pictures of another size."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -8,8 +8,14 @@ import numpy as np
 from torchedge.errors import ExportError
 from torchedge_tflite.lowering.meaning import Constant, Operation, Value
 from torchedge_tflite.lowering.orders import channels_last, in_order, place_of
-from torchedge_tflite.lowering.store import Store
-from torchedge_tflite.lowering.weighted import padded, picture_order, whole_numbers, windows
+from torchedge_tflite.lowering.store import Store, Stored
+from torchedge_tflite.lowering.windows import (
+    Windows,
+    bordered,
+    picture_order,
+    whole_numbers,
+    windows_of,
+)
 from torchedge_tflite.trained import Grid
 
 __all__ = [
@@ -33,80 +39,68 @@ def average_pool(operation: Operation, store: Store) -> None:
 def _pool(operation: Operation, store: Store, kind: str) -> None:
     source, result = operation.operands[0], operation.results[0]
     assert isinstance(source, Value)
-    kernel = whole_numbers(operation, "kernel_shape", [])
-    sizes = windows(operation, kernel)
-    found = store.get(source, picture_order(len(source.shape)))
-    if max(sizes.dilations) > 1:
+    windows = windows_of(operation, whole_numbers(operation, "kernel_shape", []))
+    if max(windows.dilations) > 1:
         raise ExportError(f"'{operation.name}' is a dilated pool, which TFLite does not have.")
-    index, padding = _bordered(operation, store, found, sizes, kind, result)
+    found = store.get(source, picture_order(len(source.shape)))
+    index, padding = _with_borders(operation, store, found, windows)
     out = store.put(result, found.order, found.grid)
-    options = {
+    store.draft.operator(kind, [index], [out], **_pool_options(windows, padding))
+
+
+def _pool_options(windows: Windows, padding: str) -> dict[str, object]:
+    return {
         "padding": padding,
-        "strideH": sizes.strides[0],
-        "strideW": sizes.strides[1],
-        "filterHeight": sizes.kernel[0],
-        "filterWidth": sizes.kernel[1],
+        "strideH": windows.strides[0],
+        "strideW": windows.strides[1],
+        "filterHeight": windows.kernel[0],
+        "filterWidth": windows.kernel[1],
         "fusedActivationFunction": "NONE",
     }
-    store.draft.operator(kind, [index], [out], **options)
 
 
-def _bordered(operation, store, found, sizes, kind, result):  # type: ignore[no-untyped-def]
-    """A picture whose borders fit: SAME leaves them out of an average and of a maximum."""
-    counts = bool(operation.attributes.get("count_include_pad", 0))
-    if kind == "AVERAGE_POOL_2D" and any(sizes.pads):
-        index, padding = padded(store, result.name, found, sizes, may_be_same=not counts)
-        if padding == "VALID" and not counts:
-            raise ExportError(
-                f"'{operation.name}' leaves borders out of its averages, and TFLite does so for its "
-                "own borders only."
-            )
-        return index, padding
-    if not any(sizes.pads):
-        return _to_full_windows(operation, store, found, sizes, result)
-    index, padding = padded(store, result.name, found, sizes)
-    if padding == "SAME":
-        return index, padding
-    del store.draft.operators[-1]
-    return _with_lowest_borders(store, found, sizes, result), "VALID"
+def _with_borders(
+    operation: Operation, store: Store, found: Stored, windows: Windows
+) -> tuple[int, str]:
+    """A picture whose borders fit. TensorFlow's own are left out of averages and of maxima.
 
-
-def _to_full_windows(operation, store, found, sizes, result):  # type: ignore[no-untyped-def]
-    shape = store.draft.tensors[found.index].shape
-    out = in_order(result.shape, found.order)
-    exact = all(
-        (size - kernel) // stride + 1 == made
-        for size, kernel, stride, made in zip(
-            shape[1:3], sizes.kernel, sizes.strides, out[1:3], strict=True
+    Raises:
+        ExportError: Averages leave borders out that TensorFlow would not, or windows reach beyond.
+    """
+    name, maximum = operation.results[0].name, operation.kind == "MaxPool"
+    if not any(windows.pads):
+        return found.index, _whole_windows(operation, store, found, windows)
+    counted = bool(operation.attributes.get("count_include_pad", 0))
+    index, padding = bordered(
+        store, name, found, windows, lowest=maximum, own_borders=maximum or not counted
+    )
+    if padding == "VALID" and not maximum and not counted:
+        raise ExportError(
+            f"'{operation.name}' leaves its borders out of averages, and TFLite does so for "
+            "borders of its own only; set count_include_pad, or choose another window."
         )
-    )
-    same = all(
-        -(-size // stride) == made
-        for size, stride, made in zip(shape[1:3], sizes.strides, out[1:3], strict=True)
-    )
-    if exact:
-        return found.index, "VALID"
-    if same and operation.kind == "MaxPool":
-        return found.index, "SAME"
+    return index, padding
+
+
+def _whole_windows(operation: Operation, store: Store, found: Stored, windows: Windows) -> str:
+    """How TFLite calls the windows that fit without borders, or reach over the edge."""
+    places = store.draft.tensors[found.index].shape[1:3]
+    made = in_order(operation.results[0].shape, found.order)[1:3]
+    sizes = list(zip(places, windows.kernel, windows.strides, made, strict=True))
+    if all((size - kernel) // stride + 1 == count for size, kernel, stride, count in sizes):
+        return "VALID"
+    over = all(-(-size // stride) == count for size, _, stride, count in sizes)
+    if over and operation.kind == "MaxPool" and _is_at_the_end(sizes):
+        return "SAME"
     raise ExportError(f"'{operation.name}' rounds its number of windows up, which TFLite cannot.")
 
 
-def _with_lowest_borders(store, found, sizes, result):  # type: ignore[no-untyped-def]
-    tensor = store.draft.tensors[found.index]
-    top, bottom, left, right = sizes.pads
-    borders = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
-    batch, height, width, channels = tensor.shape
-    shape = (batch, height + top + bottom, width + left + right, channels)
-    index = store.draft.activation(f"{result.name}_bordered", shape, found.grid)
-    if found.grid is None:
-        lowest = store.draft.constant("lowest", np.array(np.finfo(np.float32).min, np.float32))
-    else:
-        lowest = store.draft.constant(
-            "lowest", np.array(-128, np.int8), tensor.scales, tensor.zero_points
-        )
-    read = [found.index, store.draft.constant("pads", borders), lowest]
-    store.draft.operator("PADV2", read, [index])
-    return index
+def _is_at_the_end(sizes: list[tuple[int, int, int, int]]) -> bool:
+    """Whether TensorFlow would let all that is missing be missing behind the edge."""
+    missing = [
+        max((count - 1) * stride + kernel - size, 0) for size, kernel, stride, count in sizes
+    ]
+    return max(missing) <= 1
 
 
 def global_average(operation: Operation, store: Store) -> None:
@@ -144,18 +138,17 @@ def _mean(
     """A mean; within one grid over a whole picture a pool, which every runtime rounds alike."""
     grid = store.wanted.get(operation.results[0].name)
     found = store.get(source)
-    whole = axes == tuple(range(2, len(source.shape))) and len(source.shape) == 4
-    if whole and keeps and found.grid is not None and found.grid == grid:
+    places = axes == tuple(range(2, len(source.shape))) and len(source.shape) == 4
+    if places and keeps and found.grid is not None and found.grid == grid:
         found = store.get(source, channels_last(4))
         out = store.put(operation.results[0], found.order, grid)
-        options = {
-            "padding": "VALID",
-            "strideH": 1,
-            "strideW": 1,
-            "filterHeight": source.shape[2],
-            "filterWidth": source.shape[3],
-            "fusedActivationFunction": "NONE",
-        }
+        whole = Windows(
+            kernel=(source.shape[2], source.shape[3]),
+            strides=(1, 1),
+            dilations=(1, 1),
+            pads=(0, 0, 0, 0),
+        )
+        options = _pool_options(whole, "VALID")
         store.draft.operator("AVERAGE_POOL_2D", [found.index], [out], **options)
         return
     _reduce(operation, store, source, axes, "MEAN", keeps=keeps)
@@ -219,8 +212,8 @@ def resize(operation: Operation, store: Store) -> None:
     places = _text(operation, "coordinate_transformation_mode", "half_pixel")
     if (mode, places) not in _MODES or len(source.shape) not in {3, 4}:
         raise ExportError(
-            f"'{operation.name}' resizes by '{mode}' with coordinates '{places}', which TFLite does "
-            "not have."
+            f"'{operation.name}' resizes by '{mode}' with coordinates '{places}', which TFLite "
+            "does not have."
         )
     kind, corners, centres = _MODES[mode, places]
     found = store.get(source, picture_order(len(source.shape)))
@@ -272,7 +265,3 @@ def space_to_depth(operation: Operation, store: Store) -> None:
     out = store.put(result, found.order, found.grid)
     block = int(cast(int, operation.attributes["blocksize"]))
     store.draft.operator("SPACE_TO_DEPTH", [found.index], [out], blockSize=block)
-
-
-def _sequence(values: Sequence[int]) -> list[int]:
-    return list(values)

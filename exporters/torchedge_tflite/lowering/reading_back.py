@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+
 from torchedge.errors import VerificationError
 from torchedge_tflite.flatbuffer import FlatModel, FlatTensor, parse
 from torchedge_tflite.lowering.meaning import Constant, Network, Value

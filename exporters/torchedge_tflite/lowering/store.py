@@ -69,7 +69,7 @@ class Store:
         return self.readers.get(value.name, 0) == 1
 
     def put_flat(self, value: Value, source: Value) -> None:
-        """A tensor flattened in PyTorch's order, which its reader may not need: written on demand."""
+        """A tensor in another shape, written on demand: its reader may not need PyTorch's order."""
         self._flat[value.name] = (source, value.shape)
 
     def flat_source(self, value: Value) -> Value | None:

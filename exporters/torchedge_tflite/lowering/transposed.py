@@ -1,14 +1,13 @@
 """Transposed convolutions."""
 
-from typing import cast
-
 import numpy as np
 
 from torchedge.errors import ExportError
 from torchedge_tflite.lowering.meaning import Constant, Operation, Value
 from torchedge_tflite.lowering.orders import in_order
 from torchedge_tflite.lowering.store import Store
-from torchedge_tflite.lowering.weighted import biases_of, picture_order, windows
+from torchedge_tflite.lowering.weighted import biases_of
+from torchedge_tflite.lowering.windows import picture_order, windows_of
 
 __all__ = ["transposed_convolution"]
 
@@ -19,7 +18,7 @@ def transposed_convolution(operation: Operation, store: Store) -> None:
     result = operation.results[0]
     if not isinstance(source, Value) or not isinstance(weight, Constant):
         raise ExportError(f"the weight of '{operation.name}' is computed; TFLite wants a constant.")
-    sizes = windows(operation, weight.shape[2:])
+    sizes = windows_of(operation, weight.shape[2:])
     if max(sizes.dilations) > 1:
         raise ExportError(
             f"'{operation.name}' is a transposed convolution with dilations {sizes.dilations}, "

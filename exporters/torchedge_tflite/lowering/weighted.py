@@ -1,113 +1,32 @@
 """Convolutions and linear layers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast, final
+from typing import cast
 
 import numpy as np
 
 from torchedge.bench.session import Array
 from torchedge.errors import ExportError
 from torchedge_tflite.lowering.meaning import Constant, Operation, Value
-from torchedge_tflite.lowering.orders import Order, channels_last, place_of
+from torchedge_tflite.lowering.orders import Order, place_of
 from torchedge_tflite.lowering.store import Store, Stored
+from torchedge_tflite.lowering.windows import Windows, bordered, picture_order, windows_of
 from torchedge_tflite.trained import Grid
 
-__all__ = [
-    "biases_of",
-    "convolution",
-    "linear",
-    "padded",
-    "picture_order",
-    "whole_numbers",
-    "windows",
-]
+__all__ = ["biases_of", "convolution", "linear"]
 
 _INT32 = np.iinfo(np.int32)
 
 
-def whole_numbers(operation: Operation, name: str, default: Sequence[int]) -> list[int]:
-    """An attribute that lists whole numbers."""
-    return list(cast(Sequence[int], operation.attributes.get(name, default)))
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class _Windows:
-    """Sizes of a convolution or pool over two axes."""
-
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    dilations: tuple[int, int]
-    pads: tuple[int, int, int, int]  # before and after, for height and for width
-
-    def options(self, padding: str) -> dict[str, object]:
-        return {
-            "padding": padding,
-            "strideH": self.strides[0],
-            "strideW": self.strides[1],
-            "dilationHFactor": self.dilations[0],
-            "dilationWFactor": self.dilations[1],
-            "fusedActivationFunction": "NONE",
-        }
-
-
-def picture_order(rank: int) -> Order:
-    """Channels last; a row is a picture of height 1."""
-    return (0, -1, 2, 1) if rank == 3 else channels_last(rank)
-
-
-def windows(operation: Operation, kernel: Sequence[int]) -> _Windows:
-    """Read the attributes; a row gets a height of 1.
-
-    Raises:
-        ExportError: There are more than two axes of places.
-    """
-    places = len(kernel)
-    if places > 2:
-        raise ExportError(
-            f"'{operation.name}' ({operation.kind}) works on {places} axes of places, and TFLite's "
-            "integer kernels on two; use layers over one or two axes."
-        )
-    pads = whole_numbers(operation, "pads", [0] * 2 * places)
-    strides = whole_numbers(operation, "strides", [1] * places)
-    dilations = whole_numbers(operation, "dilations", [1] * places)
-    row = places == 1
-    return _Windows(
-        kernel=cast(tuple[int, int], (1, kernel[0]) if row else tuple(kernel)),
-        # TensorFlow wants one stride for both axes; along a height of 1 any will do.
-        strides=cast(tuple[int, int], tuple(strides * 2 if row else strides)),
-        dilations=cast(tuple[int, int], (1, dilations[0]) if row else tuple(dilations)),
-        pads=(0, 0, pads[0], pads[1]) if row else (pads[0], pads[2], pads[1], pads[3]),
-    )
-
-
-def padded(
-    store: Store, name: str, source: Stored, sizes: _Windows, *, may_be_same: bool = True
-) -> tuple[int, str]:
-    """A picture with its borders, written out where TensorFlow's own rule gives other ones."""
-    if not any(sizes.pads):
-        return source.index, "VALID"
-    tensor = store.draft.tensors[source.index]
-    if may_be_same and _is_same(tensor.shape[1:3], sizes):
-        return source.index, "SAME"
-    top, bottom, left, right = sizes.pads
-    borders = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
-    batch, height, width, channels = tensor.shape
-    shape = (batch, height + top + bottom, width + left + right, channels)
-    result = store.draft.activation(f"{name}_padded", shape, source.grid)
-    store.draft.operator("PAD", [source.index, store.draft.constant("pads", borders)], [result])
-    return result, "VALID"
-
-
-def _is_same(places: Sequence[int], sizes: _Windows) -> bool:
-    """Whether these are the borders that TensorFlow calls SAME."""
-    for axis, size in enumerate(places):
-        stride, reach = sizes.strides[axis], (sizes.kernel[axis] - 1) * sizes.dilations[axis] + 1
-        total = max((-(-size // stride) - 1) * stride + reach - size, 0)
-        if sizes.pads[2 * axis : 2 * axis + 2] != (total // 2, total - total // 2):
-            return False
-    return True
+def options_of(windows: Windows, padding: str) -> dict[str, object]:
+    """A convolution's, by the schema's names."""
+    return {
+        "padding": padding,
+        "strideH": windows.strides[0],
+        "strideW": windows.strides[1],
+        "dilationHFactor": windows.dilations[0],
+        "dilationWFactor": windows.dilations[1],
+        "fusedActivationFunction": "NONE",
+    }
 
 
 def convolution(operation: Operation, store: Store) -> None:
@@ -120,11 +39,11 @@ def convolution(operation: Operation, store: Store) -> None:
     integer, grid = _integer(store, source, weight, result)
     order = picture_order(len(source.shape))
     found = (store.get if integer else store.floats)(source, order)
-    sizes = windows(operation, weight.shape[2:])
-    padded_index, padding = padded(store, result.name, found, sizes)
+    sizes = windows_of(operation, weight.shape[2:])
+    padded, padding = bordered(store, result.name, found, sizes)
     groups = int(cast(int, operation.attributes.get("group", 1)))
     depthwise = groups == source.shape[1] and groups > 1
-    options = sizes.options(padding)
+    options = options_of(sizes, padding)
     if depthwise:
         options["depthMultiplier"] = weight.shape[0] // groups
     index = _weight(
@@ -133,7 +52,7 @@ def convolution(operation: Operation, store: Store) -> None:
     biases = biases_of(store, operation, bias, weight, found.grid if integer else None)
     out = store.put(result, order, grid if integer else None)
     kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
-    store.draft.operator(kind, [padded_index, index, biases], [out], **options)
+    store.draft.operator(kind, [padded, index, biases], [out], **options)
 
 
 def _integer(
@@ -168,6 +87,11 @@ def biases_of(
     weight: Constant,
     grid: Grid | None,
 ) -> int:
+    """The constant that a layer adds, on the grid of its sums or in floats.
+
+    Raises:
+        ExportError: It is computed.
+    """
     outputs = (
         len(weight.values)
         if operation.kind in {"Gemm", "MatMul"}
@@ -196,7 +120,8 @@ def linear(operation: Operation, store: Store, bias: Constant | None, result: Va
         result: What it returns, after the bias.
     """
     source, weight = operation.operands[:2]
-    assert isinstance(source, Value) and isinstance(weight, Constant)
+    assert isinstance(source, Value)
+    assert isinstance(weight, Constant)
     integer, grid = _integer(store, source, weight, result)
     rows = _rows(operation, weight)
     found, rows = _flat_or_last(store, source, rows, integer)
