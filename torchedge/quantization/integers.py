@@ -174,8 +174,8 @@ class IntegerProgram(fx.Interpreter):
         source = node.args[0] if node.target in _AVERAGES else None
         if self._source_grid(source) is None or _axes(source) != 4:
             return False
-        if node.target is _POOL:  # the kernel of the whole-number average, without borders
-            return self._whole_numbers and _has_no_border(node)
+        if node.target is _POOL:  # the kernel of the whole-number average
+            return self._whole_numbers and _has_whole_windows(node)
         if node.target is _ATEN.mean.dim:
             return sorted(d % 4 for d in _whole_numbers(node.args[1])) == [2, 3]
         return _whole_numbers(node.args[1]) == [1, 1]
@@ -236,21 +236,33 @@ class IntegerProgram(fx.Interpreter):
         return in_steps(sums, source.scale / (result.scale * count)) * result.scale
 
 
-def _has_no_border(pool: fx.Node) -> bool:
-    """Whether every window of an average pool lies inside the picture."""
-    borders = _whole_numbers(pool.args[3]) if len(pool.args) > 3 else []
-    return not any(borders) and not any(pool.args[4:5]) and len(pool.args) < 7
+def _has_whole_windows(pool: fx.Node) -> bool:
+    """Whether no window of an average reaches beyond the borders, and none has its own divisor."""
+    return not any(pool.args[4:5]) and len(pool.args) < 7
 
 
-def _window_sums(node: fx.Node, integers: Tensor) -> tuple[Tensor, int]:
+def _window_sums(node: fx.Node, integers: Tensor) -> tuple[Tensor, Tensor | int]:
     """Sums over the windows of an average, and how many values each has."""
     if node.target is _POOL:
-        kernel = _whole_numbers(node.args[1])
-        stride = _whole_numbers(node.args[2]) if len(node.args) > 2 else kernel
-        sums = nn.functional.avg_pool2d(integers, kernel, stride or kernel, divisor_override=1)
-        return sums, math.prod(kernel)
+        return _pool_sums(node, integers)
     keeps = node.target is not _ATEN.mean.dim or (len(node.args) > 2 and bool(node.args[2]))
     return integers.sum((2, 3), keepdim=keeps), math.prod(integers.shape[2:])
+
+
+def _pool_sums(pool: fx.Node, integers: Tensor) -> tuple[Tensor, Tensor | int]:
+    kernel, stride, borders = (
+        _whole_numbers(pool.args[index]) if len(pool.args) > index else [] for index in (1, 2, 3)
+    )
+    stride, borders = stride or kernel, borders or [0] * len(kernel)
+    summed = partial(
+        nn.functional.avg_pool2d,
+        kernel_size=kernel,
+        stride=stride,
+        padding=borders,
+        divisor_override=1,
+    )
+    counted = len(pool.args) < 6 or bool(pool.args[5])
+    return summed(integers), math.prod(kernel) if counted else summed(torch.ones_like(integers))
 
 
 def _axes(node: object) -> int | None:

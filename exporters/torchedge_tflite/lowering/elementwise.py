@@ -134,6 +134,10 @@ def clip(operation: Operation, store: Store) -> None:
     if found.grid is not None and _inside(found.grid, low, high):
         store.keep(result, found)
         return
+    wanted = store.wanted.get(result.name)
+    if found.grid is not None and wanted is not None and _inside(wanted, low, high):
+        store.keep(result, store.on_grid(source, wanted))  # its ends cut where the limits do
+        return
     if activation is None:
         _limited(store, found, result, low, high)
         return

@@ -1,6 +1,7 @@
 """What only moves numbers: reshapes, transposes, slices, joins. Their grid stays as it is."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -13,7 +14,8 @@ from torchedge_tflite.lowering.store import Store, Stored
 from torchedge_tflite.trained import Grid
 
 __all__ = [
-    *("concatenation", "gather", "identity", "pad", "reshape", "slice_of", "split", "transpose"),
+    *("concatenation", "gather", "gather_nd", "identity", "pad", "reshape", "slice_of", "split"),
+    "transpose",
 ]
 
 _END = 2**31 - 1
@@ -192,6 +194,20 @@ def gather(operation: Operation, store: Store) -> None:
     store.draft.operator("GATHER", [found.index, read], [out], axis=place_of(axis, found.order))
     if flat is not result:
         _reshaped(store, flat, result)
+
+
+def gather_nd(operation: Operation, store: Store) -> None:
+    """``GatherND`` along one axis: a GATHER.
+
+    Raises:
+        ExportError: It looks up places in several axes at once.
+    """
+    source, indices = operation.operands[:2]
+    axis = int(cast(int, operation.attributes.get("batch_dims", 0)))
+    if not isinstance(indices, Constant) or indices.shape[-1] != 1 or axis:
+        raise ExportError(f"'{operation.name}' looks up places in several axes at once.")
+    places = replace(indices, values=indices.values[..., 0])
+    gather(replace(operation, operands=(source, places), attributes={"axis": 0}), store)
 
 
 def _looked_up(operation: Operation, store: Store, table: Constant, indices: Value) -> None:

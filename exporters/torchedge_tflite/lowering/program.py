@@ -39,6 +39,7 @@ _LOWERINGS: Mapping[str, Callable[[Operation, Store], None]] = {
     "Exp": elementwise.curve("EXP"),
     "Flatten": moves.reshape,
     "Gather": moves.gather,
+    "GatherND": moves.gather_nd,
     "Gemm": products.gemm,
     "Gelu": elementwise.curve("GELU", approximate=False),
     "GlobalAveragePool": pools.global_average,

@@ -186,11 +186,11 @@ def test_the_manifest_and_the_file_name_no_folder_of_this_machine(exported):
     assert "/tmp/" not in text
 
 
-@pytest.mark.parametrize("place", ["stem", "weight"])
+@pytest.mark.parametrize("place", ["input", "weight"])
 def test_a_scale_that_is_not_the_trained_one_is_refused_by_name(exported, place):
     written = lowered(onnx.load(exported("Residual").onnx.file(ONNX_FILE)))
     flat = parse(written.data)
-    tensor = flat.tensors[flat.operators[1].inputs[1 if place == "weight" else 0]]
+    tensor = flat.tensors[flat.operators[1].inputs[1] if place == "weight" else flat.inputs[0]]
     moved = np.nextafter(np.array(tensor.scales, np.float32), np.float32(1))
     changed = with_grid(written.data, tensor.index, moved, tensor.zero_points)
     with pytest.raises(VerificationError, match="please report the model"):
