@@ -13,7 +13,6 @@ from torchedge_onnx.step import FLOAT_FILE as ONNX_FLOAT_FILE
 from torchedge_tflite.embedded import with_embedded
 from torchedge_tflite.process import Conversion, PortType, Precision, convert, find_converter
 from torchedge_tflite.quantized import float_network, quantized_network
-from torchedge_tflite.told import without_shapes_of_sums
 
 if TYPE_CHECKING:
     import onnx
@@ -105,6 +104,7 @@ class OnnxToTFLite:
         """The file, and the version of onnx2tf that wrote it; none did for float32."""
         from torchedge_onnx.census import read_model
         from torchedge_tflite.lowering.program import lowered
+        from torchedge_tflite.told import without_shapes_of_sums
 
         floating = read_model(source.file(ONNX_FLOAT_FILE))
         twin = lowered(floating).data
