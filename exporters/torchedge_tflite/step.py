@@ -29,8 +29,9 @@ _DEFAULT_LIMIT_S = 1800.0
 class OnnxToTFLite:
     """Writes ``model.tflite`` and its float twin; with ``int8``, the integers are the trained ones.
 
-    onnx2tf runs in a process of its own: this interpreter if it has onnx2tf, else the one that
-    ``TORCHEDGE_TFLITE_PYTHON`` names. Nothing is downloaded.
+    Integers and float32 are written here. For the other precisions onnx2tf runs in a process of its
+    own: this interpreter if it has onnx2tf, else the one that ``TORCHEDGE_TFLITE_PYTHON`` names.
+    Nothing is downloaded.
 
     Args:
         precision: ``int8`` for integers throughout. The others compute on floats: ``float32``;
@@ -59,17 +60,17 @@ class OnnxToTFLite:
             )
 
     def export(self, source: Artifact, folder: Path) -> Artifact:
-        """Convert, put the trained numbers in, read them back and compare.
+        """Write the file, read it back and compare it with the trained numbers.
 
         A float model that is to be ``int8`` is calibrated first, on its calibration samples.
 
         Raises:
             SchemeError: TFLite cannot run the scheme; the text has the nearest. Or the model is
                 float and carries no samples to calibrate with.
-            MissingDependencyError: No interpreter with onnx2tf, or ai-edge-litert is missing here.
+            MissingDependencyError: ai-edge-litert is missing, or onnx2tf where it is needed.
             ArtifactError: The ONNX file is damaged.
-            ExportError: The network computes on five axes. Or onnx2tf failed; the text has its last
-                complaint and where its log is.
+            ExportError: TFLite has no operator for something, which the text names. Or onnx2tf
+                failed; the text has its last complaint and where its log is.
             VerificationError: A scale, zero point or integer of the file is not the trained one.
         """
         from torchedge_tflite.flatbuffer import schema
