@@ -148,6 +148,7 @@ TFLITE = QuantScheme(
         ),
         same_scale=frozenset({"concat", "average_pool", "resize"}),
         fixed_outputs=True,
+        gated=frozenset({"silu", "hardswish"}),
     ),
 )
 

@@ -6,9 +6,8 @@ from typing import final
 import numpy as np
 
 from torchedge.bench.session import Array, Session
-from torchedge_tflite.flatbuffer import FlatModel, parse
+from torchedge_tflite.flatbuffer import WEIGHT_INPUT, FlatModel, parse
 from torchedge_tflite.layout import tflite_axes
-from torchedge_tflite.matching import WEIGHT_INPUT
 from torchedge_tflite.session import Port
 from torchedge_tflite.trained import TrainedNumbers
 

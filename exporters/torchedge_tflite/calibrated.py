@@ -54,7 +54,6 @@ def calibrated(
     }
     _quantize_biases(copy, values, bias_scales)
     _insert_quantizers(copy, grids)
-    # onnx2tf 2.6.9 drops the transposition before a Flatten whose operand has no shape.
     return shape_inference.infer_shapes(copy)
 
 

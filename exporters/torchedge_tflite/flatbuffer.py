@@ -14,10 +14,26 @@ from torchedge_tflite.structure import require_structure
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FlatModel", "FlatTensor", "Operator", "Option", "parse", "read_model", "schema"]
+__all__ = [
+    "WEIGHT_INPUT",
+    "FlatModel",
+    "FlatTensor",
+    "Operator",
+    "Option",
+    "parse",
+    "read_model",
+    "schema",
+]
 
 Option: TypeAlias = int | float | bool
 
+# Where a weighted operator reads its weight and its bias.
+WEIGHT_INPUT = {
+    "CONV_2D": (1, 2),
+    "DEPTHWISE_CONV_2D": (1, 2),
+    "FULLY_CONNECTED": (1, 2),
+    "TRANSPOSE_CONV": (1, 3),
+}
 _IDENTIFIER = b"TFL3"
 _MOST_BYTES = 2**31 - 1  # of a flatbuffer
 _MOST_SHARED = 4

@@ -53,16 +53,14 @@ class Conversion:
     """One .tflite file to write.
 
     Args:
-        graph: ONNX file; for ``int8`` with float weights and the activations' quantisers.
+        graph: A float ONNX file.
         out: The .tflite file.
-        precision: Of its arithmetic.
-        io: Of its inputs and outputs, where the precision is ``int8``.
+        precision: ``float32``, ``float16`` or ``dynamic-range``.
     """
 
     graph: Path
     out: Path
-    precision: Precision = "int8"
-    io: PortType = "int8"
+    precision: Precision = "float32"
 
     def to_dict(self) -> dict[str, str]:
         """Plain values for the child."""
@@ -70,7 +68,6 @@ class Conversion:
             "graph": str(self.graph.resolve()),
             "out": str(self.out.resolve()),
             "precision": self.precision,
-            "io": self.io,
         }
 
 

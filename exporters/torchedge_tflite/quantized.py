@@ -42,14 +42,11 @@ def quantized_network(source: Artifact, samples: Samples) -> SourceNetwork:
     Raises:
         SchemeError: TFLite cannot run the scheme, or a float model has no calibration samples.
         ArtifactError: The ONNX file is damaged.
-        ExportError: It computes on tensors of five axes or more.
         CalibrationError: A range cannot be chosen from the samples.
     """
     from torchedge_onnx.census import read_model
-    from torchedge_tflite.limits import require_four_axes
 
     model = read_model(source.file(ONNX_FILE))
-    require_four_axes(model)
     if source.scheme is not None:
         TFLITE_LIMITS.require(source.scheme)
         return SourceNetwork(model=model, artifact=source, samples=samples)

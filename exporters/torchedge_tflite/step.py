@@ -1,6 +1,6 @@
 """From ONNX with Q/DQ to a .tflite file that holds the same integers."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -11,14 +11,7 @@ from torchedge.export.step import write_result
 from torchedge.writing import temporary_folder
 from torchedge_onnx.step import FLOAT_FILE as ONNX_FLOAT_FILE
 from torchedge_tflite.embedded import with_embedded
-from torchedge_tflite.process import (
-    Conversion,
-    Converter,
-    PortType,
-    Precision,
-    convert,
-    find_converter,
-)
+from torchedge_tflite.process import Conversion, PortType, Precision, convert, find_converter
 from torchedge_tflite.quantized import float_network, quantized_network
 
 if TYPE_CHECKING:
@@ -36,8 +29,9 @@ _DEFAULT_LIMIT_S = 1800.0
 class OnnxToTFLite:
     """Writes ``model.tflite`` and its float twin; with ``int8``, the integers are the trained ones.
 
-    onnx2tf runs in a process of its own: this interpreter if it has onnx2tf, else the one that
-    ``TORCHEDGE_TFLITE_PYTHON`` names. Nothing is downloaded.
+    Integers and float32 are written here. For the other precisions onnx2tf runs in a process of its
+    own: this interpreter if it has onnx2tf, else the one that ``TORCHEDGE_TFLITE_PYTHON`` names.
+    Nothing is downloaded.
 
     Args:
         precision: ``int8`` for integers throughout. The others compute on floats: ``float32``;
@@ -66,79 +60,66 @@ class OnnxToTFLite:
             )
 
     def export(self, source: Artifact, folder: Path) -> Artifact:
-        """Convert, put the trained numbers in, read them back and compare.
+        """Write the file, read it back and compare it with the trained numbers.
 
         A float model that is to be ``int8`` is calibrated first, on its calibration samples.
 
         Raises:
             SchemeError: TFLite cannot run the scheme; the text has the nearest. Or the model is
                 float and carries no samples to calibrate with.
-            MissingDependencyError: No interpreter with onnx2tf, or ai-edge-litert is missing here.
+            MissingDependencyError: ai-edge-litert is missing, or onnx2tf where it is needed.
             ArtifactError: The ONNX file is damaged.
-            ExportError: The network computes on five axes. Or onnx2tf failed; the text has its last
-                complaint and where its log is.
+            ExportError: TFLite has no operator for something, which the text names. Or onnx2tf
+                failed; the text has its last complaint and where its log is.
             VerificationError: A scale, zero point or integer of the file is not the trained one.
         """
         from torchedge_tflite.flatbuffer import schema
 
-        schema()  # refused before minutes of work, not after
-        converter = find_converter()
+        schema()  # refused before anything else is done
         samples = load_samples(source.file(SAMPLES_FILE))
-        with temporary_folder("tflite") as scratch:
-            if self.precision == "int8":
-                network = quantized_network(source, samples)
-                data = self._integer(converter, network.model, source, scratch, folder)
-            else:
-                network = float_network(source, samples)
-                data = self._float(converter, source, scratch, folder)
+        if self.precision == "int8":
+            network, version = quantized_network(source, samples), ""
+            data = self._integer(network.model, source, folder)
+        else:
+            network = float_network(source, samples)
+            data, version = self._float(source, folder)
         (folder / MODEL_FILE).write_bytes(with_embedded(data, network.artifact))
         save_samples(network.samples, folder / SAMPLES_FILE)
-        details = {
-            **self._details(data),
-            "onnx2tf": converter.version,
-            "compared_with": network.compared_with,
-        }
+        details = {**self._details(data), "compared_with": network.compared_with}
+        if version:
+            details["onnx2tf"] = version
         return write_result(self, network.artifact, folder, details)
 
-    def _integer(
-        self,
-        converter: Converter,
-        model: "onnx.ModelProto",
-        source: Artifact,
-        scratch: Path,
-        folder: Path,
-    ) -> bytes:
-        from torchedge_tflite.flatbuffer import parse
-        from torchedge_tflite.matching import expected_numbers, require_trained
-        from torchedge_tflite.patching import with_numbers
-        from torchedge_tflite.told import distinguishable, told_model
-        from torchedge_tflite.trained import read_trained
+    def _integer(self, model: "onnx.ModelProto", source: Artifact, folder: Path) -> bytes:
+        from torchedge_onnx.census import read_model
+        from torchedge_tflite.lowering.program import lowered
+        from torchedge_tflite.lowering.reading_back import require_trained
 
-        trained = read_trained(model)
-        told = distinguishable(trained.activations)
-        wanted = Conversion(graph=scratch / "quantized.onnx", out=scratch / MODEL_FILE, io=self.io)
-        wanted.graph.write_bytes(told_model(model, told).SerializeToString())
-        self._convert(converter, [wanted, _twin(source, scratch, folder)], source)
-        as_converted = wanted.out.read_bytes()
-        expected = expected_numbers(parse(as_converted), trained, told)
-        data = with_numbers(as_converted, expected)
-        require_trained(parse(data), expected)
-        return data
+        written = lowered(model, self.io)
+        require_trained(written)
+        floating = read_model(source.file(ONNX_FLOAT_FILE))
+        (folder / FLOAT_FILE).write_bytes(lowered(floating).data)
+        return written.data
 
-    def _float(self, converter: Converter, source: Artifact, scratch: Path, folder: Path) -> bytes:
-        twin = _twin(source, scratch, folder)
+    def _float(self, source: Artifact, folder: Path) -> tuple[bytes, str]:
+        """The file, and the version of onnx2tf that wrote it; none did for float32."""
+        from torchedge_onnx.census import read_model
+        from torchedge_tflite.lowering.program import lowered
+        from torchedge_tflite.told import without_shapes_of_sums
+
+        floating = read_model(source.file(ONNX_FLOAT_FILE))
+        twin = lowered(floating).data
+        (folder / FLOAT_FILE).write_bytes(twin)
         if self.precision == "float32":
-            self._convert(converter, [twin], source)
-            return twin.out.read_bytes()
-        wanted = replace(twin, out=scratch / MODEL_FILE, precision=self.precision)
-        self._convert(converter, [wanted, twin], source)
-        return wanted.out.read_bytes()
-
-    def _convert(
-        self, converter: Converter, conversions: list[Conversion], source: Artifact
-    ) -> None:
-        names = [spec.name for spec in source.outputs]
-        convert(converter, conversions, names, time_limit_s=self.time_limit_s)
+            return twin, ""
+        converter = find_converter()
+        with temporary_folder("tflite") as scratch:
+            graph, out = scratch / "float.onnx", scratch / MODEL_FILE
+            graph.write_bytes(without_shapes_of_sums(floating).SerializeToString())
+            wanted = Conversion(graph=graph, out=out, precision=self.precision)
+            names = [spec.name for spec in source.outputs]
+            convert(converter, [wanted], names, time_limit_s=self.time_limit_s)
+            return out.read_bytes(), converter.version
 
     def _details(self, data: bytes) -> dict[str, Any]:
         from torchedge_tflite.flatbuffer import parse
@@ -154,14 +135,3 @@ class OnnxToTFLite:
             "io_dtypes": sorted({port.dtype for port in ports}),
             "operators": sorted({operator.name for operator in flat.operators}),
         }
-
-
-def _twin(source: Artifact, scratch: Path, folder: Path) -> Conversion:
-    """The float network, written to the folder of the result."""
-    from torchedge_onnx.census import read_model
-    from torchedge_tflite.told import without_shapes_of_sums
-
-    graph = scratch / "float.onnx"
-    floating = without_shapes_of_sums(read_model(source.file(ONNX_FLOAT_FILE)))
-    graph.write_bytes(floating.SerializeToString())
-    return Conversion(graph=graph, out=folder / FLOAT_FILE, precision="float32")

@@ -94,8 +94,8 @@ class IntegerProgram(fx.Interpreter):
 
     Args:
         graph_module: ``program.module()`` of a program with ``torchedge::fake_quantize`` nodes.
-        whole_numbers: Additions, and averages that keep their operand's grid, as TFLite computes
-            them.
+        whole_numbers: Additions, products, and averages that keep their operand's grid, as TFLite
+            computes them.
     """
 
     def __init__(self, graph_module: fx.GraphModule, *, whole_numbers: bool = False) -> None:
@@ -132,8 +132,7 @@ class IntegerProgram(fx.Interpreter):
         if node.target in _ADDITIONS:
             return self._added if self._joins_integers(node) else None
         if node.target in _PRODUCTS:
-            floats = self._whole_numbers or not self._joins_integers(node)
-            return None if floats else self._multiplied
+            return self._multiplied if self._joins_integers(node) else None
         if node.target in _HARD_GATES:
             floats = self._whole_numbers or self._source_grid(node.args[0]) is None
             cut = is_hard_gate_grid(float(result.scale), int(result.zero_point))
@@ -175,8 +174,8 @@ class IntegerProgram(fx.Interpreter):
         source = node.args[0] if node.target in _AVERAGES else None
         if self._source_grid(source) is None or _axes(source) != 4:
             return False
-        if node.target is _POOL:  # the kernel of the whole-number average, without borders
-            return self._whole_numbers and _has_no_border(node)
+        if node.target is _POOL:  # the kernel of the whole-number average
+            return self._whole_numbers and _has_whole_windows(node)
         if node.target is _ATEN.mean.dim:
             return sorted(d % 4 for d in _whole_numbers(node.args[1])) == [2, 3]
         return _whole_numbers(node.args[1]) == [1, 1]
@@ -208,6 +207,9 @@ class IntegerProgram(fx.Interpreter):
 
     def _multiplied(self, node: fx.Node, result: Grid) -> Tensor:
         first, second = self._operands(node)
+        if self._whole_numbers:
+            ratio = first.grid.scale * second.grid.scale / result.scale
+            return in_steps(first.steps * second.steps, ratio) * result.scale
         return product_steps(first, second, result) * result.scale
 
     def _hard_gate(self, node: fx.Node, result: Grid) -> Tensor:
@@ -234,21 +236,33 @@ class IntegerProgram(fx.Interpreter):
         return in_steps(sums, source.scale / (result.scale * count)) * result.scale
 
 
-def _has_no_border(pool: fx.Node) -> bool:
-    """Whether every window of an average pool lies inside the picture."""
-    borders = _whole_numbers(pool.args[3]) if len(pool.args) > 3 else []
-    return not any(borders) and not any(pool.args[4:5]) and len(pool.args) < 7
+def _has_whole_windows(pool: fx.Node) -> bool:
+    """Whether no window of an average reaches beyond the borders, and none has its own divisor."""
+    return not any(pool.args[4:5]) and len(pool.args) < 7
 
 
-def _window_sums(node: fx.Node, integers: Tensor) -> tuple[Tensor, int]:
+def _window_sums(node: fx.Node, integers: Tensor) -> tuple[Tensor, Tensor | int]:
     """Sums over the windows of an average, and how many values each has."""
     if node.target is _POOL:
-        kernel = _whole_numbers(node.args[1])
-        stride = _whole_numbers(node.args[2]) if len(node.args) > 2 else kernel
-        sums = nn.functional.avg_pool2d(integers, kernel, stride or kernel, divisor_override=1)
-        return sums, math.prod(kernel)
+        return _pool_sums(node, integers)
     keeps = node.target is not _ATEN.mean.dim or (len(node.args) > 2 and bool(node.args[2]))
     return integers.sum((2, 3), keepdim=keeps), math.prod(integers.shape[2:])
+
+
+def _pool_sums(pool: fx.Node, integers: Tensor) -> tuple[Tensor, Tensor | int]:
+    kernel, stride, borders = (
+        _whole_numbers(pool.args[index]) if len(pool.args) > index else [] for index in (1, 2, 3)
+    )
+    stride, borders = stride or kernel, borders or [0] * len(kernel)
+    summed = partial(
+        nn.functional.avg_pool2d,
+        kernel_size=kernel,
+        stride=stride,
+        padding=borders,
+        divisor_override=1,
+    )
+    counted = len(pool.args) < 6 or bool(pool.args[5])
+    return summed(integers), math.prod(kernel) if counted else summed(torch.ones_like(integers))
 
 
 def _axes(node: object) -> int | None:

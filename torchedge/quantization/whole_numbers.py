@@ -8,7 +8,7 @@ __all__ = ["whole_average", "whole_sum"]
 _MULTIPLIER_BITS = 20
 
 
-def whole_average(sums: Tensor, count: int, zero_point: Tensor) -> Tensor:
+def whole_average(sums: Tensor, count: Tensor | int, zero_point: Tensor) -> Tensor:
     """``(Σ q ± n/2) / n`` cut to an integer, of integers ``q`` that include the zero point.
 
     Args:

@@ -2,24 +2,24 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 
+from tests.exporters.torchedge_tflite.editing import with_grid
 from torchedge import export
 from torchedge.bench import compare
 from torchedge.errors import SchemeError, VerificationError
 from torchedge.export.samples import SAMPLES_FILE, Samples, load_samples
 from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
 from torchedge_tflite.census import file_census, forbidden_operators
-from torchedge_tflite.flatbuffer import parse, read_model
-from torchedge_tflite.matching import WEIGHT_INPUT, expected_numbers, require_trained
-from torchedge_tflite.patching import with_numbers
+from torchedge_tflite.flatbuffer import WEIGHT_INPUT, parse, read_model
+from torchedge_tflite.lowering.program import lowered
+from torchedge_tflite.lowering.reading_back import require_trained
 from torchedge_tflite.runner import TFLiteRunner
 from torchedge_tflite.step import MODEL_FILE, OnnxToTFLite
-from torchedge_tflite.told import distinguishable
-from torchedge_tflite.trained import read_trained
 
 NETWORKS = (
     *("Residual", "FourBits", "Padded", "Dense", "OneDimensional"),
@@ -73,7 +73,10 @@ def stored_tensors(artifact):
 def test_every_scale_zero_point_and_integer_is_the_trained_one(converted):
     wanted, found = trained_tensors(converted.onnx), stored_tensors(converted.tflite)
     assert found[0] == wanted[0]
-    assert found[1] == wanted[1]
+    assert not wanted[1] - found[1]
+    beyond = found[1] - wanted[1]  # an activation that is written as a line brings its own numbers
+    lines = [t for t in read_model(converted.tflite.file(MODEL_FILE)).tensors if "/" in t.name]
+    assert beyond.total() <= len([t for t in lines if t.values is not None])
 
 
 def test_litert_is_within_one_step_of_pytorch(converted):
@@ -183,38 +186,26 @@ def test_the_manifest_and_the_file_name_no_folder_of_this_machine(exported):
     assert "/tmp/" not in text
 
 
-def test_a_scale_that_is_not_the_trained_one_is_refused_by_name(exported):
-    found = exported("Residual")
-    trained = read_trained(onnx.load(found.onnx.file(ONNX_FILE)))
-    flat = read_model(found.tflite.file(MODEL_FILE))
-    expected = expected_numbers(flat, trained, distinguishable(trained.activations))
-    wrong = bytearray(found.tflite.file(MODEL_FILE).read_bytes())
-    stem = expected[-1]
-    moved = type(stem)(
-        tensor=stem.tensor,
-        origin=stem.origin,
-        scales=np.nextafter(stem.scales, np.float32(1), dtype=np.float32),
-        zero_points=stem.zero_points,
-        values=stem.values,
-    )
-    with pytest.raises(VerificationError, match=r"has scales .* training has"):
-        require_trained(parse(with_numbers(bytes(wrong), [moved])), expected)
+@pytest.mark.parametrize("place", ["input", "weight"])
+def test_a_scale_that_is_not_the_trained_one_is_refused_by_name(exported, place):
+    written = lowered(onnx.load(exported("Residual").onnx.file(ONNX_FILE)))
+    flat = parse(written.data)
+    tensor = flat.tensors[flat.operators[1].inputs[1] if place == "weight" else flat.inputs[0]]
+    moved = np.nextafter(np.array(tensor.scales, np.float32), np.float32(1))
+    changed = with_grid(written.data, tensor.index, moved, tensor.zero_points)
+    with pytest.raises(VerificationError, match="please report the model"):
+        require_trained(replace(written, data=changed))
 
 
-def test_numbers_that_do_not_fit_the_place_are_refused(exported):
-    found = exported("Residual")
-    trained = read_trained(onnx.load(found.onnx.file(ONNX_FILE)))
-    data = found.tflite.file(MODEL_FILE).read_bytes()
-    flat = read_model(found.tflite.file(MODEL_FILE))
-    first = expected_numbers(flat, trained, distinguishable(trained.activations))[0]
-    two = type(first)(
-        tensor=first.tensor,
-        origin=first.origin,
-        scales=np.ones(2, np.float32),
-        zero_points=first.zero_points,
-    )
-    with pytest.raises(VerificationError, match="room for 1 scales"):
-        with_numbers(data, [two])
+def test_an_integer_that_is_not_the_trained_one_is_refused_by_name(exported):
+    written = lowered(onnx.load(exported("Residual").onnx.file(ONNX_FILE)))
+    flat = parse(written.data)
+    weight = flat.tensors[flat.operators[1].inputs[1]]
+    at = written.data.index(weight.values.tobytes())
+    changed = bytearray(written.data)
+    changed[at] ^= 1
+    with pytest.raises(VerificationError, match=f"integers or scales of '{weight.name}'"):
+        require_trained(replace(written, data=bytes(changed)))
 
 
 @pytest.mark.parametrize("target", ["raspberry-pi-4", "raspberry-pi-5", "android"])

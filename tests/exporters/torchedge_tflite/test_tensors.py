@@ -2,18 +2,16 @@
 
 from dataclasses import replace
 
-import numpy as np
 import onnx
 import pytest
 
 from benchmarks.integers.files import kept_numbers
 from benchmarks.integers.tensors import checked_tensors
+from tests.exporters.torchedge_tflite.editing import with_grid
 from tests.exporters.torchedge_tflite.networks import INPUT_SHAPES
 from torchedge.export.samples import SAMPLES_FILE, load_samples
 from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
 from torchedge_tflite.flatbuffer import parse
-from torchedge_tflite.matching import Expected
-from torchedge_tflite.patching import with_numbers
 from torchedge_tflite.step import FLOAT_FILE, MODEL_FILE
 from torchedge_tflite.trained import read_trained
 
@@ -38,22 +36,14 @@ def test_two_scales_that_changed_places_are_found(exported, tmp_path):
     flat = parse(data)
     one, other = [t for t in flat.tensors if t.values is None and t.scales][1:3]
     assert one.scales != other.scales
-    swapped = with_numbers(data, [numbers(one, other), numbers(other, one)])
+    swapped = with_grid(data, one.index, other.scales, other.zero_points)
+    swapped = with_grid(swapped, other.index, one.scales, one.zero_points)
     for name in found.tflite.files:
         (tmp_path / name).write_bytes((found.tflite.path / name).read_bytes())
     (tmp_path / MODEL_FILE).write_bytes(swapped)
     artifact = replace(found.tflite, path=tmp_path)
     checks = checked_tensors(found.onnx, artifact, sample_of(found.onnx))
     assert {one.name, other.name} <= {check.tensor for check in checks if not check.equal}
-
-
-def numbers(tensor, other):
-    return Expected(
-        tensor=tensor.index,
-        origin="swapped",
-        scales=np.array(other.scales, np.float32),
-        zero_points=np.array(other.zero_points),
-    )
 
 
 def test_trained_numbers_are_counted_wherever_they_are(exported):

@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchedge.compressed import CompressedModel
 from torchedge.errors import CalibrationError, TraceError, UsageError
 from torchedge.export.samples import SAMPLES_FILE, load_samples
-from torchedge.saving.given import folder_for, named
+from torchedge.reading.names import require_model_name
+from torchedge.saving.given import folder_for
 
 Y = torch.arange(32) % 4
 
@@ -94,12 +95,12 @@ def test_a_network_that_does_not_run_says_so_in_one_line(model, images, tmp_path
 @pytest.mark.parametrize("name", ["", " ", "..", "a/b", "a\\b", "a:b", "a\nb", None, 5])
 def test_names_that_no_file_can_have_are_refused(name):
     with pytest.raises(UsageError, match="is no name of a file"):
-        named(name)
+        require_model_name(name)
 
 
 @pytest.mark.parametrize("name", ["model", "a b", "résumé", "net.v2", "net-1_x"])
 def test_other_names_are_kept(name):
-    assert named(name) == name
+    assert require_model_name(name) == name
 
 
 @pytest.mark.parametrize("folder", [None, "", 5, b"x"])

@@ -1,0 +1,1 @@
+"""From an ONNX graph with Q/DQ to a .tflite file of integers: axes, kernels, scales, bytes."""

@@ -1,0 +1,82 @@
+"""A written file is read back and held against the numbers of training."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from torchedge.errors import VerificationError
+from torchedge_tflite.flatbuffer import FlatModel, FlatTensor, parse
+from torchedge_tflite.lowering.meaning import Constant, Network, Value
+from torchedge_tflite.lowering.program import Lowered
+from torchedge_tflite.trained import Grid
+
+__all__ = ["require_trained"]
+
+
+def require_trained(written: Lowered) -> FlatModel:
+    """Every scale, zero point and integer of training is in the file, where it should be.
+
+    Args:
+        written: It is parsed again.
+
+    Returns:
+        The parsed file.
+
+    Raises:
+        VerificationError: A number is not; the text names the tensor.
+    """
+    flat = parse(written.data)
+    by_name: dict[str, list[FlatTensor]] = {}
+    for tensor in flat.tensors:
+        by_name.setdefault(tensor.name, []).append(tensor)
+    for constant in _stored(written.network):
+        if not any(_holds(tensor, constant) for tensor in by_name.get(constant.name, [])):
+            raise VerificationError(
+                f"the integers or scales of '{constant.name}' are not in the .tflite file as they "
+                "were trained; please report the model."
+            )
+    for value in _values(written.network):
+        found = [flat.tensors[index] for index in written.places.get(value.name, ())]
+        _require_grids(value, found)
+    return flat
+
+
+def _require_grids(value: Value, found: list[FlatTensor]) -> None:
+    for grid in value.grids:
+        if not any(_is_on(tensor, grid) for tensor in found):
+            raise VerificationError(
+                f"'{value.name}' is trained to scale {grid.scale:.9g} and zero point "
+                f"{grid.zero_point}, and the .tflite file has it on no such grid; please report "
+                "the model."
+            )
+
+
+def _stored(network: Network) -> Iterator[Constant]:
+    for operation in network.operations:
+        for operand in operation.operands:
+            if isinstance(operand, Constant) and operand.integers is not None:
+                yield operand
+
+
+def _values(network: Network) -> Iterator[Value]:
+    for operation in network.operations:
+        yield from (o for o in operation.operands if isinstance(o, Value))
+    yield from network.outputs.values()
+
+
+def _holds(tensor: FlatTensor, constant: Constant) -> bool:
+    """The same integers in whatever order of axes, and the same scales."""
+    if tensor.values is None or constant.integers is None:
+        return False
+    same = np.array_equal(
+        np.sort(tensor.values.ravel()),
+        np.sort(constant.integers.ravel().astype(tensor.values.dtype)),
+    )
+    scales = np.asarray(tensor.scales, np.float32)
+    return same and np.array_equal(scales, np.asarray(constant.scales, np.float32))
+
+
+def _is_on(tensor: FlatTensor, grid: Grid) -> bool:
+    return tensor.scales == (float(np.float32(grid.scale)),) and tensor.zero_points == (
+        grid.zero_point,
+    )
