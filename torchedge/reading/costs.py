@@ -11,7 +11,7 @@ from torch.utils.flop_counter import flop_registry
 __all__ = ["operations", "require_few_parts", "tensors_in"]
 
 _PER_ELEMENT = 20  # what reading or writing one takes, in multiplications
-_MOST_PARTS = 4_096
+_MOST_PARTS = 1_024
 _MOST_STEPS = 65_536
 _CUBIC = re.compile(r"linalg|cholesky|svd|qr|matrix_exp|lu_|triangular|dist|attention|addbmm")
 _POOLS = re.compile(r"(avg|max)_pool\dd")

@@ -9,7 +9,8 @@ from torchedge.reading.strict_json import canonical_json, strict_json
 
 __all__ = ["checked_json"]
 
-_MOST_NODES = 10_000
+_MOST_NODES, _MOST_VALUES, _MOST_PARTS = 5_000, 8_000, 1_024  # torch takes some ms for each
+_MOST = {"nodes": _MOST_NODES, "tensor_values": _MOST_VALUES, "as_tensors": _MOST_PARTS}
 _PLAIN_TEXT = re.compile(r"[A-Za-z0-9_.+-]{0,1000}|\[\]")
 # What torch.einsum takes as an argument: letters, commas and one arrow call nothing.
 _EQUATION = re.compile(r"[A-Za-z., ]{0,200}(->[A-Za-z. ]{0,200})?")
@@ -62,8 +63,9 @@ def _require_plain(tree: object) -> None:
         if key == "target":
             nodes += 1
             _require_operator(value)
-        if key == "nodes" and isinstance(value, list) and len(value) > _MOST_NODES:
-            raise ValueError(f"a graph of {len(value):,} nodes; {_MOST_NODES:,} are the most")
+        most = _MOST.get(key)
+        if most is not None and isinstance(value, dict | list) and len(value) > most:
+            raise ValueError(f"{len(value):,} entries of '{key}'; {most:,} are the most")
     if nodes > _MOST_NODES:
         raise ValueError(f"a graph of {nodes:,} nodes; {_MOST_NODES:,} are the most")
 
