@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 from torchedge.errors import ArtifactError, ExportError
 from torchedge.reading.archive import read_archive, written_archive
 from torchedge.reading.bounds import allowed_bytes
+from torchedge.reading.names import one_line
 from torchedge.reading.payloads import require_payloads
 from torchedge.reading.program_json import checked_json
 from torchedge.reading.propagation import require_modest
@@ -112,10 +113,9 @@ def load_program(path: Path) -> ExportedProgram:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    said = (str(error).splitlines() or [type(error).__name__])[0][:300]
     return (
-        f"torch.export cannot read '{path}': {said} Save it again with this version of torch "
-        f"({torch.__version__})."
+        f"torch.export cannot read '{path}': {one_line(error)} Save it again with this "
+        f"version of torch ({torch.__version__})."
     )
 
 
@@ -139,7 +139,7 @@ def _known_member(path: Path, name: str, data: bytes) -> tuple[str, str]:
     found = _MEMBERS.fullmatch(name)
     if found is None or (found["name"] == _SAMPLE_INPUTS and data):
         raise ArtifactError(
-            f"'{path}' holds '{name[:80]}', which is not raw data and would have to be "
+            f"'{path}' holds {name[:80]!a}, which is not raw data and would have to be "
             "unpickled; torchedge never does that. Save the model with CompressedModel.save."
         )
     return found["folder"], found["name"]
@@ -150,7 +150,8 @@ def _checked_json(path: Path, name: str, data: bytes) -> tuple[object, bytes]:
         tree, text = checked_json(data)
     except ValueError as error:
         raise ArtifactError(
-            f"'{path}' ({name}) is not loaded: {error}. Save the model with CompressedModel.save."
+            f"'{path}' ({name}) is not loaded: {one_line(error)}. Save the model with "
+            "CompressedModel.save."
         ) from error
     return tree, text.encode()
 
@@ -161,5 +162,5 @@ def _require_payloads(path: Path, trees: dict[str, object], members: dict[str, b
             require_payloads(trees[config], folder, members)
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
-            f"'{path}' is not loaded: {error}; save the model with CompressedModel.save."
+            f"'{path}' is not loaded: {one_line(error)}; save the model with CompressedModel.save."
         ) from error

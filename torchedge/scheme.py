@@ -217,5 +217,5 @@ class QuantScheme:
 
 def _bias_kind(text: str) -> BiasKind:
     if text not in get_args(BiasKind):
-        raise SchemeError(f"there is no kind of bias '{text}'; use one of {get_args(BiasKind)}.")
+        raise SchemeError(f"there is no kind of bias {text!a}; use one of {get_args(BiasKind)}.")
     return cast(BiasKind, text)

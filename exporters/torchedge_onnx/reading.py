@@ -10,7 +10,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from torchedge.errors import ArtifactError
 from torchedge.reading.files import open_regular, read_bounded, require_inside
-from torchedge.reading.names import require_file_name, what_is_wrong_with_text
+from torchedge.reading.names import one_line, require_file_name, what_is_wrong_with_text
 
 __all__ = ["OWN_DOMAINS", "checked_model"]
 
@@ -55,10 +55,9 @@ def checked_model(path: Path) -> ModelProto:
         _require_own_operators(model.graph)
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf's and onnx's exceptions have no common base
-        said = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise ArtifactError(
-            f"'{path}' ({len(data):,} bytes) is no intact ONNX file: {said} Copy or export it "
-            "again."
+            f"'{path}' ({len(data):,} bytes) is no intact ONNX file: {one_line(error)} "
+            "Copy or export it again."
         ) from error
     return model
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torchedge.bench.session import Array, Session
 from torchedge.errors import ArtifactError, MissingDependencyError
 from torchedge.reading.bounds import allowed_bytes
+from torchedge.reading.names import one_line
 from torchedge_onnx.cpu import may_saturate
 
 if TYPE_CHECKING:
@@ -77,8 +78,7 @@ def runnable_graph(path: Path) -> "onnx.ModelProto":
     try:
         require_modest(model, allowed_bytes(size))
     except Exception as error:  # onnx's exceptions have no common base
-        said = (str(error).splitlines() or [type(error).__name__])[0][:300]
-        raise ArtifactError(f"'{path}' ({size:,} bytes) is not run: {said}") from error
+        raise ArtifactError(f"'{path}' ({size:,} bytes) is not run: {one_line(error)}") from error
     return model
 
 
@@ -113,8 +113,7 @@ def _session(data: bytes, what: str, options: "onnxruntime.SessionOptions") -> S
         )
     except Exception as error:  # its own exceptions have no common base
         raise ArtifactError(
-            f"ONNX Runtime cannot read {what}: {str(error).splitlines()[0]} Copy or export it "
-            "again."
+            f"ONNX Runtime cannot read {what}: {one_line(error)} Copy or export it again."
         ) from error
     names = [node.name for node in session.get_inputs()]
 
@@ -122,8 +121,7 @@ def _session(data: bytes, what: str, options: "onnxruntime.SessionOptions") -> S
         try:
             return tuple(session.run(None, dict(zip(names, inputs, strict=True))))
         except Exception as error:  # likewise
-            said = (str(error).splitlines() or [type(error).__name__])[0][:300]
-            raise ArtifactError(f"ONNX Runtime cannot run {what}: {said}") from error
+            raise ArtifactError(f"ONNX Runtime cannot run {what}: {one_line(error)}") from error
 
     return run
 

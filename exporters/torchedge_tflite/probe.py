@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast, final
 
 from torchedge.errors import ArtifactError
+from torchedge.reading.names import one_line
 
 __all__ = ["Library", "require_survived"]
 
@@ -91,7 +92,8 @@ class _Server:
         try:
             asked.write(json.dumps({**job, "bytes": len(data)}).encode() + b"\n" + data)
             asked.flush()
-            return str(json.loads(answered.readline())["wrong"])
+            wrong = str(json.loads(answered.readline())["wrong"])
+            return one_line(ValueError(wrong)) if wrong else ""
         except (OSError, ValueError) as error:
             self._end()
             self._child = self._started()

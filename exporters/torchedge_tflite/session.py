@@ -10,6 +10,7 @@ import numpy as np
 from torchedge.bench.session import Array, Session
 from torchedge.errors import ArtifactError, MissingDependencyError
 from torchedge.reading.files import read_bounded
+from torchedge.reading.names import one_line
 from torchedge_tflite.layout import tflite_axes
 from torchedge_tflite.probe import require_survived
 from torchedge_tflite.soundness import require_sound
@@ -100,13 +101,13 @@ def open_model(
     given = _ports(path, outputs, runner.get_output_details())
 
     def run(*arrays: Array) -> tuple[Array, ...]:
-        for port, array in zip(taken, arrays, strict=True):
-            interpreter.set_tensor(port.index, port.stored(array))
         try:
+            for port, array in zip(taken, arrays, strict=True):
+                interpreter.set_tensor(port.index, port.stored(array))
             interpreter.invoke()
-        except RuntimeError as error:
+            return tuple(port.real(interpreter.get_tensor(port.index)) for port in given)
+        except (RuntimeError, ValueError) as error:
             raise ArtifactError(_unreadable(path, error)) from error
-        return tuple(port.real(interpreter.get_tensor(port.index)) for port in given)
 
     return run
 
@@ -123,9 +124,8 @@ def _litert() -> Any:  # noqa: ANN401 - LiteRT has no types
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    said = (str(error).splitlines() or ["no reason given"])[0]
     return (
-        f"LiteRT cannot read '{path}' ({path.stat().st_size:,} bytes): {said} "
+        f"LiteRT cannot read '{path}' ({path.stat().st_size:,} bytes): {one_line(error)} "
         "Copy or export it again."
     )
 

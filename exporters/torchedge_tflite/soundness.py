@@ -4,6 +4,7 @@ import math
 
 from torchedge.errors import ArtifactError
 from torchedge.reading.bounds import Value, allowed_bytes, most_live_bytes
+from torchedge.reading.names import one_line
 from torchedge_tflite.flatbuffer import FlatModel, FlatTensor, Operator, parse
 
 __all__ = ["require_sound"]
@@ -54,7 +55,7 @@ def require_sound(data: bytes, what: str) -> tuple[FlatModel, int]:
         _require_order(flat)
         peak = _peak(flat)
     except ValueError as error:
-        raise ArtifactError(f"{what} is not run: {error}; export it again.") from error
+        raise ArtifactError(f"{what} is not run: {one_line(error)}; export it again.") from error
     if peak > allowed_bytes(len(data)):
         raise ArtifactError(
             f"{what} is not run: it takes {peak:,} bytes at one time, more than the "

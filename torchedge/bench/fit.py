@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, final
 
 from torchedge.errors import ArtifactError, BudgetError
+from torchedge.reading.names import one_line
 from torchedge.reading.plain import as_list, as_mapping, as_text, as_whole, each
 
 __all__ = ["Evidence", "Fit", "Memory", "MemoryPart"]
@@ -120,7 +121,7 @@ class Fit:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(
-                f"the manifest describes no memory ({error}); export the model again."
+                f"the manifest describes no memory ({one_line(error)}); export the model again."
             ) from error
 
 

@@ -10,6 +10,7 @@ from torchedge.errors import ArtifactError, UsageError
 from torchedge.export.manifest import MANIFEST, MANIFEST_VERSION, from_plain, sealed
 from torchedge.export.records import Artifact, FileRecord, Format, TensorSpec
 from torchedge.reading.files import open_regular, read_bounded, require_inside
+from torchedge.reading.names import one_line
 from torchedge.reading.strict_json import strict_json
 
 __all__ = [
@@ -95,7 +96,7 @@ def load_artifact(folder: Path | str) -> Artifact:
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise ArtifactError(
             f"'{folder / MANIFEST}' is not a manifest of version {MANIFEST_VERSION} "
-            f"({type(error).__name__}: {error}); export the model again."
+            f"({type(error).__name__}: {one_line(error)}); export the model again."
         ) from error
     for name, record in artifact.files.items():
         _require_unchanged(folder, name, record)
@@ -117,7 +118,7 @@ def _read_manifest(folder: Path) -> object:
         return strict_json(data)
     except ValueError as error:
         raise ArtifactError(
-            f"'{path}' is not valid JSON ({error}); export the model again."
+            f"'{path}' is not valid JSON ({one_line(error)}); export the model again."
         ) from error
 
 

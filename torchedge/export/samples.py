@@ -10,6 +10,7 @@ import numpy as np
 from torchedge.bench.session import Array
 from torchedge.errors import ArtifactError
 from torchedge.export.records import Artifact, TensorSpec
+from torchedge.reading.names import one_line
 from torchedge.reading.tensors import read_arrays
 
 __all__ = [
@@ -86,7 +87,7 @@ def load_samples(path: Path) -> Samples:
             float_answers=_numbered(named, "float"),
         )
     except KeyError as error:
-        raise ArtifactError(f"'{path}' holds no array {error}; export again.") from error
+        raise ArtifactError(f"'{path}' holds no array {one_line(error)}; export again.") from error
     if not samples.inputs:
         raise ArtifactError(f"'{path}' holds no sample inputs; save the model again with samples.")
     _require_as_many(path, samples)

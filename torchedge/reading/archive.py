@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from torchedge.errors import ArtifactError
 from torchedge.reading.files import open_regular
+from torchedge.reading.names import one_line
 
 __all__ = ["read_archive", "written_archive"]
 
@@ -52,7 +53,7 @@ def read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
         struct.error,
     ) as error:
         raise ArtifactError(
-            f"'{path}' is no intact torch.export archive ({error}); save the model again."
+            f"'{path}' is no intact torch.export archive ({one_line(error)}); save the model again."
         ) from error
     except (OSError, OverflowError) as error:
         raise ArtifactError(

@@ -5,7 +5,13 @@ import unicodedata
 
 from torchedge.errors import ArtifactError, UsageError
 
-__all__ = ["require_file_name", "require_model_name", "require_text", "what_is_wrong_with_text"]
+__all__ = [
+    "one_line",
+    "require_file_name",
+    "require_model_name",
+    "require_text",
+    "what_is_wrong_with_text",
+]
 
 _LONGEST_NAME, _LONGEST_PATH, _LONGEST_TEXT = 100, 240, 2_000
 _DEEPEST = 8
@@ -125,3 +131,14 @@ def _wrong_with_name(name: object, most_bytes: int) -> str:
 
 def _shown(name: object) -> str:
     return ascii(name if len(str(name)) <= 60 else f"{str(name)[:60]}…")
+
+
+def one_line(error: Exception) -> str:
+    r"""What an error says, as far as it can be part of a line: a file may have chosen its words.
+
+    Example:
+        >>> one_line(ValueError("a\x1b[2Jb\nand more"))
+        'a\\x1b[2Jb'
+    """
+    first = (str(error).split("\n") or [""])[0][:300] or type(error).__name__
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in first)

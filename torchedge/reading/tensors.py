@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchedge.errors import ArtifactError
 from torchedge.reading.files import read_bounded
-from torchedge.reading.names import what_is_wrong_with_text
+from torchedge.reading.names import one_line, what_is_wrong_with_text
 from torchedge.reading.plain import as_mapping, as_text, as_whole, each
 from torchedge.reading.strict_json import strict_json
 
@@ -63,7 +63,7 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
 
 
 def _damaged(path: Path, error: Exception) -> ArtifactError:
-    return ArtifactError(f"'{path}' is no safetensors file ({error}); export again.")
+    return ArtifactError(f"'{path}' is no safetensors file ({one_line(error)}); export again.")
 
 
 def _checked_bytes(path: Path, item_bytes: Mapping[str, int]) -> bytes:

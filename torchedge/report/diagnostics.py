@@ -7,6 +7,7 @@ from typing import Any, final
 from torchedge.errors import ArtifactError
 from torchedge.export.artifact import Artifact
 from torchedge.reading.files import read_bounded
+from torchedge.reading.names import one_line
 from torchedge.reading.strict_json import strict_json
 
 __all__ = ["Diagnostics", "diagnostics_of"]
@@ -45,7 +46,8 @@ def diagnostics_of(artifact: Artifact) -> Diagnostics | None:
         text = read_bounded(artifact.file(_TEXT), _MOST_BYTES).decode()
     except ValueError as error:
         raise ArtifactError(
-            f"'{artifact.path / _FIGURES}' is not valid JSON ({error}); analyse the model again."
+            f"'{artifact.path / _FIGURES}' is not valid JSON ({one_line(error)}); analyse "
+            "the model again."
         ) from error
     names = [name for name in artifact.files if name.startswith("diagnostics/")]
     return Diagnostics(

@@ -15,6 +15,7 @@ from torchedge.errors import ArtifactError, TorchedgeError
 from torchedge.export.artifact import Artifact, Format
 from torchedge.program import load_module
 from torchedge.quantization.integers import IntegerProgram
+from torchedge.reading.names import one_line
 from torchedge.saving.outputs import named_tensors
 from torchedge.scheme import QuantScheme
 
@@ -64,10 +65,9 @@ def reference(path: Path, scheme: QuantScheme | None) -> Reference:
 
 
 def _not_ours(path: Path, error: Exception) -> ArtifactError:
-    said = (str(error).splitlines() or [""])[0][:200]
     return ArtifactError(
         f"'{path}' is no program that CompressedModel.save has written ({type(error).__name__}: "
-        f"{said}); save the model again."
+        f"{one_line(error)}); save the model again."
     )
 
 

@@ -215,3 +215,10 @@ def test_what_was_written_holds_its_details_as_they_will_be_read(artifact):
 def test_details_that_json_cannot_hold_are_refused_where_they_are_written(artifact):
     with pytest.raises(UsageError, match="is not written"):
         write_artifact(replace(artifact, details={"sqnr": float("inf")}))
+
+
+@pytest.mark.parametrize("bias", ["\x1b[2J", "a\nb", "\x9b31m"])
+def test_a_refusal_that_repeats_a_word_of_the_file_is_still_one_plain_line(artifact, bias):
+    with pytest.raises(ArtifactError, match="no kind of bias") as refused:
+        load_artifact(resealed(artifact, lambda m: m["scheme"].update(bias=bias)))
+    assert str(refused.value).isprintable()
