@@ -143,25 +143,32 @@ def _all_read(network: Network) -> Iterator[Value]:
 
 
 def _wanted(network: Network) -> dict[str, Grid]:
-    """The grid that a tensor's readers round it to, also behind what only moves it."""
-    asked: dict[str, set[Grid]] = {}
+    """The grid that all readers of a tensor round it to, also behind what only moves it.
+
+    A tensor that one of them reads as it is has none: on a grid it would be another one.
+    """
+    asked: dict[str, set[Grid | None]] = {}
     for value in network.outputs.values():
-        asked.setdefault(value.name, set()).update(value.grids[:1])
+        asked.setdefault(value.name, set()).add(_first(value))
     for operation in reversed(network.operations):
-        behind = {g for result in operation.results for g in asked.get(result.name, ())}
+        behind = {grid for result in operation.results for grid in asked.get(result.name, ())}
         for operand in operation.operands:
-            if not isinstance(operand, Value):
-                continue
-            first = set(operand.grids[:1])
-            if not first and operation.kind in _KEEPS_ORDER_OF_SIZE:
-                first = behind
-            asked.setdefault(operand.name, set()).update(first)
+            if isinstance(operand, Value):
+                moved = not operand.grids and operation.kind in _KEEPS_ORDER_OF_SIZE
+                asked.setdefault(operand.name, set()).update(behind if moved else {_first(operand)})
     found = {name: _widest(grids) for name, grids in asked.items()}
     return {name: grid for name, grid in found.items() if grid is not None}
 
 
-def _widest(grids: set[Grid]) -> Grid | None:
+def _first(value: Value) -> Grid | None:
+    return value.grids[0] if value.grids else None
+
+
+def _widest(asked: set[Grid | None]) -> Grid | None:
     """The one that holds what any of them holds; ``None`` where there is none."""
+    grids = {grid for grid in asked if grid is not None}
+    if len(grids) != len(asked):
+        return None
     for grid in sorted(grids, key=lambda g: -g.scale):
         low, high = _ends(grid)
         if all(
