@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ __all__ = [
     "TensorSpec",
     "copy_artifact",
     "file_record",
+    "keeping_once",
     "load_artifact",
     "write_artifact",
 ]
@@ -61,18 +63,45 @@ def write_artifact(draft: Artifact) -> Artifact:
         for path in sorted(draft.path.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    artifact, plain = sealed(replace(draft, files=files))
-    (draft.path / MANIFEST).write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    return _sealed_in_place(replace(draft, files=files))
+
+
+def _sealed_in_place(artifact: Artifact) -> Artifact:
+    artifact, plain = sealed(artifact)
+    text = json.dumps(plain, indent=2) + "\n"
+    (artifact.path / MANIFEST).write_text(text, encoding="utf-8")
     return artifact
 
 
 def copy_artifact(artifact: Artifact, folder: Path) -> Artifact:
-    """Copy the files that the manifest lists, and the manifest, into a new folder."""
-    for name in (*artifact.files, MANIFEST):
+    """Copy the files that the manifest lists into a new folder, which then needs no other."""
+    for name in artifact.files:
         copy = folder / name
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(require_inside(artifact.path, name), copy)
-    return replace(artifact, path=folder)
+        shutil.copyfile(_place(artifact, name), copy)
+    own = {name: replace(record, kept_in="") for name, record in artifact.files.items()}
+    return _sealed_in_place(replace(artifact, path=folder, files=own))
+
+
+def keeping_once(artifact: Artifact, name: str, others: Sequence[Artifact]) -> Artifact:
+    """The artefact without its own copy of a file that an artefact beside it holds already.
+
+    Args:
+        artifact: Its copy is removed, and its manifest says where the file is.
+        name: Of the file.
+        others: Artefacts that were written before, in folders beside it or elsewhere.
+
+    Returns:
+        The artefact as it is now; unchanged where none of the others holds the same bytes.
+    """
+    record = artifact.files.get(name)
+    beside = [o for o in others if o.path.absolute().parent == artifact.path.absolute().parent]
+    holder = next((o for o in beside if record is not None and o.files.get(name) == record), None)
+    if record is None or holder is None or record.kept_in:
+        return artifact
+    (artifact.path / name).unlink()
+    kept = replace(record, kept_in=holder.path.name)
+    return _sealed_in_place(replace(artifact, files={**artifact.files, name: kept}))
 
 
 def load_artifact(folder: Path | str) -> Artifact:
@@ -99,7 +128,7 @@ def load_artifact(folder: Path | str) -> Artifact:
             f"({type(error).__name__}: {one_line(error)}); export the model again."
         ) from error
     for name, record in artifact.files.items():
-        _require_unchanged(folder, name, record)
+        _require_unchanged(_place(artifact, name), record)
     return artifact
 
 
@@ -132,8 +161,20 @@ def _no_manifest_message(folder: Path) -> str:
     return f"'{folder}' holds no {MANIFEST}; give a folder that a recipe or an export wrote."
 
 
-def _require_unchanged(folder: Path, name: str, record: FileRecord) -> None:
-    path = require_inside(folder, name)
+def _place(artifact: Artifact, name: str) -> Path:
+    """Where one of its files is, after each part of the way was looked at."""
+    folder, kept_in = artifact.folder_of(name), artifact.files[name].kept_in
+    if not kept_in:
+        return require_inside(folder, name)
+    if not folder.is_dir():
+        raise ArtifactError(
+            f"'{name}' is kept in the folder '{folder}', which is not there; keep the folders of "
+            "one export beside one another, or export the model again."
+        )
+    return require_inside(folder.parent, f"{kept_in}/{name}")
+
+
+def _require_unchanged(path: Path, record: FileRecord) -> None:
     if (size := path.lstat().st_size) != record.bytes:
         raise ArtifactError(
             f"'{path}' has {size:,} bytes, the manifest says {record.bytes:,}: it was cut short or "

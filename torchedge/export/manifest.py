@@ -143,7 +143,10 @@ def _files(plain: Mapping[str, Any]) -> dict[str, FileRecord]:
 
 def _file_record(plain: object) -> FileRecord:
     values = as_mapping(plain)
-    return FileRecord(as_whole(values["bytes"]), as_sha256(values["sha256"]))
+    kept_in = as_text(values["kept_in"])
+    if kept_in:
+        require_model_name(kept_in)
+    return FileRecord(as_whole(values["bytes"]), as_sha256(values["sha256"]), kept_in)
 
 
 def _tensor_spec(plain: object) -> TensorSpec:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from torchedge.bench.gate import GATE, Gate
 from torchedge.errors import SchemeError
-from torchedge.export.artifact import Artifact, load_artifact
+from torchedge.export.artifact import Artifact, keeping_once, load_artifact
 from torchedge.export.plugins import target_of
+from torchedge.export.samples import SAMPLES_FILE
 from torchedge.export.stages import require_like_float, verified_stages
 from torchedge.export.step import ExportStep
 from torchedge.export.target import Target
@@ -86,6 +87,8 @@ def _first_difference(source: Artifact, target: Target) -> str:
 def export_chain(source: Artifact, target: Target, folder: Path) -> tuple[Artifact, ...]:
     """Run the remaining steps into an existing folder, one sub-folder for each format.
 
+    Samples that several formats have in common are kept once, by the first of them in the folder.
+
     Returns:
         Every artefact that was written, the target's own last.
 
@@ -95,14 +98,13 @@ def export_chain(source: Artifact, target: Target, folder: Path) -> tuple[Artifa
     """
     steps = remaining_steps(source, target)
     require_scheme(source, target)
-    artifacts = []
+    made = [source]
     for step in steps:
         place = folder / step.produces
         place.mkdir()
-        source = step.export(source, place)
-        artifacts.append(source)
-    target.budget.check(source)
-    return tuple(artifacts)
+        made.append(keeping_once(step.export(made[-1], place), SAMPLES_FILE, made))
+    target.budget.check(made[-1])
+    return tuple(made[1:])
 
 
 def export(

@@ -29,10 +29,18 @@ class TensorSpec:
 @final
 @dataclass(frozen=True)
 class FileRecord:
-    """Size and SHA-256 of one file of an artefact."""
+    """Size and SHA-256 of one file of an artefact.
+
+    Args:
+        bytes: Its size.
+        sha256: Its digest.
+        kept_in: The folder beside the artefact's own that holds it, under the same name; empty
+            where the artefact's own does.
+    """
 
     bytes: int
     sha256: str
+    kept_in: str = ""
 
 
 @final
@@ -78,7 +86,12 @@ class Artifact:
             ArtifactError: The manifest lists no such file.
         """
         self.record(name)
-        return self.path / name
+        return self.folder_of(name) / name
+
+    def folder_of(self, name: str) -> Path:
+        """The folder that holds one of its files: its own, or one beside it."""
+        kept_in = self.files[name].kept_in
+        return self.path.absolute().parent / kept_in if kept_in else self.path
 
     def record(self, name: str) -> FileRecord:
         """Size and hash of one of its files.
