@@ -120,7 +120,9 @@ def main(*words: str, all: bool = False) -> None:
     counts = Counter(entry.result for entry in found)
     print(f"{len(found)} calls: " + ", ".join(f"{n} {result}" for result, n in counts.items()))
     Path("runs").mkdir(exist_ok=True)
-    Path("runs/bad_calls.json").write_text(json.dumps([asdict(e) for e in found], indent=2))
+    Path("runs/bad_calls.json").write_text(
+        json.dumps([asdict(e) for e in found], indent=2), encoding="utf-8"
+    )
     sys.exit(1 if counts["RAW"] else 0)
 
 

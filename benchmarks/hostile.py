@@ -80,7 +80,9 @@ def main(*, count: int = 1000, seed: int = 0, crafted_only: bool = False) -> Non
     _print(outcomes, verdicts)
     out = Path("runs/hostile.json")
     out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n")
+    out.write_text(
+        json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n", encoding="utf-8"
+    )
     sys.exit(1 if verdicts else 0)
 
 

@@ -207,7 +207,7 @@ def main(*, count: int | None = None, out: Path = Path("runs/onnx_operators.json
     chosen = every if count is None else [every[i * len(every) // count] for i in range(count)]
     found = [outcome(subject) for subject in chosen]
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps([asdict(each) for each in found], indent=1))
+    out.write_text(json.dumps([asdict(each) for each in found], indent=1), encoding="utf-8")
     table = Table("verdict", "reason", "models")
     kinds = Counter((each.verdict, each.reason) for each in found)
     for (verdict, reason), number in sorted(kinds.items(), key=lambda item: (item[0][0], -item[1])):

@@ -21,7 +21,7 @@ from torchedge.program import save_program
 from torchedge.quantization.freeze import freeze
 from torchedge.quantization.modules import FakeQuantize
 from torchedge.quantization.names import scheme_of
-from torchedge.quantization.requirements import require_finite_weights
+from torchedge.quantization.requirements import require_finite_weights, require_float32
 from torchedge.reading.names import require_model_name, require_text
 from torchedge.saving.carried import require_carried
 from torchedge.saving.checks import (
@@ -192,6 +192,7 @@ class CompressedModel:
 
     def _require_sound_data(self) -> None:
         require_finite_weights(self.module)
+        require_float32(self.module)
         require_fitting("samples", self.samples, self.example_inputs)
         if self.calibration:
             require_fitting("calibration", self.calibration, self.example_inputs)

@@ -12,7 +12,7 @@ Words = Callable[[Scene], list[object]]
 def _broken_manifest(scene: Scene) -> object:
     folder = scene.new
     folder.mkdir()
-    (folder / "manifest.json").write_text("{")
+    (folder / "manifest.json").write_text("{", encoding="utf-8")
     return folder
 
 

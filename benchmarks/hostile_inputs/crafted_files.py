@@ -76,7 +76,7 @@ def _discard(_: object) -> None:
 
 
 def _listed(name: str) -> _Make:
-    record = {"bytes": 1, "sha256": "0" * 64}
+    record = {"bytes": 1, "sha256": "0" * 64, "kept_in": ""}
     return _changed(lambda manifest: manifest["files"].update({name: record}))
 
 
@@ -91,13 +91,14 @@ def _many_files(folder: Path, _: Path) -> None:
 def _text(old: str, new: str) -> _Make:
     def make(folder: Path, _: Path) -> None:
         path = folder / "manifest.json"
-        path.write_text(json.dumps(json.loads(path.read_text())).replace(old, new))
+        text = json.dumps(json.loads(path.read_text(encoding="utf-8")))
+        path.write_text(text.replace(old, new), encoding="utf-8")
 
     return make
 
 
 def _whole(folder: Path, text: str) -> None:
-    (folder / "manifest.json").write_text(text)
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
 
 
 def _pipe(name: str) -> _Make:
@@ -125,11 +126,11 @@ def _folder(folder: Path, outside: Path) -> None:
 def _hole(folder: Path, _: Path) -> None:
     with (folder / _SAMPLES).open("wb") as stream:
         stream.truncate(2**40)
-    record = {"bytes": 2**40, "sha256": "0" * 64}
+    record = {"bytes": 2**40, "sha256": "0" * 64, "kept_in": ""}
     (folder / _SAMPLES).chmod(0o644)
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     manifest["files"][_SAMPLES] = record
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def _samples(folder: Path, data: bytes) -> None:

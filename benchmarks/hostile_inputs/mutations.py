@@ -31,7 +31,7 @@ _OTHERS = [None, True, False, [], {}, [[[[]]]], {"a": 1}]
 
 def spoiled(folder: Path, choice: random.Random) -> str:
     """Change one file of a copy of an artefact, seal it again, and say what was done."""
-    names = sorted(json.loads((folder / "manifest.json").read_text())["files"])
+    names = sorted(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"])
     models = [n for n in names if n.endswith((".pt2", ".onnx", ".tflite", ".safetensors"))]
     kind = choice.choices(["manifest", "model", "any"], [2, 6, 1])[0]
     if kind == "manifest" or not names:

@@ -161,7 +161,7 @@ def _is_own(arguments: Any) -> bool:
 
 
 def _kilobytes(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1])
     return 0

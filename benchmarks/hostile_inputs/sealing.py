@@ -21,17 +21,16 @@ def edited_manifest(folder: Path, change: ManifestChange) -> Path:
     """Change a manifest and seal it again, as if it had been written so."""
     path = folder / _MANIFEST
     try:
-        manifest = json.loads(path.read_text())
-        for name in manifest["files"]:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        for name, record in manifest["files"].items():
             file = folder / name
             if file.is_file():
                 data = file.read_bytes()
-                record = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-                manifest["files"][name] = record
+                record.update(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
         change(manifest)
         meaning = {key: value for key, value in manifest.items() if key != "sha256"}
         manifest["sha256"] = hashlib.sha256(_canonical(meaning).encode()).hexdigest()
-        path.write_text(json.dumps(manifest))
+        path.write_text(json.dumps(manifest), encoding="utf-8")
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
         pass  # it was spoiled beyond that
     return folder

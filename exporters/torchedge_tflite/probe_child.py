@@ -68,7 +68,7 @@ def _told(child: int, readable: int) -> str:
 def _tried(library: str, job: dict[str, Any], data: bytes) -> str:
     try:
         if _STATISTICS.exists():  # Linux; elsewhere there is no limit on memory
-            used = int(_STATISTICS.read_text().split()[0]) * _PAGE
+            used = int(_STATISTICS.read_text(encoding="utf-8").split()[0]) * _PAGE
             resource.setrlimit(resource.RLIMIT_AS, (used + job["memory"],) * 2)
         resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -13,6 +13,7 @@ from torchedge.quantization.operations import FLOAT_LAYERS, kind_of
 __all__ = [
     "require_finite_weights",
     "require_float",
+    "require_float32",
     "require_known_layers",
     "require_something_to_quantize",
     "require_usable_weights",
@@ -40,14 +41,29 @@ def require_float(model: nn.Module) -> None:
 
 
 def require_usable_weights(model: nn.Module) -> None:
-    """Refuse weights that no integer can stand for, and those of another type than float32.
+    """Refuse weights that no integer can stand for, and those of fewer bits than float32.
+
+    Networks of float64 can be prepared, to be compared without rounding; none can be saved.
 
     Raises:
-        WeightError: A parameter or buffer holds NaN or infinity, or is not of float32.
+        WeightError: A parameter or buffer holds NaN or infinity, or is of half precision.
     """
     require_finite_weights(model)
+    _require_types(model, (torch.float32, torch.float64))
+
+
+def require_float32(model: nn.Module) -> None:
+    """Refuse weights of another type than float32.
+
+    Raises:
+        WeightError: A parameter is.
+    """
+    _require_types(model, (torch.float32,))
+
+
+def _require_types(model: nn.Module, known: tuple[torch.dtype, ...]) -> None:
     for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+        if parameter.is_floating_point() and parameter.dtype not in known:
             raise WeightError(
                 f"'{name}' is {str(parameter.dtype).removeprefix('torch.')}; integers are made of "
                 "float32 weights: call model.float() first, and give float32 inputs."

@@ -67,7 +67,7 @@ def test_a_missing_file_is_refused_by_name(artifact):
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../outside", "a\\b"])
 def test_a_file_outside_the_folder_is_refused(artifact, name):
-    record = {"bytes": 1, "sha256": "0"}
+    record = {"bytes": 1, "sha256": "0", "kept_in": ""}
     edited(artifact, lambda manifest: manifest["files"].update({name: record}))
     with pytest.raises(ArtifactError, match="outside the folder"):
         load_artifact(artifact.path)

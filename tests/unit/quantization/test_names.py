@@ -99,7 +99,7 @@ def test_methods_for_one_input_refuse_two_by_name():
         quantize(Two(), "onnx-cpu", X)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_networks_of_another_float_are_refused_with_the_call_that_helps(net, dtype):
     for call in (
         lambda: quantize(net.to(dtype), "onnx-cpu", X),
