@@ -234,7 +234,7 @@ def _require_same(artifact: Artifact, teacher: nn.Module, data: SizedDataset) ->
             "cache_teacher wrote."
         )
     if details.get("teacher") != fingerprint(teacher):
-        found = str(details.get("teacher"))
+        found = ascii(details.get("teacher")).strip("'")
         raise DistillationError(
             f"'{artifact.path}' holds the answers of another teacher (its weights hash to "
             f"{found[:12]}…, this one's to {fingerprint(teacher)[:12]}…); write "
@@ -242,7 +242,7 @@ def _require_same(artifact: Artifact, teacher: nn.Module, data: SizedDataset) ->
         )
     if details.get("samples") != len(data):
         raise DistillationError(
-            f"'{artifact.path}' holds answers for {details.get('samples')} samples and the data "
+            f"'{artifact.path}' holds answers for {details.get('samples')!a} samples and the data "
             f"has {len(data):,}; write it again for these data."
         )
     digests = sample_digests(Inputs(data))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.hostile_inputs.sealing import edited_manifest
 from tests.unit.distillation.networks import Task, convolutional, loader, samples, trainer
 from torchedge.distillation import RKD, Hinton
 from torchedge.distillation.cache import TeacherCache, cache_teacher
@@ -161,3 +162,13 @@ def test_a_fingerprint_sees_names_and_types_as_well():
     other = torch.nn.Sequential(copy.deepcopy(net))
     half = copy.deepcopy(net).half()
     assert len({fingerprint(net), fingerprint(other), fingerprint(half)}) == 3
+
+
+@pytest.mark.parametrize("field", ["teacher", "samples"])
+def test_a_refusal_that_repeats_a_field_of_the_cache_is_one_plain_line(folder, field):
+    teacher = convolutional(8, seed=1)
+    cache_teacher(teacher, dataset(), folder)
+    edited_manifest(folder, lambda manifest: manifest["details"].update({field: "a\nb"}))
+    with pytest.raises(DistillationError, match=r"a\\nb") as refused:
+        TeacherCache.open(folder, teacher=teacher, data=dataset())
+    assert str(refused.value).isprintable()
