@@ -75,13 +75,6 @@ def test_an_operator_that_this_package_never_writes_is_refused(name):
         require_sound(file_of(name, [Tensor(shape=(1, 4))], [Tensor(shape=(1, 4))]), "it")
 
 
-def test_a_runtime_that_takes_more_memory_than_the_tensors_is_stopped(monkeypatch):
-    monkeypatch.setattr(probe, "_FREE_BYTES", 0)
-    monkeypatch.setattr(probe, "_TIMES", 0)
-    with pytest.raises(ArtifactError, match="LiteRT cannot read it"):
-        require_survived(sound(), "it", "litert", tensor_bytes=0, resolver="BUILTIN_REF")
-
-
 CRASHING = """
 import sys
 sys.path.insert(0, {folder!r})
@@ -98,7 +91,7 @@ probe_child.main("litert")
     [
         ("__import__('ctypes').string_at(0)", "ended by signal 11"),
         ("__import__('os').abort()", "ended by signal 6"),
-        ("[None for _ in iter(int, 1)] and bytearray(2**40)", "memory|signal"),
+        ("bytearray(2**30)", "more memory than its tensors do"),
         ("exec('while True: pass')", "ended by signal"),
     ],
 )
