@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from torchedge.batches.pictures import PICTURES
 from torchedge.bench.session import Array
 from torchedge.errors import CalibrationError, UsageError
 from torchedge.export.normalisation import Normalisation
@@ -23,7 +24,6 @@ _WHITE = 255  # the largest value of a pixel
 _COLOURS = frozenset({1, 3})
 _IMAGE_AXES = 4
 _ARRAYS = frozenset({".npy", ".npz"})
-_PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 
 
 def samples_for(
@@ -55,7 +55,7 @@ def samples_for(
     """
     require_usable(mean, std)
     fixed = tuple(_with_batch(model, each, batch_size) for each in inputs)
-    if len(fixed) == 1 and (_has(folder, _PICTURES) or fixed[0].dtype == "float32"):
+    if len(fixed) == 1 and (_has(folder, PICTURES) or fixed[0].dtype == "float32"):
         return _of_one_input(folder, model, fixed[0], mean, std)
     if any(mean) or any(value != 1 for value in std):
         raise UsageError("mean and std are for pictures; leave them out.")
@@ -137,7 +137,7 @@ def _of_one_input(
     folder: Path, model: Path, found: Input, mean: _Numbers, std: _Numbers
 ) -> Iterator[tuple[Array, ...]]:
     """Pictures or arrays as the folder gives them, then in the input's axes and type."""
-    if not _has(folder, _PICTURES):
+    if not _has(folder, PICTURES):
         return _batches(folder, model, found.sizes, mean, std)
     if _has(folder, _ARRAYS) and (found.dtype != "float32" or _is_channels_last(found.sizes)):
         raise CalibrationError(
