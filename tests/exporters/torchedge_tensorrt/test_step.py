@@ -75,7 +75,7 @@ def test_the_manifest_lists_every_file_with_its_size_and_hash(bundle: Artifact) 
     del on_disk["manifest.json"]
     assert set(on_disk) == FILES
     assert manifest["files"] == {
-        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "kept_in": ""}
         for name, content in on_disk.items()
     }
 
