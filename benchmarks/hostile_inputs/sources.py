@@ -10,6 +10,7 @@ from torch.utils.data import TensorDataset
 from torchedge import export
 from torchedge.compressed import CompressedModel
 from torchedge.distillation.cache import cache_teacher
+from torchedge.export.artifact import copy_artifact
 from torchedge.pruning.masks import mask_weights
 from torchedge.pruning.tickets import Ticket, plain_weights
 from torchedge.quantization import calibrate, minmax, prepare_qat
@@ -66,9 +67,12 @@ def sources(folder: Path, formats: tuple[str, ...] = tuple(TARGETS)) -> dict[str
         trained = folder / f"for-{name}"
         _trained(TARGETS[name], data, trained)
         place = export.target(TARGETS[name])
-        found[name] = export.export(
+        made = export.export(
             export.load_artifact(trained), place, folder / name, gate=export.Gate(forced=True)
-        ).path
+        )
+        alone = folder / f"{name}-alone"  # which holds its samples itself
+        alone.mkdir()
+        found[name] = copy_artifact(made, alone).path
     cache_teacher(network(), TensorDataset(data), folder / "cache")
     found["teacher-cache"] = folder / "cache"
     found["ticket"] = _ticket(folder / "ticket")
