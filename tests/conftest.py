@@ -1,5 +1,6 @@
 """Small networks and artefacts that many tests need; all is seeded and lives in tmp folders."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,28 @@ settings.register_profile("reproducible", deadline=None, derandomize=True)
 settings.load_profile("reproducible")
 
 
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+_POLITE = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+
+
 @pytest.fixture(autouse=True)
 def _seeded_and_single_threaded():
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_that_arrive():
+    """Programs that tests start hear signals, though whoever started the tests ignores them.
+
+    A shell ignores SIGINT for what it runs in the background, and so does all that this starts.
+    """
+    ignored = [s for s in _POLITE if signal.getsignal(s) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class ResidualNet(nn.Module):
