@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -25,7 +24,6 @@ __all__ = ["campaign", "main"]
 
 _ROOT = Path(__file__).parents[1]
 _SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-_NEEDS_CONVERTER = "android"
 
 
 def main(
@@ -46,7 +44,7 @@ def main(
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     stop_in_one_line()
-    chosen = list(names) or [n for n in COMMANDS if n != _NEEDS_CONVERTER or _has_converter()]
+    chosen = list(names) or list(COMMANDS)
     found: list[Found] = []
     for one in campaign(chosen, count=count, seed=seed):
         found.append(one)
@@ -58,10 +56,6 @@ def main(
     print(f"{len(found)} kills of {', '.join(chosen)}: {dict(problems) or 'no problem'}")
     print(f"folder after the kill → after the next start: {dict(states)}")
     return 1 if problems else 0
-
-
-def _has_converter() -> bool:
-    return bool(os.environ.get("TORCHEDGE_TFLITE_PYTHON"))
 
 
 def _line(number: int, one: Found) -> str:

@@ -89,11 +89,15 @@ class Children:
             finally:
                 _end(process)
                 self._running.discard(process)
-                for stream in (process.stdout, process.stderr):
-                    if stream is not None:
-                        stream.close()
+                _close(process)
         texts = [None if p is None else p.decode("utf-8", errors="replace") for p in printed]
         return subprocess.CompletedProcess(list(program.command), process.returncode, *texts)
+
+
+def _close(process: "subprocess.Popen[bytes]") -> None:
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
 
 
 def run_child(program: Program) -> subprocess.CompletedProcess[str]:

@@ -93,12 +93,12 @@ def _holds_graph(attribute: AttributeProto) -> bool:
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:
     yield from model.graph.initializer
-    for graph in (model.graph, *model.functions):
-        for node in graph.node:
-            for attribute in node.attribute:
-                yield from attribute.tensors
-                if attribute.HasField("t"):
-                    yield attribute.t
+    graphs = (model.graph, *model.functions)
+    nodes = (node for graph in graphs for node in graph.node)
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        yield from attribute.tensors
+        if attribute.HasField("t"):
+            yield attribute.t
 
 
 def _require_full(tensor: TensorProto) -> None:

@@ -104,8 +104,8 @@ class OnnxToTFLite:
     def _float(self, source: Artifact, folder: Path) -> tuple[bytes, str]:
         """The file, and the version of onnx2tf that wrote it; none did for float32."""
         from torchedge_onnx.census import read_model
+        from torchedge_tflite.float_graph import without_shapes_of_sums
         from torchedge_tflite.lowering.program import lowered
-        from torchedge_tflite.told import without_shapes_of_sums
 
         floating = read_model(source.file(ONNX_FLOAT_FILE))
         twin = lowered(floating).data

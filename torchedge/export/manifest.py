@@ -1,7 +1,7 @@
 """Between an artefact and the plain values of its manifest, with a digest over their meaning."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from torchedge.reading.names import (
     what_is_wrong_with_text,
 )
 from torchedge.reading.plain import (
-    as_list,
     as_mapping,
     as_number,
     as_sha256,
@@ -188,14 +187,17 @@ def require_printable(artifact: Artifact) -> None:
             raise UsageError(f"a detail in the manifest, {text[:60]!a}, {wrong}.")
 
 
-def _texts(tree: object) -> list[str]:
-    found, pending = [], [tree]
+def _texts(tree: object) -> Iterator[str]:
+    """Every text of a tree of plain values, keys included, however deep it is."""
+    pending = [tree]
     while pending:
         node = pending.pop()
         if isinstance(node, str):
-            found.append(node)
-        elif isinstance(node, Mapping):
-            pending += [*node, *node.values()]
-        elif isinstance(node, list | tuple):
-            pending += as_list(list(node))
-    return found
+            yield node
+        pending += _inside(node)
+
+
+def _inside(node: object) -> list[object]:
+    if isinstance(node, Mapping):
+        return [*node, *node.values()]
+    return list(node) if isinstance(node, list | tuple) else []

@@ -37,13 +37,7 @@ def read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
     """
     try:
         with open_regular(path, follow=True) as stream:
-            _require_few(path, stream)
-            with zipfile.ZipFile(stream) as archive:
-                entries = archive.infolist()
-                _require_sound(entries)
-                _require_tiled(stream, entries, archive.start_dir)
-                for entry in entries:
-                    yield entry.filename, archive.read(entry)
+            yield from _members(path, stream)
     except (
         zipfile.BadZipFile,
         ValueError,
@@ -59,6 +53,16 @@ def read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
         raise ArtifactError(
             f"'{path}' is no intact torch.export archive; save the model again."
         ) from error
+
+
+def _members(path: Path, stream: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    _require_few(path, stream)
+    with zipfile.ZipFile(stream) as archive:
+        entries = archive.infolist()
+        _require_sound(entries)
+        _require_tiled(stream, entries, archive.start_dir)
+        for entry in entries:
+            yield entry.filename, archive.read(entry)
 
 
 def written_archive(members: Mapping[str, bytes]) -> io.BytesIO:

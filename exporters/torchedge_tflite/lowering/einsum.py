@@ -17,9 +17,11 @@ def einsum(operation: Operation) -> Iterator[Operation]:
     equation = cast(bytes, operation.attributes["equation"]).decode().replace(" ", "")
     terms, _, result_labels = equation.partition("->")
     labels = terms.split(",")
-    if len(labels) != 2 or "." in equation or not result_labels:
+    twice = any(len(set(term)) != len(term) for term in (*labels, result_labels))
+    if len(labels) != 2 or "." in equation or not result_labels or twice:
         raise ExportError(
-            f"'{operation.name}' computes '{equation}'; two terms without dots can be."
+            f"'{operation.name}' computes '{equation}'; two terms can be, without dots and "
+            "without a letter twice in one."
         )
     left, right = cast(tuple[Operand, Operand], operation.operands)
     shared = [c for c in labels[0] if c in labels[1] and c in result_labels]

@@ -6,13 +6,14 @@ from typing import cast
 
 import numpy as np
 
+from torchedge.errors import ExportError
 from torchedge_tflite.lowering.meaning import Constant, Operand, Operation, Value
-from torchedge_tflite.lowering.moves import stored_constant
+from torchedge_tflite.lowering.moves import is_on_grid, stored_constant
 from torchedge_tflite.lowering.orders import Order
 from torchedge_tflite.lowering.store import Store, Stored
 from torchedge_tflite.trained import Grid
 
-__all__ = ["binary", "clip", "curve", "leaky_relu", "prelu"]
+__all__ = ["binary", "clip", "curve", "gelu", "leaky_relu", "prelu"]
 
 _FUSES = frozenset({"ADD", "DIV", "MUL", "SUB"})
 _FLOAT_ONLY = frozenset({"DIV", "POW"})
@@ -31,7 +32,7 @@ def binary(kind: str) -> Callable[[Operation, Store], None]:
         grid = store.wanted.get(result.name)
         integer = (
             grid is not None
-            and kind != "DIV"
+            and kind not in _FLOAT_ONLY
             and all(_is_whole(operand, store) for operand in operation.operands)
         )
         read = [_operand(o, store, order, result, integer) for o in operation.operands if o]
@@ -139,13 +140,11 @@ def clip(operation: Operation, store: Store) -> None:
         store.keep(result, store.on_grid(source, wanted))  # its ends cut where the limits do
         return
     if activation is None:
-        _limited(store, found, result, low, high)
+        exact = all(is_on_grid(end, found.grid) for end in (low, high) if np.isfinite(end))
+        _limited(store, found if exact else store.floats(source), result, low, high)
         return
-    if (
-        not source.grids
-        and store.is_read_once(source)
-        and store.draft.with_activation(found.index, activation)
-    ):
+    own = store.is_own(source) and store.is_read_once(source) and not source.grids
+    if own and store.draft.with_activation(found.index, activation):
         store.keep(result, found)
         return
     out = store.put(result, found.order, found.grid)
@@ -166,6 +165,12 @@ def _limited(store: Store, found: Stored, result: Value, low: float, high: float
         store.draft.operator(kind, [index, read], [made])
         index = made
     store.keep(result, Stored(index=index, order=found.order, grid=found.grid))
+
+
+def gelu(operation: Operation, store: Store) -> None:
+    """``Gelu``, by the error function or by a hyperbolic tangent."""
+    tanh = operation.attributes.get("approximate", b"none") == b"tanh"
+    curve("GELU", approximate=tanh)(operation, store)
 
 
 def leaky_relu(operation: Operation, store: Store) -> None:
@@ -189,9 +194,10 @@ def _inside(grid: Grid, low: float, high: float) -> bool:
 def _bounds(operation: Operation) -> tuple[float, float]:
     if operation.kind == "Relu":
         return 0.0, np.inf
-    ends = [
-        cast(Constant, o).values.item() if o is not None else None for o in operation.operands[1:]
-    ]
+    given = operation.operands[1:]
+    if not all(o is None or isinstance(o, Constant) for o in given):
+        raise ExportError(f"'{operation.name}' clips to limits that are computed.")
+    ends = [o.values.item() if isinstance(o, Constant) else None for o in given]
     low, high = (*ends, None, None)[:2]
     return (-np.inf if low is None else low), (np.inf if high is None else high)
 

@@ -17,6 +17,7 @@ from torchedge_tflite.lowering.lines import (
 )
 from torchedge_tflite.lowering.meaning import Network, Operation
 from torchedge_tflite.lowering.norms import batch_norm, instance_norm, l2_norm, layer_norm
+from torchedge_tflite.lowering.understood import require_understood
 
 __all__ = ["expanded"]
 
@@ -27,6 +28,7 @@ def expanded(network: Network) -> Network:
     Raises:
         ExportError: An operation is of a form that has none.
     """
+    require_understood(network)
     network = with_biases(with_gelu(network))
     operations = [o for operation in network.operations for o in _expanded(operation)]
     return replace(network, operations=tuple(operations))

@@ -27,11 +27,10 @@ def hard_sigmoid(operation: Operation) -> Iterator[Operation]:
     alpha = float(cast(float, operation.attributes.get("alpha", 0.2)))
     beta = float(cast(float, operation.attributes.get("beta", 0.5)))
     line = inner(operation, "line", source.shape)
-    channels = source.shape[1] if len(source.shape) > 1 else 1
-    yield replace(
-        affine_step(operation, source, np.full(channels, alpha), np.full(channels, beta)),
-        results=(line,),
-    )
+    axis = min(1, len(source.shape) - 1)
+    ones = np.ones(source.shape[axis])
+    line_step = affine_step(operation, source, alpha * ones, beta * ones)
+    yield replace(line_step, results=(line,), attributes={"axis": axis})
     ends = [number("zero", 0.0), number("one", 1.0)]
     yield step("Clip", [line, *ends], operation.results[0])
 

@@ -125,6 +125,8 @@ def network_of(model: onnx.ModelProto) -> Network:
 
 
 def _port(reader: "_Reader", info: onnx.ValueInfoProto) -> Value:
+    if not info.type.HasField("tensor_type"):
+        raise ExportError(f"the input '{info.name}' is no tensor.")
     kind = onnx.helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
     return replace(reader.value(info.name), dtype=str(kind))
 
@@ -141,7 +143,10 @@ class _Reader:
         if not all(name in self.values for name in node.input if name):
             return False
         given = {name: self.values[name] for name in node.input if name}
-        found = _evaluated(node, given)
+        try:
+            found = _evaluated(node, given)
+        except Exception:  # whatever ONNX cannot evaluate stays, and is refused by its name
+            return False
         self.values.update(zip(node.output, found, strict=True))
         return True
 
@@ -177,7 +182,14 @@ class _Reader:
             node = self.made_by.get(node.input[0])
 
     def _grid(self, node: onnx.NodeProto) -> Grid:
-        scale, zero_point = self.values[node.input[1]], self.values[node.input[2]]
+        numbers = [self.values.get(name) for name in node.input[1:3]]
+        if len(numbers) < 2 or numbers[0] is None or numbers[1] is None:
+            raise ExportError(f"'{node.name}' quantises by numbers that are computed or missing.")
+        scale, zero_point = numbers[0], numbers[1]
+        if zero_point.dtype != np.int8:
+            raise ExportError(
+                f"'{node.name}' quantises to {zero_point.dtype}; TFLite's activations are int8."
+            )
         if scale.size != 1:
             raise ExportError(
                 f"'{node.name}' quantises an activation with {scale.size} scales; TFLite knows one "
@@ -196,6 +208,8 @@ class _Reader:
     def _shape(self, name: str) -> tuple[int, ...]:
         if name not in self.shapes:
             raise ExportError(f"the shape of '{name}' is not known; export fixed sizes.")
+        if 0 in self.shapes[name]:
+            raise ExportError(f"'{name}' has the shape {list(self.shapes[name])}, which is empty.")
         return self.shapes[name]
 
 

@@ -1,11 +1,12 @@
 """What only moves numbers: reshapes, transposes, slices, joins. Their grid stays as it is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
 import numpy as np
 
+from torchedge.bench.session import Array
 from torchedge.errors import ExportError
 from torchedge_tflite.lowering.draft import Draft
 from torchedge_tflite.lowering.meaning import Constant, Operation, Value
@@ -14,11 +15,9 @@ from torchedge_tflite.lowering.store import Store, Stored
 from torchedge_tflite.trained import Grid
 
 __all__ = [
-    *("concatenation", "gather", "gather_nd", "identity", "pad", "reshape", "slice_of", "split"),
-    "transpose",
+    *("concatenation", "gather", "gather_nd", "identity", "looked_up_along", "pad", "reshape"),
+    *("slice_of", "split", "stored_constant", "transpose"),
 ]
-
-_END = 2**31 - 1
 
 
 def identity(operation: Operation, store: Store) -> None:
@@ -235,54 +234,112 @@ def _one_place(store: Store, source: Value, result: Value, axis: int, place: int
     shape = tuple(1 if a == axis else size for a, size in enumerate(source.shape))
     piece = Value(name=f"{result.name}_piece", shape=shape)
     _cut(store, source, piece, {axis: (place, 1)})
-    found = store.get(piece)
-    order = reshaped(shape, found.order, result.shape)
-    assert order is not None  # an axis of size 1 is left out
-    index = store.put(result, order, found.grid)
-    store.reshape(found.index, in_order(result.shape, order), index)
+    _reshaped(store, piece, result)
 
 
 def pad(operation: Operation, store: Store) -> None:
-    """``Pad`` with zeros, with another constant, or by reflection."""
-    source, result = _source(operation), operation.results[0]
+    """``Pad`` with zeros, with another constant, by reflection, or with the edge again.
+
+    Raises:
+        ExportError: It cuts, the constant is computed, or the mode is another one.
+    """
+    source = _source(operation)
     mode = operation.attributes.get("mode", b"constant")
     mode = mode.decode() if isinstance(mode, bytes) else str(mode)
-    ends = _numbers(operation.operands[1])
-    value = operation.operands[2] if len(operation.operands) > 2 else None
-    rank, found = len(source.shape), store.get(source)
-    pairs = [(ends[a], ends[a + rank]) if a >= 0 else (0, 0) for a in found.order]
-    filled = float(value.values.item()) if isinstance(value, Constant) else 0.0
-    borders = store.draft.constant("pads", np.array(pairs, np.int32))
-    if mode == "constant" and filled == 0.0:
-        out = store.put(result, found.order, found.grid)
-        store.draft.operator("PAD", [found.index, borders], [out])
-    elif mode == "constant":
-        out = store.put(result, found.order, found.grid)
-        number = Constant(name="border", values=np.full((), filled, np.float32))
-        read = stored_constant(number, store.draft, (), found.grid)
-        store.draft.operator("PADV2", [found.index, borders, read], [out])
-    elif mode == "edge":
-        _edges(store, found, result, pairs)
-    elif mode == "reflect":
-        out = store.put(result, found.order, found.grid)
-        store.draft.operator("MIRROR_PAD", [found.index, borders], [out], mode=0)
-    else:
+    before, after = _ends(operation, len(source.shape))
+    if min(*before, *after) < 0:
+        raise ExportError(f"'{operation.name}' pads by negative numbers; use a slice.")
+    if mode not in _PADS:
         raise ExportError(f"'{operation.name}' pads by mode '{mode}', which TFLite does not have.")
+    found = store.get(source)
+    pairs = [(before[a], after[a]) if a >= 0 else (0, 0) for a in found.order]
+    _PADS[mode](operation, store, found, pairs)
 
 
-def _edges(store: Store, found: Stored, result: Value, pairs: list[tuple[int, int]]) -> None:
-    """Borders that repeat the edge: places looked up, axis by axis."""
+def _ends(operation: Operation, rank: int) -> tuple[list[int], list[int]]:
+    """Numbers before and behind each axis; a list of axes may say which are given."""
+    numbers, axes = _numbers(operation.operands[1]), list(range(rank))
+    if len(operation.operands) > 3 and operation.operands[3] is not None:
+        axes = [axis % rank for axis in _numbers(operation.operands[3])]
+    before, after = [0] * rank, [0] * rank
+    for index, axis in enumerate(axes):
+        before[axis], after[axis] = numbers[index], numbers[index + len(axes)]
+    return before, after
+
+
+def _with_number(
+    operation: Operation, store: Store, found: Stored, pairs: list[tuple[int, int]]
+) -> None:
+    result = operation.results[0]
+    value = operation.operands[2] if len(operation.operands) > 2 else None
+    if value is not None and not isinstance(value, Constant):
+        raise ExportError(f"'{operation.name}' pads with a number that is computed.")
+    filled = 0.0 if value is None else float(value.values.item())
+    if not is_on_grid(filled, found.grid):
+        found = store.floats(_source(operation), found.order)
+    read = [found.index, store.draft.constant("pads", np.array(pairs, np.int32))]
+    if filled:
+        border = Constant(name="border", values=np.full((), filled, np.float32))
+        read.append(stored_constant(border, store.draft, (), found.grid))
+    out = store.put(result, found.order, found.grid)
+    store.draft.operator("PADV2" if filled else "PAD", read, [out])
+
+
+def is_on_grid(number: float, grid: Grid | None) -> bool:
+    """Whether a grid holds a number as exactly as float32 does; floats hold all.
+
+    Example:
+        >>> is_on_grid(0.5, Grid(scale=0.25, zero_point=0)), is_on_grid(40.0, None)
+        (True, True)
+        >>> is_on_grid(40.0, Grid(scale=0.25, zero_point=0))
+        False
+    """
+    if grid is None:
+        return True
+    steps = number / grid.scale + grid.zero_point
+    return -128.0 <= steps <= 127.0 and abs(steps - round(steps)) < 1e-5
+
+
+def _mirrored(
+    operation: Operation, store: Store, found: Stored, pairs: list[tuple[int, int]]
+) -> None:
+    out = store.put(operation.results[0], found.order, found.grid)
+    borders = store.draft.constant("pads", np.array(pairs, np.int32))
+    store.draft.operator("MIRROR_PAD", [found.index, borders], [out], mode=0)
+
+
+def _with_edges(
+    operation: Operation, store: Store, found: Stored, pairs: list[tuple[int, int]]
+) -> None:
+    shape = store.draft.tensors[found.index].shape
+    wanted = {
+        place: np.arange(-before, shape[place] + after).clip(0, shape[place] - 1)
+        for place, (before, after) in enumerate(pairs)
+        if before or after
+    }
+    result = operation.results[0]
+    store.keep(result, looked_up_along(store, found, wanted, result))
+
+
+def looked_up_along(
+    store: Store, found: Stored, wanted: Mapping[int, Array], result: Value
+) -> Stored:
+    """A tensor whose axes, as the file has them, are looked up one after the other."""
     index, shape = found.index, list(store.draft.tensors[found.index].shape)
-    for place, (before, after) in enumerate(pairs):
-        if not before and not after:
-            continue
-        places = np.arange(-before, shape[place] + after).clip(0, shape[place] - 1)
-        shape[place] = len(places)
-        made = store.draft.activation(f"{result.name}/edge{place}", shape, found.grid)
+    for axis, places in wanted.items():
+        shape[axis] = len(places)
+        made = store.draft.activation(f"{result.name}/along{axis}", shape, found.grid)
         read = store.draft.constant("places", places.astype(np.int32))
-        store.draft.operator("GATHER", [index, read], [made], axis=place)
+        store.draft.operator("GATHER", [index, read], [made], axis=axis)
         index = made
-    store.keep(result, Stored(index=index, order=found.order, grid=found.grid))
+    return Stored(index=index, order=found.order, grid=found.grid)
+
+
+_PADS: Mapping[str, Callable[[Operation, Store, Stored, list[tuple[int, int]]], None]] = {
+    "constant": _with_number,
+    "edge": _with_edges,
+    "reflect": _mirrored,
+}
 
 
 def _source(operation: Operation) -> Value:

@@ -22,7 +22,6 @@ _OPTIONS = {
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
     "TRANSPOSE_CONV": "TransposeConvOptions",
-    "CONV_3D": "Conv3DOptions",
     "AVERAGE_POOL_2D": "Pool2DOptions",
     "MAX_POOL_2D": "Pool2DOptions",
     "ADD": "AddOptions",
@@ -32,10 +31,8 @@ _OPTIONS = {
     "MEAN": "ReducerOptions",
     "SUM": "ReducerOptions",
     "REDUCE_MAX": "ReducerOptions",
-    "REDUCE_MIN": "ReducerOptions",
     "SOFTMAX": "SoftmaxOptions",
     "CONCATENATION": "ConcatenationOptions",
-    "LEAKY_RELU": "LeakyReluOptions",
     "GELU": "GeluOptions",
     "BATCH_MATMUL": "BatchMatMulOptions",
     "RESIZE_BILINEAR": "ResizeBilinearOptions",
@@ -46,7 +43,6 @@ _OPTIONS = {
     "MIRROR_PAD": "MirrorPadOptions",
     "GATHER": "GatherOptions",
     "RESHAPE": "ReshapeOptions",
-    "SPLIT_V": "SplitVOptions",
     "ABS": "AbsOptions",
     "POW": "PowOptions",
     "NEG": "NegOptions",
@@ -60,7 +56,6 @@ _OPTIONS = {
     "DEQUANTIZE": "DequantizeOptions",
     "MINIMUM": "MaximumMinimumOptions",
     "MAXIMUM": "MaximumMinimumOptions",
-    "CAST": "CastOptions",
 }
 
 
@@ -76,13 +71,14 @@ def packed(draft: Draft, inputs: Mapping[str, int], outputs: Mapping[str, int]) 
     model = generated.ModelT()
     model.version, model.description = 3, b"torchedge"
     codes: list[tuple[str, int]] = []
-    model.buffers = [_buffer(generated, None)]
+    places = {b"": 0}  # of equal bytes, which are stored once; those of activations are empty
     graph = generated.SubGraphT()
     graph.name = b"main"
-    graph.tensors = [_tensor(generated, tensor, model.buffers) for tensor in draft.tensors]
+    graph.tensors = [_tensor(generated, tensor, places) for tensor in draft.tensors]
     graph.operators = [_operator(generated, op, draft, codes) for op in draft.operators]
     graph.inputs, graph.outputs = list(inputs.values()), list(outputs.values())
     model.operatorCodes, model.subgraphs = [_code(generated, *code) for code in codes], [graph]
+    model.buffers = _buffers(generated, places)
     model.signatureDefs = [_signature(generated, inputs, outputs)]
     return _bytes(model)
 
@@ -95,33 +91,36 @@ def _bytes(model: Any) -> bytes:  # noqa: ANN401
     return bytes(builder.Output())
 
 
-def _buffer(generated: Any, data: bytes | None) -> Any:  # noqa: ANN401
-    """One whose bytes begin at a multiple of 16, which the generated class does not see to."""
+def _buffers(generated: Any, places: Mapping[bytes, int]) -> list[Any]:  # noqa: ANN401
+    """Their bytes begin at multiples of 16, which the generated class does not see to."""
 
     class AlignedBuffer(generated.BufferT):  # type: ignore[misc]
         def Pack(self, builder: Any) -> Any:  # noqa: ANN401, N802 - the generated name
             place = None
-            if self.data is not None:
-                stored = bytes(self.data)
-                builder.StartVector(1, len(stored), _ALIGNMENT)
-                builder.head = builder.head - len(stored)
-                builder.Bytes[builder.Head() : builder.Head() + len(stored)] = stored
+            if self.data:
+                builder.StartVector(1, len(self.data), _ALIGNMENT)
+                builder.head = builder.head - len(self.data)
+                builder.Bytes[builder.Head() : builder.Head() + len(self.data)] = self.data
                 place = builder.EndVector()
             generated.BufferStart(builder)
             if place is not None:
                 generated.BufferAddData(builder, place)
             return generated.BufferEnd(builder)
 
-    buffer = AlignedBuffer()
-    buffer.data = data
-    return buffer
+    made = []
+    for data in places:  # in the order of their places
+        buffer = AlignedBuffer()
+        buffer.data = data
+        made.append(buffer)
+    return made
 
 
-def _tensor(generated: Any, tensor: DraftTensor, buffers: list[Any]) -> Any:  # noqa: ANN401
+def _tensor(generated: Any, tensor: DraftTensor, places: dict[bytes, int]) -> Any:  # noqa: ANN401
     made = generated.TensorT()
     made.name, made.shape = tensor.name.encode(), list(tensor.shape)
     made.type = getattr(generated.TensorType, tensor.dtype.upper())
-    made.buffer = _place_of(generated, tensor, buffers)
+    data = b"" if tensor.data is None else tensor.data.tobytes()
+    made.buffer = places.setdefault(data, len(places))
     made.hasRank = True
     if len(tensor.scales):
         numbers = generated.QuantizationParametersT()
@@ -130,17 +129,6 @@ def _tensor(generated: Any, tensor: DraftTensor, buffers: list[Any]) -> Any:  # 
         numbers.quantizedDimension = tensor.axis
         made.quantization = numbers
     return made
-
-
-def _place_of(generated: Any, tensor: DraftTensor, buffers: list[Any]) -> int:  # noqa: ANN401
-    if tensor.data is None:
-        return 0
-    data = tensor.data.tobytes()
-    for index, other in enumerate(buffers):
-        if other.data == data:
-            return index
-    buffers.append(_buffer(generated, data))
-    return len(buffers) - 1
 
 
 def _operator(

@@ -1,4 +1,4 @@
-"""Averages, largest values, softmax, and pictures of another size."""
+"""Averages, largest values and softmax, and places that become channels."""
 
 from collections.abc import Callable
 from typing import cast
@@ -20,7 +20,7 @@ from torchedge_tflite.trained import Grid
 
 __all__ = [
     *("average_pool", "depth_to_space", "global_average", "max_pool", "reduced"),
-    *("resize", "softmax", "space_to_depth"),
+    *("softmax", "space_to_depth"),
 ]
 
 _PROBABILITIES = Grid(scale=1 / 256, zero_point=-128)
@@ -42,7 +42,10 @@ def _pool(operation: Operation, store: Store, kind: str) -> None:
     windows = windows_of(operation, whole_numbers(operation, "kernel_shape", []))
     if max(windows.dilations) > 1:
         raise ExportError(f"'{operation.name}' is a dilated pool, which TFLite does not have.")
-    found = store.get(source, picture_order(len(source.shape)))
+    order = picture_order(len(source.shape))
+    found = store.get(source, order)
+    if kind == "AVERAGE_POOL_2D" and found.grid not in {None, store.wanted.get(result.name)}:
+        found = store.floats(source, order)  # the kernel cannot change the grid
     index, padding = _with_borders(operation, store, found, windows)
     out = store.put(result, found.order, found.grid)
     store.draft.operator(kind, [index], [out], **_pool_options(windows, padding))
@@ -71,6 +74,7 @@ def _with_borders(
     if not any(windows.pads):
         return found.index, _whole_windows(operation, store, found, windows)
     counted = bool(operation.attributes.get("count_include_pad", 0))
+    _require_no_window_more(operation, store, found, windows)
     index, padding = bordered(
         store, name, found, windows, lowest=maximum, own_borders=maximum or not counted
     )
@@ -80,6 +84,22 @@ def _with_borders(
             "borders of its own only; set count_include_pad, or choose another window."
         )
     return index, padding
+
+
+def _require_no_window_more(
+    operation: Operation, store: Store, found: Stored, windows: Windows
+) -> None:
+    """Between borders TFLite rounds the number of windows down; ``ceil_mode`` may round it up."""
+    places = store.draft.tensors[found.index].shape[1:3]
+    made = in_order(operation.results[0].shape, found.order)[1:3]
+    pads = (sum(windows.pads[:2]), sum(windows.pads[2:]))
+    for size, pad, kernel, stride, count in zip(
+        places, pads, windows.kernel, windows.strides, made, strict=True
+    ):
+        if (size + pad - kernel) // stride + 1 != count:
+            raise ExportError(
+                f"'{operation.name}' rounds its number of windows up, which TFLite cannot."
+            )
 
 
 def _whole_windows(operation: Operation, store: Store, found: Stored, windows: Windows) -> str:
@@ -122,6 +142,7 @@ def reduced(kind: str) -> Callable[[Operation, Store], None]:
             if isinstance(listed, Constant)
             else whole_numbers(operation, "axes", list(range(len(source.shape))))
         )
+        given = given or list(range(len(source.shape)))  # an empty list means all
         axes = tuple(sorted(axis % len(source.shape) for axis in given))
         keeps = bool(operation.attributes.get("keepdims", 1))
         if kind == "MEAN":
@@ -191,38 +212,6 @@ def softmax(operation: Operation, store: Store) -> None:
     found = (store.get if integer else store.floats)(source, (*rest, axis))
     out = store.put(result, found.order, _PROBABILITIES if integer else None)
     store.draft.operator("SOFTMAX", [found.index], [out], beta=1.0)
-
-
-_MODES = {
-    # (mode, coordinates): (TFLite's operator, align_corners, half_pixel_centers)
-    ("nearest", "asymmetric"): ("RESIZE_NEAREST_NEIGHBOR", False, False),
-    ("nearest", "half_pixel"): ("RESIZE_NEAREST_NEIGHBOR", False, True),
-    ("linear", "half_pixel"): ("RESIZE_BILINEAR", False, True),
-    ("linear", "pytorch_half_pixel"): ("RESIZE_BILINEAR", False, True),
-    ("linear", "align_corners"): ("RESIZE_BILINEAR", True, False),
-    ("linear", "asymmetric"): ("RESIZE_BILINEAR", False, False),
-}
-
-
-def resize(operation: Operation, store: Store) -> None:
-    """``Resize`` of pictures, where TFLite places pixels alike."""
-    source, result = operation.operands[0], operation.results[0]
-    assert isinstance(source, Value)
-    mode = _text(operation, "mode", "nearest")
-    places = _text(operation, "coordinate_transformation_mode", "half_pixel")
-    if (mode, places) not in _MODES or len(source.shape) not in {3, 4}:
-        raise ExportError(
-            f"'{operation.name}' resizes by '{mode}' with coordinates '{places}', which TFLite "
-            "does not have."
-        )
-    kind, corners, centres = _MODES[mode, places]
-    found = store.get(source, picture_order(len(source.shape)))
-    out = store.put(result, found.order, found.grid)
-    sizes = np.array(in_order(result.shape, found.order)[1:3], np.int32)
-    read = store.draft.constant("size", sizes)
-    store.draft.operator(
-        kind, [found.index, read], [out], alignCorners=corners, halfPixelCenters=centres
-    )
 
 
 def _text(operation: Operation, name: str, default: str) -> str:

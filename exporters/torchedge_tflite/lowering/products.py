@@ -32,6 +32,8 @@ def matmul(operation: Operation, store: Store) -> None:
     if not isinstance(left, Value) or not isinstance(right, Value):
         raise ExportError(f"'{operation.name}' multiplies a constant by a computed matrix.")
     result = operation.results[0]
+    if len({len(left.shape), len(right.shape), len(result.shape)}) != 1:
+        raise ExportError(f"'{operation.name}' multiplies tensors of different numbers of axes.")
     grid = store.wanted.get(result.name)
     integer = grid is not None and None not in (store.grid_of(left), store.grid_of(right))
     read = store.get if integer else store.floats

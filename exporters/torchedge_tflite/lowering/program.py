@@ -12,6 +12,7 @@ from torchedge_tflite.lowering.expanding import expanded
 from torchedge_tflite.lowering.meaning import Network, Operation, Value, network_of
 from torchedge_tflite.lowering.orders import channels_last
 from torchedge_tflite.lowering.packing import packed
+from torchedge_tflite.lowering.resizing import resize
 from torchedge_tflite.lowering.store import Store
 from torchedge_tflite.lowering.transposed import transposed_convolution
 from torchedge_tflite.lowering.weighted import convolution
@@ -41,7 +42,7 @@ _LOWERINGS: Mapping[str, Callable[[Operation, Store], None]] = {
     "Gather": moves.gather,
     "GatherND": moves.gather_nd,
     "Gemm": products.gemm,
-    "Gelu": elementwise.curve("GELU", approximate=False),
+    "Gelu": elementwise.gelu,
     "GlobalAveragePool": pools.global_average,
     "HardSwish": elementwise.curve("HARD_SWISH"),
     "Identity": moves.identity,
@@ -59,7 +60,7 @@ _LOWERINGS: Mapping[str, Callable[[Operation, Store], None]] = {
     "ReduceSum": pools.reduced("SUM"),
     "Relu": elementwise.clip,
     "Reshape": moves.reshape,
-    "Resize": pools.resize,
+    "Resize": resize,
     "Rsqrt": elementwise.curve("RSQRT"),
     "Sigmoid": elementwise.curve("LOGISTIC"),
     "Slice": moves.slice_of,

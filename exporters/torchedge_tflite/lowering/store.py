@@ -68,6 +68,11 @@ class Store:
         """Whether one operation reads it, and the graph does not return it."""
         return self.readers.get(value.name, 0) == 1
 
+    def is_own(self, value: Value) -> bool:
+        """Whether its tensor was written for it, and is no other one's under a second name."""
+        tensor = self.draft.tensors[self._base(value).index]
+        return tensor.name == value.name
+
     def put_flat(self, value: Value, source: Value) -> None:
         """A tensor in another shape, written on demand: its reader may not need PyTorch's order."""
         self._flat[value.name] = (source, value.shape)

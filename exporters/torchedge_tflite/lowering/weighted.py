@@ -46,9 +46,7 @@ def convolution(operation: Operation, store: Store) -> None:
     options = options_of(sizes, padding)
     if depthwise:
         options["depthMultiplier"] = weight.shape[0] // groups
-    index = _weight(
-        store, weight, _filter(weight.values, depthwise), integer, 3 if depthwise else 0, depthwise
-    )
+    index = _weight(store, weight, integer, depthwise)
     biases = biases_of(store, operation, bias, weight, found.grid if integer else None)
     out = store.put(result, order, grid if integer else None)
     kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
@@ -70,13 +68,12 @@ def _filter(weight: Array, depthwise: bool) -> Array:
     return weight.transpose(1, 2, 3, 0) if depthwise else weight.transpose(0, 2, 3, 1)
 
 
-def _weight(
-    store: Store, weight: Constant, values: Array, integer: bool, axis: int, depthwise: bool
-) -> int:
-    if not integer:
-        return store.draft.constant(weight.name, values.astype(np.float32))
-    assert weight.integers is not None
+def _weight(store: Store, weight: Constant, integer: bool, depthwise: bool) -> int:
+    if not integer or weight.integers is None:
+        values = _filter(weight.values, depthwise).astype(np.float32)
+        return store.draft.constant(weight.name, values)
     stored = _filter(weight.integers, depthwise).astype(np.int8)
+    axis = 3 if depthwise else 0
     return store.draft.constant(weight.name, stored, weight.scales, weight.zero_points, axis)
 
 
@@ -90,7 +87,7 @@ def biases_of(
     """The constant that a layer adds, on the grid of its sums or in floats.
 
     Raises:
-        ExportError: It is computed.
+        ExportError: It is computed, or int32 does not hold it.
     """
     outputs = (
         len(weight.values)
@@ -101,12 +98,25 @@ def biases_of(
         raise ExportError(f"the bias of '{operation.name}' is computed; TFLite wants a constant.")
     name = bias.name if bias is not None else f"{operation.results[0].name}_bias"
     values = np.zeros(outputs, np.float32) if bias is None else bias.values.ravel()
+    if values.size == 1 != outputs and bias is not None and bias.integers is None:
+        values = np.full(outputs, values.item(), np.float32)
+    if values.size != outputs:
+        raise ExportError(
+            f"the bias of '{operation.name}' has the shape {list(bias.shape) if bias else []}; "
+            f"TFLite adds one number to each of the {outputs} outputs."
+        )
     if grid is None:
         return store.draft.constant(name, values.astype(np.float32))
     scales = np.float32(grid.scale) * weight.scales
     if bias is not None and bias.integers is not None and bias.integers.dtype == np.int32:
         return store.draft.constant(name, bias.integers.ravel(), np.asarray(bias.scales))
-    whole = np.rint(values.astype(np.float64) / scales).clip(_INT32.min, _INT32.max)
+    whole = np.rint(values.astype(np.float64) / scales)
+    if np.abs(whole).max(initial=0) > _INT32.max:
+        raise ExportError(
+            f"a bias of '{operation.name}' takes {np.abs(whole).max():.3g} steps of its sums, more "
+            "than int32 holds, because the weights of its channel are nearly zero; remove the "
+            "channel, or call prepare_qat, which widens their scale."
+        )
     return store.draft.constant(name, whole.astype(np.int32), scales)
 
 

@@ -70,9 +70,9 @@ def windows_of(operation: Operation, kernel: Sequence[int]) -> Windows:
             f"{list(operation.results[0].shape)}, and TFLite's integer kernels on 4; use layers "
             "over one or two axes."
         )
-    pads = whole_numbers(operation, "pads", [0] * 2 * places)
     strides = whole_numbers(operation, "strides", [1] * places)
     dilations = whole_numbers(operation, "dilations", [1] * places)
+    pads = _pads(operation, kernel, strides, dilations)
     if places == 1:  # TensorFlow wants one stride for both axes; along a height of 1 any will do
         return Windows(
             kernel=(1, kernel[0]),
@@ -85,6 +85,34 @@ def windows_of(operation: Operation, kernel: Sequence[int]) -> Windows:
         strides=(strides[0], strides[1]),
         dilations=(dilations[0], dilations[1]),
         pads=(pads[0], pads[2], pads[1], pads[3]),
+    )
+
+
+def _pads(
+    operation: Operation, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> list[int]:
+    """As they are given, or as ``auto_pad`` says; before all axes, then behind them.
+
+    Raises:
+        ExportError: The rule is not known, or as many windows do not fit.
+    """
+    rule = cast(bytes, operation.attributes.get("auto_pad", b"NOTSET")).decode()
+    source = operation.operands[0]
+    assert source is not None
+    sizes = list(zip(source.shape[2:], kernel, strides, dilations, strict=True))
+    if rule in {"SAME_UPPER", "SAME_LOWER"}:
+        missing = [
+            max((-(-size // stride) - 1) * stride + (k - 1) * step + 1 - size, 0)
+            for size, k, stride, step in sizes
+        ]
+        less, more = [m // 2 for m in missing], [m - m // 2 for m in missing]
+        return [*less, *more] if rule == "SAME_UPPER" else [*more, *less]
+    if rule not in {"NOTSET", "VALID"}:
+        raise ExportError(f"'{operation.name}' has auto_pad={rule!r}, which ONNX does not know.")
+    return (
+        whole_numbers(operation, "pads", [0] * 2 * len(kernel))
+        if rule == "NOTSET"
+        else ([0] * 2 * len(kernel))
     )
 
 

@@ -15,7 +15,6 @@ from torchedge_edgetpu.operators import mapped_operators
 from torchedge_edgetpu.runner import EdgeTPURunner
 from torchedge_edgetpu.step import MODEL_FILE, TFLiteToEdgeTPU
 from torchedge_tflite.flatbuffer import FlatModel, FlatTensor, Operator, schema
-from torchedge_tflite.process import find_converter
 
 
 def tensor(index, shape, values=None):
@@ -131,10 +130,6 @@ def test_a_network_whose_first_operator_is_not_mapped_is_refused(require_litert,
 def test_an_export_is_verified_in_litert_and_counted_by_the_compilers_rules(
     require_litert, save_model, tmp_path, capsys
 ):
-    try:
-        find_converter()
-    except MissingDependencyError as error:
-        pytest.skip(str(error))
     source, folder = save_model("coral-edge-tpu"), tmp_path / "out"
     arguments = ["export", str(source.path), "--target", "coral-edge-tpu", "--out", str(folder)]
     assert main(arguments) == 0

@@ -1,4 +1,4 @@
-"""Networks on their way to TFLite, each converted once; skipped where onnx2tf is not installed."""
+"""Networks on their way to TFLite, each written once; skipped where no LiteRT is installed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -99,7 +99,7 @@ def float_artifact(tmp_path_factory) -> Callable[[str], Artifact]:
 
 @pytest.fixture(scope="session")
 def converter(litert) -> None:
-    """What writes TFLite files; without it nothing can be converted."""
+    """What writes TFLite files of float16 and dynamic range; without it those are not written."""
     try:
         find_converter()
     except MissingDependencyError as error:
@@ -118,7 +118,7 @@ def _network(name: str) -> tuple[nn.Module, torch.Tensor, QuantScheme]:
 
 
 @pytest.fixture(scope="session")
-def exported(converter, onnx_artifact, tmp_path_factory) -> Callable[[str], Exported]:
+def exported(litert, onnx_artifact, tmp_path_factory) -> Callable[[str], Exported]:
     """Converts a network of this folder, the first time that it is asked for."""
     done: dict[str, Exported] = {}
 

@@ -172,7 +172,7 @@ def test_a_join_whatever_follows_has_a_grid_that_its_operands_share(float_artifa
 
 
 @pytest.mark.parametrize("pool", [False, True])
-def test_a_join_or_a_pool_before_a_relu_becomes_a_file(converter, float_artifact, tmp_path, pool):
+def test_a_join_or_a_pool_before_a_relu_becomes_a_file(litert, float_artifact, tmp_path, pool):
     torch.manual_seed(0)
     source = moved(float_artifact, JoinedThenClipped(pool=pool))
     assert steps_from_reference(OnnxToTFLite().export(source, tmp_path)) <= 1.01
@@ -180,7 +180,7 @@ def test_a_join_or_a_pool_before_a_relu_becomes_a_file(converter, float_artifact
 
 @pytest.mark.parametrize("end", [nn.Flatten(), nn.Identity()])
 def test_an_output_that_was_only_moved_has_the_grid_of_what_was(
-    converter, float_artifact, tmp_path, end
+    litert, float_artifact, tmp_path, end
 ):
     torch.manual_seed(0)
     source = moved(float_artifact, nn.Sequential(nn.Conv2d(1, 4, 1), nn.MaxPool2d(2), end))

@@ -27,7 +27,7 @@ class Heads(nn.Module):
 class TestConverted:
     pytestmark = pytest.mark.slow
 
-    def test_names_are_those_of_the_network_and_the_answers_too(self, converter, tmp_path):
+    def test_names_are_those_of_the_network_and_the_answers_too(self, litert, tmp_path):
         target = export.target("raspberry-pi-5")
         x = torch.rand(16, 3, 8, 8)
         prepared = prepare_qat(Heads().eval(), target.scheme, (x[:1],))

@@ -244,7 +244,7 @@ def test_the_float_twin_is_written_beside_every_precision(written):
 class TestForeign:
     pytestmark = slow
 
-    def test_an_onnx_file_from_elsewhere_goes_to_a_phone_in_int8(self, converter, tmp_path):
+    def test_an_onnx_file_from_elsewhere_goes_to_a_phone_in_int8(self, litert, tmp_path):
         path = tmp_path / "elsewhere.onnx"
         torch.onnx.export(
             wide_network(),

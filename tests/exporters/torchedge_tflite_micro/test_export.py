@@ -9,10 +9,8 @@ import pytest
 from torchedge import export
 from torchedge.backends import TFLITE
 from torchedge.cli import main
-from torchedge.errors import MissingDependencyError
 from torchedge.export import load_artifact
 from torchedge_tflite.flatbuffer import read_model
-from torchedge_tflite.process import find_converter
 from torchedge_tflite_micro.operators import model_operators, resolver_method
 from torchedge_tflite_micro.runner import TFLiteMicroRunner
 from torchedge_tflite_micro.runtime import VERSION
@@ -45,10 +43,6 @@ def test_the_installed_runtime_is_the_one_that_messages_name(runtimes):
 def test_an_export_for_the_arduino_opens_everything_again_and_reports(
     runtimes, save_model, tmp_path, capsys
 ):
-    try:
-        find_converter()
-    except MissingDependencyError as error:
-        pytest.skip(str(error))
     names = ("north", "east", "south", "west")
     source, folder = save_model("arduino-nano-33-ble", class_names=names), tmp_path / "out"
     arguments = ["export", str(source.path), "--target", "arduino-nano-33-ble"]

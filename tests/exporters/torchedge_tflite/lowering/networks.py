@@ -185,6 +185,12 @@ FUNCTIONS = {
     "prelu": nn.PReLU(8),
     "up": nn.ConvTranspose2d(8, 8, 3, 2, 1, 1, groups=2),
     "instance_norm": nn.InstanceNorm2d(8, affine=True),
+    "absolute": torch.abs,
+    "exponential": lambda x: torch.exp(-x.abs()),
+    "logarithm": lambda x: torch.log1p(x.relu()),
+    "root": lambda x: torch.sqrt(x.relu() + 1),
+    "sum": lambda x: x * x.sum(1, keepdim=True),
+    "border": lambda x: F.pad(x, (1, 0, 0, 2), value=3.0),
     "largest": lambda x: x * x.amax((2, 3), keepdim=True),
 }
 NETWORKS = {
