@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 
-__all__ = ["beside", "is_mount_point", "named", "same_or_inside"]
+__all__ = ["beside", "is_mount_point", "named", "same_or_inside", "temporary_place"]
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _PLACE_OF_MOUNT_POINT = 4
@@ -55,3 +56,19 @@ def beside(folder: Path, ending: str) -> Path:
     if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
     return folder.parent / f".{name}.{ending}"
+
+
+def temporary_place() -> Path:
+    """The folder for what nobody needs later, found without writing to it.
+
+    It is the one that the program chose (`tempfile.tempdir`), or the first of `TMPDIR`, `TEMP`,
+    `TMP` and `/tmp` that may be written. Python tries a folder by a file of its own, which a kill
+    in that moment would leave; it is asked only where none of these is left.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    named_ones = [os.environ[name] for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)]
+    usual = [*named_ones, *(["/tmp"] if os.name == "posix" else [])]  # noqa: S108 - as Python does
+    found = next((p for p in usual if Path(p).is_dir() and os.access(p, os.W_OK | os.X_OK)), None)
+    return Path(tempfile.tempdir or found or tempfile.gettempdir()).absolute()

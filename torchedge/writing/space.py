@@ -3,12 +3,12 @@
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from torchedge.errors import StorageError, TorchedgeError
+from torchedge.writing.places import temporary_place
 
 __all__ = ["require_room", "storage_errors", "temporary_storage_errors"]
 
@@ -86,7 +86,7 @@ def _is_full(folder: Path) -> bool:
 
 
 def _full_error(folder: Path) -> StorageError:
-    temporary = Path(tempfile.gettempdir()).resolve()
+    temporary = temporary_place().resolve()
     is_temporary = temporary in (folder.resolve(), *folder.resolve().parents)
     what = f"temporary folder '{temporary}'" if is_temporary else f"folder '{folder}'"
     way_out = "set TMPDIR to a folder on another disk" if is_temporary else "choose another --out"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torchedge.errors import StorageError
 from torchedge.writing.owners import OWNER, is_gone, parsed_owner, this_process
+from torchedge.writing.places import temporary_place
 from torchedge.writing.space import temporary_storage_errors
 from torchedge.writing.swap import remove
 
@@ -42,7 +43,7 @@ def temporary_folder(kind: str) -> Iterator[Path]:
 
 def _place() -> Path:
     try:
-        return Path(tempfile.gettempdir())
+        return temporary_place()
     except FileNotFoundError as error:
         raise StorageError(
             f"no temporary folder can be written ({error.strerror}); set TMPDIR to one with room."

@@ -8,8 +8,9 @@ import numpy as np
 
 from torchedge.errors import ExportError
 from torchedge_tflite.lowering.meaning import Constant, Operand, Operation, Value
-from torchedge_tflite.lowering.moves import is_on_grid, stored_constant
+from torchedge_tflite.lowering.moves import stored_constant
 from torchedge_tflite.lowering.orders import Order
+from torchedge_tflite.lowering.padding import is_on_grid
 from torchedge_tflite.lowering.store import Store, Stored
 from torchedge_tflite.trained import Grid
 

@@ -1,6 +1,6 @@
 """What only moves numbers: reshapes, transposes, slices, joins. Their grid stays as it is."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -15,20 +15,20 @@ from torchedge_tflite.lowering.store import Store, Stored
 from torchedge_tflite.trained import Grid
 
 __all__ = [
-    *("concatenation", "gather", "gather_nd", "identity", "looked_up_along", "pad", "reshape"),
-    *("slice_of", "split", "stored_constant", "transpose"),
+    *("concatenation", "gather", "gather_nd", "identity", "looked_up_along", "numbers_of"),
+    *("reshape", "slice_of", "source_of", "split", "stored_constant", "transpose"),
 ]
 
 
 def identity(operation: Operation, store: Store) -> None:
     """The same tensor under another name."""
-    source = _source(operation)
+    source = source_of(operation)
     store.keep(operation.results[0], store.get(source))
 
 
 def reshape(operation: Operation, store: Store) -> None:
     """``Reshape``, ``Flatten``, ``Squeeze`` and ``Unsqueeze``."""
-    source, result = _source(operation), operation.results[0]
+    source, result = source_of(operation), operation.results[0]
     found = store.get(source)
     order = reshaped(source.shape, found.order, result.shape)
     if order is None or len(result.shape) == 2:
@@ -40,7 +40,7 @@ def reshape(operation: Operation, store: Store) -> None:
 
 def transpose(operation: Operation, store: Store) -> None:
     """Nothing is written: the numbers lie as they did, and the axes have other names."""
-    source, result = _source(operation), operation.results[0]
+    source, result = source_of(operation), operation.results[0]
     default = list(reversed(range(len(source.shape))))
     permutation = list(cast(Sequence[int], operation.attributes.get("perm", default)))
     found = store.get(source)
@@ -107,7 +107,7 @@ def stored_constant(constant: Constant, draft: Draft, order: Order, grid: Grid |
 
 def split(operation: Operation, store: Store) -> None:
     """``Split`` along one axis: a SLICE for each piece that is read."""
-    source = _source(operation)
+    source = source_of(operation)
     axis = int(cast(int, operation.attributes.get("axis", 0))) % len(source.shape)
     begin = 0
     for result in operation.results:
@@ -119,8 +119,8 @@ def split(operation: Operation, store: Store) -> None:
 
 def slice_of(operation: Operation, store: Store) -> None:
     """``Slice``, with steps too."""
-    source, result = _source(operation), operation.results[0]
-    starts, ends, *rest = (_numbers(operand) for operand in operation.operands[1:])
+    source, result = source_of(operation), operation.results[0]
+    starts, ends, *rest = (numbers_of(operand) for operand in operation.operands[1:])
     axes = rest[0] if rest and rest[0] else list(range(len(starts)))
     steps = rest[1] if len(rest) > 1 and rest[1] else [1] * len(starts)
     cuts, jumps = {}, {}
@@ -237,90 +237,6 @@ def _one_place(store: Store, source: Value, result: Value, axis: int, place: int
     _reshaped(store, piece, result)
 
 
-def pad(operation: Operation, store: Store) -> None:
-    """``Pad`` with zeros, with another constant, by reflection, or with the edge again.
-
-    Raises:
-        ExportError: It cuts, the constant is computed, or the mode is another one.
-    """
-    source = _source(operation)
-    mode = operation.attributes.get("mode", b"constant")
-    mode = mode.decode() if isinstance(mode, bytes) else str(mode)
-    before, after = _ends(operation, len(source.shape))
-    if min(*before, *after) < 0:
-        raise ExportError(f"'{operation.name}' pads by negative numbers; use a slice.")
-    if mode not in _PADS:
-        raise ExportError(f"'{operation.name}' pads by mode '{mode}', which TFLite does not have.")
-    found = store.get(source)
-    pairs = [(before[a], after[a]) if a >= 0 else (0, 0) for a in found.order]
-    _PADS[mode](operation, store, found, pairs)
-
-
-def _ends(operation: Operation, rank: int) -> tuple[list[int], list[int]]:
-    """Numbers before and behind each axis; a list of axes may say which are given."""
-    numbers, axes = _numbers(operation.operands[1]), list(range(rank))
-    if len(operation.operands) > 3 and operation.operands[3] is not None:
-        axes = [axis % rank for axis in _numbers(operation.operands[3])]
-    before, after = [0] * rank, [0] * rank
-    for index, axis in enumerate(axes):
-        before[axis], after[axis] = numbers[index], numbers[index + len(axes)]
-    return before, after
-
-
-def _with_number(
-    operation: Operation, store: Store, found: Stored, pairs: list[tuple[int, int]]
-) -> None:
-    result = operation.results[0]
-    value = operation.operands[2] if len(operation.operands) > 2 else None
-    if value is not None and not isinstance(value, Constant):
-        raise ExportError(f"'{operation.name}' pads with a number that is computed.")
-    filled = 0.0 if value is None else float(value.values.item())
-    if not is_on_grid(filled, found.grid):
-        found = store.floats(_source(operation), found.order)
-    read = [found.index, store.draft.constant("pads", np.array(pairs, np.int32))]
-    if filled:
-        border = Constant(name="border", values=np.full((), filled, np.float32))
-        read.append(stored_constant(border, store.draft, (), found.grid))
-    out = store.put(result, found.order, found.grid)
-    store.draft.operator("PADV2" if filled else "PAD", read, [out])
-
-
-def is_on_grid(number: float, grid: Grid | None) -> bool:
-    """Whether a grid holds a number as exactly as float32 does; floats hold all.
-
-    Example:
-        >>> is_on_grid(0.5, Grid(scale=0.25, zero_point=0)), is_on_grid(40.0, None)
-        (True, True)
-        >>> is_on_grid(40.0, Grid(scale=0.25, zero_point=0))
-        False
-    """
-    if grid is None:
-        return True
-    steps = number / grid.scale + grid.zero_point
-    return -128.0 <= steps <= 127.0 and abs(steps - round(steps)) < 1e-5
-
-
-def _mirrored(
-    operation: Operation, store: Store, found: Stored, pairs: list[tuple[int, int]]
-) -> None:
-    out = store.put(operation.results[0], found.order, found.grid)
-    borders = store.draft.constant("pads", np.array(pairs, np.int32))
-    store.draft.operator("MIRROR_PAD", [found.index, borders], [out], mode=0)
-
-
-def _with_edges(
-    operation: Operation, store: Store, found: Stored, pairs: list[tuple[int, int]]
-) -> None:
-    shape = store.draft.tensors[found.index].shape
-    wanted = {
-        place: np.arange(-before, shape[place] + after).clip(0, shape[place] - 1)
-        for place, (before, after) in enumerate(pairs)
-        if before or after
-    }
-    result = operation.results[0]
-    store.keep(result, looked_up_along(store, found, wanted, result))
-
-
 def looked_up_along(
     store: Store, found: Stored, wanted: Mapping[int, Array], result: Value
 ) -> Stored:
@@ -335,21 +251,24 @@ def looked_up_along(
     return Stored(index=index, order=found.order, grid=found.grid)
 
 
-_PADS: Mapping[str, Callable[[Operation, Store, Stored, list[tuple[int, int]]], None]] = {
-    "constant": _with_number,
-    "edge": _with_edges,
-    "reflect": _mirrored,
-}
+def source_of(operation: Operation) -> Value:
+    """What an operation moves.
 
-
-def _source(operation: Operation) -> Value:
+    Raises:
+        ExportError: It is a constant.
+    """
     source = operation.operands[0]
     if not isinstance(source, Value):
         raise ExportError(f"'{operation.name}' ({operation.kind}) reads a constant.")
     return source
 
 
-def _numbers(operand: object) -> list[int]:
+def numbers_of(operand: object) -> list[int]:
+    """Sizes or places; none where they are left out.
+
+    Raises:
+        ExportError: They are computed.
+    """
     if operand is None:
         return []
     if not isinstance(operand, Constant):

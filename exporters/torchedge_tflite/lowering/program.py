@@ -12,6 +12,7 @@ from torchedge_tflite.lowering.expanding import expanded
 from torchedge_tflite.lowering.meaning import Network, Operation, Value, network_of
 from torchedge_tflite.lowering.orders import channels_last
 from torchedge_tflite.lowering.packing import packed
+from torchedge_tflite.lowering.padding import pad
 from torchedge_tflite.lowering.resizing import resize
 from torchedge_tflite.lowering.store import Store
 from torchedge_tflite.lowering.transposed import transposed_convolution
@@ -53,7 +54,7 @@ _LOWERINGS: Mapping[str, Callable[[Operation, Store], None]] = {
     "Mul": elementwise.binary("MUL"),
     "Neg": elementwise.curve("NEG"),
     "PRelu": elementwise.prelu,
-    "Pad": moves.pad,
+    "Pad": pad,
     "Pow": elementwise.binary("POW"),
     "ReduceMax": pools.reduced("REDUCE_MAX"),
     "ReduceMean": pools.reduced("MEAN"),

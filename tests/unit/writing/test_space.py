@@ -1,12 +1,14 @@
 """A full temporary folder is called that, whoever met with it first."""
 
 import errno
+import os
 import tempfile
 
 import pytest
 
 from torchedge.errors import ExportError, StorageError, VerificationError
 from torchedge.writing import space, staged_folder, temporary_folder
+from torchedge.writing.places import temporary_place
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -76,7 +78,9 @@ def test_where_no_temporary_folder_can_be_written_it_is_said(monkeypatch, tmp_pa
     def none():
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
 
+    monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "gettempdir", none)
+    monkeypatch.setattr(os, "access", lambda *asked: False)
     with (
         pytest.raises(StorageError, match="no temporary folder can be written"),
         temporary_folder("x"),
@@ -84,3 +88,24 @@ def test_where_no_temporary_folder_can_be_written_it_is_said(monkeypatch, tmp_pa
         pytest.fail("work was done")
     with staged_folder(tmp_path / "out"):
         pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="its folders have other names")
+def test_the_temporary_folder_is_found_without_writing_to_it(monkeypatch, tmp_path):
+    """A kill while Python tried the folder left the file that it tried it with."""
+
+    def written():
+        pytest.fail("Python wrote a file to try the folder")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "gettempdir", written)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    monkeypatch.setenv("TEMP", str(tmp_path))
+    assert temporary_place() == tmp_path
+    with temporary_folder("x") as folder:
+        assert folder.parent == tmp_path
+
+
+def test_the_temporary_folder_that_a_program_chose_is_used(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert temporary_place() == tmp_path
