@@ -2,10 +2,11 @@
 
     python -m benchmarks.bad_calls [WORD ...] [--all]
 
-Every call of ``benchmarks/calls`` is made in this process; with words, those whose names have one
-of them. What is refused must be a ``TorchedgeError`` of one line that says what to do, and a
-command must end with 1 or 2 and one such line. The table has what is raw; with ``--all``, each.
-Ends with 1 where a call is raw. Written to runs/bad_calls.json as well.
+Every call of ``benchmarks/calls`` is made in this process, and every argument of every public call
+replaced by what is of another kind; with words, those whose names have one of them. What is refused
+must be a ``TorchedgeError`` of one line that says what to do, and a command must end with 1 or 2
+and one such line. The table has what is raw; with ``--all``, each. Ends with 1 where a call is raw.
+Written to runs/bad_calls.json as well.
 """
 
 import contextlib
@@ -16,21 +17,21 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias, final
 
 import cyclopts
 
-from benchmarks.calls import arguments, commands, pruning_and_saving, quantizing
+from benchmarks.calls import arguments, commands, kinds, pruning_and_saving, quantizing
 from benchmarks.calls.commands import Words
-from benchmarks.calls.quantizing import Call
 from benchmarks.calls.scene import Scene
 from torchedge.cli import main as torchedge_main
 from torchedge.errors import TorchedgeError
 
-__all__ = ["NAMES", "Outcome", "main", "outcome"]
+__all__ = ["NAMES", "Outcome", "main", "outcome", "outcomes_of_kinds"]
 
 Result: TypeAlias = Literal["works", "refused", "RAW"]
 _CALLS = {**quantizing.CALLS, **pruning_and_saving.CALLS, **arguments.CALLS}
@@ -62,13 +63,25 @@ def outcome(name: str, scene: Scene) -> Outcome:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = _CALLS.get(name)
-        return _called(name, found, scene) if found else _typed(name, _COMMANDS[name], scene)
+        if found:
+            return _called(name, partial(found, scene))
+        return _typed(name, _COMMANDS[name], scene)
 
 
-def _called(name: str, call: Call, scene: Scene) -> Outcome:
+def outcomes_of_kinds(
+    name: str, scene: Scene, wrong: Mapping[str, object] = kinds.WRONG
+) -> Iterator[Outcome]:
+    """Make one public call with every argument replaced by every wrong value."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for text, call in kinds.wrong_calls(scene, name, wrong):
+            yield _called(text, call)
+
+
+def _called(name: str, call: Callable[[], object]) -> Outcome:
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            call(scene)
+            call()
     except TorchedgeError as error:
         return Outcome(name=name, result=_judged(str(error)), text=str(error))
     except Exception as error:
@@ -94,7 +107,7 @@ def _judged(text: str) -> Result:
     return "refused" if "\n" not in text and len(text) <= _LONGEST and two_parts else "RAW"
 
 
-def outcomes(names: tuple[str, ...]) -> Iterator[Outcome]:
+def outcomes(names: tuple[str, ...], words: tuple[str, ...]) -> Iterator[Outcome]:
     """Make calls one after another, in a folder that is then removed."""
     with tempfile.TemporaryDirectory(prefix="torchedge-calls-") as folder:
         scene = Scene(Path(folder))
@@ -102,6 +115,9 @@ def outcomes(names: tuple[str, ...]) -> Iterator[Outcome]:
             begun = time.perf_counter()
             found = outcome(name, scene)
             yield replace(found, seconds=round(time.perf_counter() - begun, 2))
+        for name in kinds.BASES:
+            if not words or any(word in name for word in words):
+                yield from outcomes_of_kinds(name, scene)
 
 
 def main(*words: str, all: bool = False) -> None:
@@ -113,7 +129,7 @@ def main(*words: str, all: bool = False) -> None:
     """
     chosen = tuple(name for name in NAMES if not words or any(word in name for word in words))
     found = []
-    for entry in outcomes(chosen):
+    for entry in outcomes(chosen, words):
         found.append(entry)
         if all or entry.result == "RAW":
             print(f"{entry.result:8} {entry.name:45} {entry.text[:400]!r}", flush=True)

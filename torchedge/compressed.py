@@ -17,6 +17,7 @@ from torchedge.export.pipeline import staged_folder
 from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
 from torchedge.graph.copies import copied
 from torchedge.graph.wrappers import without_wrappers
+from torchedge.kinds import kinds_checked
 from torchedge.program import save_program
 from torchedge.quantization.freeze import freeze
 from torchedge.quantization.modules import FakeQuantize
@@ -105,6 +106,7 @@ class CompressedModel:
     normalisation: Normalisation | None = None
     float_module: nn.Module | None = None
 
+    @kinds_checked("folder")
     def save(self, folder: Path | str, *, overwrite: bool = False) -> Artifact:
         """Write ``program.pt2``, ``samples.safetensors`` and the manifest.
 

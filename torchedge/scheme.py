@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from numbers import Integral
 from typing import Any, Literal, cast, final, get_args
 
 from torchedge.arguments import require
 from torchedge.errors import SchemeError
+from torchedge.kinds import fields_checked
 
 __all__ = ["BiasKind", "GatedKind", "OperationKind", "Placement", "QuantScheme", "QuantSpec"]
 
@@ -26,6 +26,7 @@ OperationKind = Literal[
     "average_pool",
     "resize",
 ]
+_GRIDS = ("weight", "activation", "linear_weight")
 _SETS = ("inputs_of", "outputs_of", "same_scale", "gated")
 GatedKind = Literal["silu", "hardswish"]
 BiasKind = Literal["float", "float_on_grid", "int32"]
@@ -69,16 +70,13 @@ class QuantSpec:
     group_size: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("bits", "scale_bits", "group_size"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral | None):
-                raise SchemeError(
-                    f"{name} = {value!r} is no whole number; give one, for example 8."
-                )
+        fields_checked(self, error=SchemeError)
         if not 2 <= self.bits <= 8:
             raise SchemeError(f"bits = {self.bits} is outside 2…8; pick a width in that range.")
         if self.scale_bits is not None and not 2 <= self.scale_bits <= 24:
-            raise SchemeError(f"scale_bits = {self.scale_bits} is outside 2…24.")
+            raise SchemeError(
+                f"scale_bits = {self.scale_bits} is outside 2…24; leave it out for any scale."
+            )
         if self.symmetric and not self.signed:
             raise SchemeError("an unsigned grid cannot be symmetric; set symmetric=False.")
         if self.group_size is not None and self.group_size < 1:
@@ -171,6 +169,7 @@ class QuantScheme:
     linear_weight: QuantSpec | None = None
 
     def __post_init__(self) -> None:
+        fields_checked(self, *_GRIDS, "placement", error=SchemeError)
         grids = {"weight": self.weight, "activation": self.activation}
         grids |= {} if self.linear_weight is None else {"linear_weight": self.linear_weight}
         for name, grid in grids.items():

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import bad_calls
 from benchmarks.bad_calls import NAMES, Outcome, outcome
+from benchmarks.calls import kinds
 from benchmarks.calls.scene import Scene
 from torchedge.errors import UsageError
 
@@ -66,6 +67,14 @@ def scene(tmp_path_factory):
 def test_it_works_or_ends_in_one_line_of_ours(scene, name):
     found = outcome(name, scene)
     assert found.result in ({"works"} if name in WORKS else {"works", "refused"}), found.text
+
+
+@pytest.mark.parametrize("name", kinds.BASES)
+def test_no_argument_of_another_kind_ends_in_a_raw_error(scene, name):
+    given = {text: kinds.WRONG[text] for text in ("None", "5", "'x'", "[None]", "object()")}
+    found = list(bad_calls.outcomes_of_kinds(name, scene, given))
+    assert [outcome for outcome in found if outcome.result == "RAW"] == []
+    assert any(outcome.result == "refused" for outcome in found)
 
 
 def test_what_must_work_is_among_the_calls():

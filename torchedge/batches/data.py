@@ -3,8 +3,8 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import final
 
-from torchedge.arguments import require
 from torchedge.errors import UsageError
+from torchedge.kinds import fields_checked
 
 __all__ = ["BATCH_SIZE", "Data"]
 
@@ -27,7 +27,7 @@ class Data:
         std: Then divides them.
 
     Raises:
-        UsageError: The batch size or the shape is no count, or the key no name.
+        UsageError: A size is no count, or an option is of another kind.
 
     Example:
         >>> Data("pictures", input_shape=(3, 224, 224)).batch_size
@@ -43,13 +43,9 @@ class Data:
     std: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        named = self.key is None or isinstance(self.key, str | tuple)
-        require(named, "the key", self.key, "give the name of an entry, or a tuple of names")
-        way_out = "give a tuple of numbers, (0.5,) for all channels"
-        for what, values in (("the mean", self.mean), ("the deviation", self.std)):
-            require(isinstance(values, tuple | list), what, values, way_out)
+        fields_checked(self)
         sizes = (self.batch_size, *(self.input_shape or ()))
-        if not all(isinstance(size, int) and size > 0 for size in sizes):
+        if min(sizes) < 1:
             raise UsageError(
                 f"batch_size={self.batch_size!r}, input_shape={self.input_shape!r}; give whole "
                 "numbers above zero."

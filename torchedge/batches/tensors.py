@@ -102,6 +102,11 @@ def input_tensor(
             f"{where} of shape {tuple(tensor.shape)} holds no sample; "
             "give at least one, the samples along its first axis."
         )
+    if axes is not None and tensor.ndim != axes:
+        raise CalibrationError(
+            f"{where} has the shape {tuple(tensor.shape)}, and the network takes {axes} axes, the "
+            "batch first; give samples as the network sees them in use."
+        )
     converted = _in_format(tensor, where, dtype or float_dtype, known=dtype is not None)
     if finite:
         _require_numbers(converted, where)

@@ -6,6 +6,7 @@ from typing import final
 
 from torchedge.bench.parity import OutputParity, Parity
 from torchedge.errors import UsageError
+from torchedge.kinds import fields_checked
 
 __all__ = ["GATE", "Gate", "likeness_text"]
 
@@ -37,6 +38,7 @@ class Gate:
     forced: bool = False
 
     def __post_init__(self) -> None:
+        fields_checked(self)
         if not 0 <= self.agreement <= 1:
             raise UsageError(
                 f"a least agreement of {self.agreement:g} is no share; give one from 0 to 1, for "

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from torchedge.errors import DistillationError
 from torchedge.graph.copies import copied
+from torchedge.kinds import kinds_checked
 
 __all__ = ["Ensemble", "Generation", "born_again"]
 
@@ -29,6 +30,7 @@ class Ensemble(nn.Module):
         tensor([[0.5000, 0.5000]])
     """
 
+    @kinds_checked(error=DistillationError)
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
         if not networks:
@@ -59,6 +61,7 @@ class Generation:
     ensemble: Ensemble
 
 
+@kinds_checked(error=DistillationError)
 def born_again(
     make_student: Callable[[], nn.Module],
     fit: Callable[[nn.Module, nn.Module | None], None],
@@ -95,7 +98,15 @@ def born_again(
     for number in range(generations + 1):
         with torch.random.fork_rng():
             torch.manual_seed(seed + number)
-            student = make_student()
+            student = _required(make_student())
             fit(student, copied(family[-1]) if family else None)
         family.append(student.eval())
         yield Generation(number=number, network=student, ensemble=Ensemble(list(family)).eval())
+
+
+def _required(student: object) -> nn.Module:
+    if not isinstance(student, nn.Module):
+        raise DistillationError(
+            f"make_student returned a {type(student).__name__}; return a new network each time."
+        )
+    return student

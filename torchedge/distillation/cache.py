@@ -25,6 +25,7 @@ from torchedge.export.artifact import (
 )
 from torchedge.export.pipeline import staged_folder
 from torchedge.graph.wrappers import without_wrappers
+from torchedge.kinds import kinds_checked
 from torchedge.reading.tensors import read_tensors
 
 __all__ = ["IndexedDataset", "SizedDataset", "TeacherCache", "cache_teacher"]
@@ -58,12 +59,13 @@ class IndexedDataset(Dataset[tuple[Any, int]]):
         return self.dataset[index], index
 
 
+@kinds_checked("teacher", "data", "batch_size")
 def cache_teacher(
     teacher: nn.Module,
     data: SizedDataset,
     folder: Path | str,
     *,
-    layers: Sequence[str] = (),
+    layers: Sequence[str] | str = (),
     batch_size: int = 64,
     overwrite: bool = False,
 ) -> "TeacherCache":
@@ -98,7 +100,6 @@ def cache_teacher(
     """
     way_out = "give a whole number above zero"
     require(is_whole(batch_size) and batch_size > 0, "batch_size", batch_size, way_out)
-    require(isinstance(folder, str | Path), "the folder", folder, "give a path")
     names = (layers,) if isinstance(layers, str) else tuple(layers)
     teacher, data = without_wrappers(teacher), sized(data)
     if not len(data):
@@ -143,6 +144,7 @@ class TeacherCache:
         self._sample: Tensor | None = None  # what the student is to be given in this step
 
     @staticmethod
+    @kinds_checked("data")
     def open(folder: Path | str, *, teacher: nn.Module, data: SizedDataset) -> "TeacherCache":
         """Read a cache, if it is that of this teacher on these data.
 

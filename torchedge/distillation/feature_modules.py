@@ -16,6 +16,7 @@ from torchedge.distillation.functional import (
 from torchedge.distillation.modules import named
 from torchedge.distillation.taps import Taps
 from torchedge.errors import DistillationError
+from torchedge.kinds import kinds_checked
 
 __all__ = ["RKD", "AttentionTransfer", "FitNet", "Side"]
 
@@ -58,6 +59,7 @@ class FitNet(nn.Module):
         (torch.Size([]), torch.Size([32, 8, 1, 1]))
     """
 
+    @kinds_checked(error=DistillationError)
     def __init__(
         self,
         student_layer: str,
@@ -139,6 +141,7 @@ class RKD(nn.Module):
         True
     """
 
+    @kinds_checked(error=DistillationError)
     def __init__(
         self,
         student_layer: str | None = None,
@@ -195,6 +198,7 @@ class AttentionTransfer(nn.Module):
         0.0
     """
 
+    @kinds_checked(error=DistillationError)
     def __init__(self, student_layer: str, teacher_layer: str) -> None:
         super().__init__()
         self.student_layer, self.teacher_layer = student_layer, teacher_layer

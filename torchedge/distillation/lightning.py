@@ -29,6 +29,7 @@ from torchedge.distillation.weights import (
     smallest_batch,
 )
 from torchedge.errors import DistillationError
+from torchedge.kinds import kinds_checked
 
 __all__ = ["DistillationModule"]
 
@@ -77,6 +78,7 @@ class DistillationModule(pl.LightningModule):
         15
     """
 
+    @kinds_checked("task", "terms", "example_inputs", error=DistillationError)
     def __init__(
         self,
         task: pl.LightningModule,

@@ -14,6 +14,7 @@ from torchedge.distillation.functional import (
 )
 from torchedge.distillation.taps import Taps
 from torchedge.errors import DistillationError
+from torchedge.kinds import kinds_checked
 
 __all__ = ["Decoupled", "DistillationTerm", "Hinton", "Outputs", "named"]
 
@@ -68,6 +69,7 @@ class Hinton(nn.Module):
         0.0
     """
 
+    @kinds_checked(error=DistillationError)
     def __init__(
         self,
         temperature: float = 4.0,
@@ -131,6 +133,7 @@ class Decoupled(nn.Module):
     student_layers: ClassVar[tuple[str, ...]] = ()
     teacher_layers: ClassVar[tuple[str, ...]] = ()
 
+    @kinds_checked(error=DistillationError)
     def __init__(
         self, temperature: float = 4.0, *, target_weight: float = 1.0, other_weight: float = 8.0
     ) -> None:

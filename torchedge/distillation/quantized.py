@@ -12,6 +12,7 @@ from typing_extensions import override
 from torchedge.distillation.lightning import DistillationModule
 from torchedge.distillation.modules import DistillationTerm, Hinton
 from torchedge.errors import DistillationError
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.modules import QuantizedLayer
 
 __all__ = ["QuantizedStudent", "Trained", "self_distillation"]
@@ -97,6 +98,7 @@ def _share(step: int, steps: int) -> float:
     return warm * 0.5 * (1 + math.cos(math.pi * min(step / max(steps, 1), 1.0)))
 
 
+@kinds_checked(error=DistillationError)
 def self_distillation(
     model: nn.Module,
     teacher: nn.Module,

@@ -10,6 +10,7 @@ from pathlib import Path
 from torchedge.errors import ArtifactError, UsageError
 from torchedge.export.manifest import MANIFEST, MANIFEST_VERSION, from_plain, sealed
 from torchedge.export.records import Artifact, FileRecord, Format, TensorSpec
+from torchedge.kinds import kinds_checked
 from torchedge.reading.files import open_regular, read_bounded, require_inside
 from torchedge.reading.names import one_line
 from torchedge.reading.strict_json import strict_json
@@ -43,6 +44,7 @@ def file_record(path: Path) -> FileRecord:
         return FileRecord(stream.tell(), digest.hexdigest())
 
 
+@kinds_checked()
 def write_artifact(draft: Artifact) -> Artifact:
     """Seal the files that lie in ``draft.path`` with a manifest.
 
@@ -104,6 +106,7 @@ def keeping_once(artifact: Artifact, name: str, others: Sequence[Artifact]) -> A
     return _sealed_in_place(replace(artifact, files={**artifact.files, name: kept}))
 
 
+@kinds_checked()
 def load_artifact(folder: Path | str) -> Artifact:
     """Read a manifest and check every file against it before anything else is done with them.
 

@@ -11,6 +11,7 @@ from torchedge.export.samples import SAMPLES_FILE
 from torchedge.export.stages import require_like_float, verified_stages
 from torchedge.export.step import ExportStep
 from torchedge.export.target import Target
+from torchedge.kinds import kinds_checked
 from torchedge.scheme import QuantScheme
 from torchedge.writing import require_free, staged_folder
 
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 
+@kinds_checked()
 def remaining_steps(source: Artifact, target: Target) -> tuple[ExportStep, ...]:
     """The steps from the format of ``source`` to the end of the target's way.
 
@@ -84,6 +86,7 @@ def _first_difference(source: Artifact, target: Target) -> str:
     return "the quantisers sit elsewhere, or biases differ"
 
 
+@kinds_checked()
 def export_chain(source: Artifact, target: Target, folder: Path) -> tuple[Artifact, ...]:
     """Run the remaining steps into an existing folder, one sub-folder for each format.
 
@@ -107,6 +110,7 @@ def export_chain(source: Artifact, target: Target, folder: Path) -> tuple[Artifa
     return tuple(made[1:])
 
 
+@kinds_checked()
 def export(
     source: Artifact | Path | str,
     target: Target | str,

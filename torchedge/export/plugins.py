@@ -8,6 +8,7 @@ from torchedge.errors import UnknownNameError
 from torchedge.export.artifact import Format
 from torchedge.export.target import Target
 from torchedge.export.unknown_targets import hint_for
+from torchedge.kinds import kinds_checked
 
 __all__ = [
     "RUNNERS_GROUP",
@@ -77,6 +78,7 @@ def target_of(given: Target | str) -> Target:
     return given if isinstance(given, Target) else target(given)
 
 
+@kinds_checked()
 def runner(format: Format) -> Runner:
     """The runner that opens artefacts of a format.
 

@@ -8,6 +8,7 @@ from torchedge.devices import Device
 from torchedge.errors import BudgetError, UnknownNameError
 from torchedge.export.artifact import Artifact
 from torchedge.export.step import ExportStep
+from torchedge.kinds import fields_checked, kinds_checked
 from torchedge.scheme import QuantScheme
 
 __all__ = ["Budget", "Configure", "Target", "configured"]
@@ -27,6 +28,9 @@ class Budget:
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     p90_latency_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        fields_checked(self)
 
     def check(
         self,
@@ -100,6 +104,7 @@ class Target:
     configure: Configure | None = None
 
 
+@kinds_checked()
 def configured(
     target: Target, *, jetpack: str | None = None, precision: str | None = None
 ) -> Target:

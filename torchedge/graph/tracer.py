@@ -26,12 +26,15 @@ __all__ = ["LIBRARIES", "ExampleTracer", "line_of"]
 
 _LINE = "torchedge_line"
 _TORCHEDGE = Path(__file__).parent.parent
-LIBRARIES = tuple(
-    f"{folder}/"
-    for folder in (
-        Path(torch.__file__).parent,
-        *(_TORCHEDGE / room for room in ("distillation", "graph", "pruning", "quantization")),
-    )
+LIBRARIES = (
+    str(_TORCHEDGE / "kinds.py"),
+    *(
+        f"{folder}/"
+        for folder in (
+            Path(torch.__file__).parent,
+            *(_TORCHEDGE / room for room in ("distillation", "graph", "pruning", "quantization")),
+        )
+    ),
 )
 
 # What Python asks of a tensor without reading its values, and what reads them.

@@ -10,10 +10,12 @@ from torch import Tensor, fx, nn
 from typing_extensions import override
 
 from torchedge.batches.examples import Examples, example_tensors
+from torchedge.errors import PruningError
 from torchedge.graph.copies import copied_with_parametrizations
 from torchedge.graph.rewrites import open_attention
 from torchedge.graph.trace import evaluating
 from torchedge.graph.wrappers import unwrapped
+from torchedge.kinds import kinds_checked
 from torchedge.pruning.attributes import counted_attributes
 from torchedge.pruning.checks import require_float
 from torchedge.pruning.functions import function_left_whole, graph_to_follow
@@ -62,6 +64,7 @@ class Dependencies:
     evaluation_only: str
 
 
+@kinds_checked("model", "example_inputs", error=PruningError)
 def channel_groups(model: nn.Module, example_inputs: Examples) -> tuple[ChannelGroup, ...]:
     """All channels of a network, in groups that stay or go together, in execution order.
 

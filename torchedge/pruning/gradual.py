@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from torchedge.errors import PruningError
+from torchedge.kinds import kinds_checked
 from torchedge.pruning.checks import require_sparsity
 from torchedge.pruning.functional import cubic_sparsity, magnitude_scores
 from torchedge.pruning.masks import masked_weights, set_masks
@@ -67,6 +68,7 @@ class GradualPruning(pl.Callback):
         <torchedge.pruning.gradual.GradualPruning object at ...>
     """
 
+    @kinds_checked(error=PruningError)
     def __init__(
         self,
         *,

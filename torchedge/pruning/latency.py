@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from torchedge.arguments import is_number
 from torchedge.errors import PruningError
 from torchedge.pruning.activations import operations_of
 from torchedge.pruning.cost import Costs, Kept
@@ -110,7 +111,7 @@ class Latencies:
             for row in _grid(shape, limits, _loses_groups(shape, reads))[2]
         ]
         wanted = list(dict.fromkeys(shape for row in rows for shape in row))
-        times = dict(zip(wanted, timer(wanted), strict=True))
+        times = dict(zip(wanted, _required(timer(wanted), len(wanted)), strict=True))
         self.layers = [_measured(*draft, limits, times) for draft in drafts]
         self._by_place: dict[int, list[int]] = {}
         for index, layer in enumerate(self.layers):
@@ -299,3 +300,14 @@ def _measured(
         output_widths=np.array(outputs, dtype=float),
         times_ms=np.array([[times[s] for s in row] for row in rows]),
     )
+
+
+def _required(times: object, count: int) -> Sequence[float]:
+    """What a timer measured, one number for each layer."""
+    found = list(times) if isinstance(times, Sequence | np.ndarray) else []
+    if len(found) != count or not all(is_number(time) for time in found):
+        raise PruningError(
+            f"the timer returned a {type(times).__name__} for {count} layers; return a list with "
+            "the milliseconds of each."
+        )
+    return found

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchedge.arguments import is_whole, require
 from torchedge.errors import PruningError
 from torchedge.graph.copies import copied
+from torchedge.kinds import kinds_checked
 from torchedge.pruning.checks import require_sparsity
 from torchedge.pruning.functional import iterative_sparsity
 from torchedge.pruning.masks import mask_weights, masks_of, set_masks
@@ -17,6 +18,7 @@ from torchedge.pruning.tickets import kept_share, load_weights, require_weights_
 __all__ = ["lottery_tickets"]
 
 
+@kinds_checked(error=PruningError)
 def lottery_tickets(  # noqa: PLR0913 - options
     model: nn.Module,
     fit: Callable[[nn.Module], None],

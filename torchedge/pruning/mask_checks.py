@@ -15,6 +15,7 @@ __all__ = [
     "require_numbers",
     "require_pattern_sparsity",
     "require_same_names",
+    "require_scores",
 ]
 
 _SHOWN = 3
@@ -31,6 +32,27 @@ def require_network(model: object) -> None:
             f"a model is an nn.Module, and this is a {type(model).__name__}; pass the network "
             "itself, not its path or its state dict."
         )
+
+
+def require_scores(found: object, weight: Tensor, what: str) -> Tensor:
+    """What a function of scores returned, which is a number for each weight.
+
+    Raises:
+        PruningError: It is something else, or a score is NaN.
+
+    Example:
+        >>> import torch
+        >>> require_scores(torch.ones(2), torch.zeros(2), "the scores")
+        tensor([1., 1.])
+    """
+    shape = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+    if not isinstance(found, Tensor) or found.shape != weight.shape:
+        raise PruningError(
+            f"{what} are {shape}, and the weight is {tuple(weight.shape)}; return a number for "
+            "each weight, weight.abs() for example."
+        )
+    require_numbers(found, what)
+    return found
 
 
 def require_numbers(scores: Tensor, what: str = "the scores") -> None:

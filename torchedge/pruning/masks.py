@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from torchedge.errors import PruningError
 from torchedge.graph.copies import copied
+from torchedge.kinds import kinds_checked
 from torchedge.pruning.mask_checks import require_mask_for, require_same_names
 from torchedge.pruning.selection import shared_weights, weighted_layers
 
@@ -69,6 +70,7 @@ class WeightMask(nn.Module):
         return f"{int(self.mask.sum()):,} of {self.removed.numel():,} weights stay"
 
 
+@kinds_checked(error=PruningError)
 def mask_weights(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     """A copy of ``model`` in which the weights that the masks remove are zero, and stay so.
 
@@ -128,6 +130,7 @@ def _require_fitting(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         require_mask_for(name, mask, layer.weight)
 
 
+@kinds_checked(error=PruningError)
 def bake_masks(model: nn.Module) -> nn.Module:
     """A copy without masks, whose removed weights are plain zeros; the end of pruning.
 
@@ -167,6 +170,7 @@ def masked_weights(model: nn.Module) -> dict[str, tuple[nn.Parameter, WeightMask
     return found
 
 
+@kinds_checked(error=PruningError)
 def masks_of(model: nn.Module) -> dict[str, Tensor]:
     """The masks of a network, True where a weight stays; what :func:`mask_weights` takes.
 
@@ -180,6 +184,7 @@ def masks_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: mask.mask for name, (_, mask) in masked_weights(model).items()}
 
 
+@kinds_checked(error=PruningError)
 def masks_of_zeros(model: nn.Module) -> dict[str, Tensor]:
     """Masks that keep the zeros of a network which was pruned already, for training it on.
 

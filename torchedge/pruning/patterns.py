@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from torchedge.arguments import require
 from torchedge.errors import PruningError
+from torchedge.kinds import fields_checked, kinds_checked
 from torchedge.pruning.checks import require_runs, require_sparsity
 from torchedge.pruning.functional import (
     global_masks,
@@ -16,7 +17,7 @@ from torchedge.pruning.functional import (
     n_of_m_masks_in_part,
     smallest_mask,
 )
-from torchedge.pruning.mask_checks import require_kept, require_numbers
+from torchedge.pruning.mask_checks import require_kept, require_scores
 from torchedge.pruning.masks import mask_on, masked_weights
 from torchedge.pruning.selection import LeaveOut, Selection, select_weights, weighted_layers
 from torchedge.quantization.layers import TRANSPOSED, WeightedLayer
@@ -68,6 +69,7 @@ class Unstructured:
     least_kept: float = 0.0
 
     def __post_init__(self) -> None:
+        fields_checked(self, error=PruningError)
         require_sparsity(self.least_kept)
 
     def masks(self, scores: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
@@ -110,6 +112,7 @@ class NOfM:
     m: int = 4
 
     def __post_init__(self) -> None:
+        fields_checked(self, error=PruningError)
         require_runs(self.m, self.n, self.m)
 
     @property
@@ -132,6 +135,7 @@ class NOfM:
         return f"fan-in {inputs:,}, no multiple of {self.m}" if inputs % self.m else ""
 
 
+@kinds_checked(error=PruningError)
 def weight_masks(
     model: nn.Module,
     sparsity: float,
@@ -244,10 +248,9 @@ def _scores(name: str, layer: WeightedLayer, scores: Scores) -> Tensor:
     """Of the trained parameter, for its gradient is there; the lowest for what is removed."""
     mask = mask_on(layer)
     trained = layer.weight if mask is None else masked_weights(layer)["weight"][0]
-    found = scores(trained)
+    found = require_scores(scores(trained), trained, f"the scores of '{name}'")
     if mask is not None:
         found = found.masked_fill(~mask.mask, -torch.inf)
-    require_numbers(found, f"the scores of '{name}'")
     return _outputs_first(layer, found)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from torchedge.arguments import is_number, is_whole, require
 from torchedge.errors import PruningError, UnknownNameError
+from torchedge.kinds import fields_checked
 from torchedge.pruning.channel_scores import GroupScores
 from torchedge.pruning.groups import ChannelGroup
 from torchedge.pruning.pieces import Pieces
@@ -49,6 +50,7 @@ class Limits:
     leave_out_types: tuple[type[nn.Module], ...] = ()
 
     def __post_init__(self) -> None:
+        fields_checked(self, error=PruningError)
         whole = self.multiple is None or is_whole(self.multiple)
         require(
             whole, "multiple", self.multiple, "give a whole number, 8 for example", PruningError

@@ -10,6 +10,7 @@ from torchedge.arguments import require
 from torchedge.batches.examples import Examples
 from torchedge.errors import PruningError
 from torchedge.graph.wrappers import unwrapped
+from torchedge.kinds import kinds_checked
 from torchedge.pruning.channel_scores import GroupScores, l2_norms
 from torchedge.pruning.checks import require_share, require_sparsity
 from torchedge.pruning.cost import Costs
@@ -33,6 +34,7 @@ Choice: TypeAlias = Mapping[ChannelGroup, Sequence[int]]
 _DEFAULT_LIMITS = Limits()
 
 
+@kinds_checked("model", "example_inputs", "ratio", error=PruningError)
 def prune_by(
     model: nn.Module,
     example_inputs: Examples,
@@ -134,6 +136,7 @@ def _kept(blocks: Sequence[Block], group: ChannelGroup, share: float) -> list[in
     return [c for c in range(group.channels) if c not in gone]
 
 
+@kinds_checked("model", "example_inputs", "timer", error=PruningError)
 def prune_to(  # noqa: PLR0913 - one of four targets
     model: nn.Module,
     example_inputs: Examples,

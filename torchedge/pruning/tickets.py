@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchedge.errors import ArtifactError, PruningError
 from torchedge.export.artifact import Artifact, Format, load_artifact, write_artifact
 from torchedge.export.pipeline import staged_folder
+from torchedge.kinds import kinds_checked
 from torchedge.pruning.functional import shuffled_mask
 from torchedge.pruning.mask_checks import require_same_names
 from torchedge.pruning.masks import mask_on, mask_weights, masks_of
@@ -54,6 +55,7 @@ class Ticket:
     weights: Mapping[str, Tensor]
 
     @staticmethod
+    @kinds_checked(error=PruningError)
     def of(network: nn.Module, weights: Mapping[str, Tensor]) -> "Ticket":
         """The masks of a network from :func:`~torchedge.pruning.lottery_tickets`, and weights.
 
@@ -103,7 +105,8 @@ class Ticket:
             return replace(write_artifact(draft), path=folder.absolute())
 
     @staticmethod
-    def open(folder: Path) -> "Ticket":
+    @kinds_checked()
+    def open(folder: Path | str) -> "Ticket":
         """Read a ticket that was saved.
 
         Raises:
@@ -111,7 +114,10 @@ class Ticket:
         """
         artifact = load_artifact(folder)
         if artifact.format != _FORMAT:
-            raise ArtifactError(f"'{folder}' holds {artifact.format}, no lottery ticket.")
+            raise ArtifactError(
+                f"'{folder}' holds {artifact.format}, no lottery ticket; give a folder that "
+                "Ticket.save wrote."
+            )
         tensors = read_tensors(artifact.file(_FILE))
         return Ticket(
             masks=_beginning_with(_MASK, tensors), weights=_beginning_with(_WEIGHT, tensors)
@@ -129,6 +135,7 @@ def kept_share(masks: Mapping[str, Tensor]) -> float:
     return kept / sum(mask.numel() for mask in masks.values())
 
 
+@kinds_checked(error=PruningError)
 def reinitialised(ticket: Ticket, fresh: nn.Module) -> Ticket:
     """The control for the weights: the same masks, and the weights of a fresh network.
 
@@ -140,6 +147,7 @@ def reinitialised(ticket: Ticket, fresh: nn.Module) -> Ticket:
     return Ticket(masks=ticket.masks, weights=weights)
 
 
+@kinds_checked(error=PruningError)
 def randomly_masked(ticket: Ticket, *, seed: int) -> Ticket:
     """The control for the masks: as many weights of each layer, but any; the same weights.
 

@@ -13,6 +13,7 @@ from torchedge.errors import PruningError
 from torchedge.graph.faithful import for_evaluation
 from torchedge.graph.trace import evaluating
 from torchedge.graph.wrappers import unwrapped
+from torchedge.kinds import kinds_checked
 from torchedge.pruning.attributes import is_attribute, set_attributes, set_counted
 from torchedge.pruning.dependency import Dependencies, dependencies, opened
 from torchedge.pruning.groups import ChannelGroup
@@ -23,6 +24,7 @@ from torchedge.pruning.settling import Settling
 __all__ = ["made_smaller", "remove_channels"]
 
 
+@kinds_checked(error=PruningError)
 def remove_channels(model: nn.Module, keep: Mapping[ChannelGroup, Sequence[int]]) -> nn.Module:
     """A copy of ``model`` with fewer channels: smaller weights, and no mask.
 

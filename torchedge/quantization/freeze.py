@@ -8,6 +8,7 @@ from torch import Tensor, fx, nn
 
 from torchedge.errors import SchemeError
 from torchedge.graph.copies import copied
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.functional import fake_quantize
 from torchedge.quantization.merge import plain_copy
 from torchedge.quantization.modules import (
@@ -85,6 +86,7 @@ class FrozenLayer(nn.Module):
         return apply_layer(self.layer, x, self.weight_quantizer(self.layer.weight), bias)
 
 
+@kinds_checked()
 def freeze(model: nn.Module, *, bias: BiasKind = "float") -> nn.Module:
     """A copy of a prepared model for export: evaluation mode, batch norms folded, scales constant.
 

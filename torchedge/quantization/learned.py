@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from torchedge.errors import SchemeError
 from torchedge.graph.copies import copied
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.functional import fake_quantize, rounded_up, weight_params
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.scales import sum_by_scale, total_magnitude
@@ -16,6 +17,7 @@ _FEW_BITS = 4
 _SHARES = tuple(share / 40 for share in range(4, 41))  # of the largest weight
 
 
+@kinds_checked()
 def learn_step_sizes(model: nn.Module) -> nn.Module:
     """A copy of a prepared model whose scales learn (LSQ, Esser et al. 2020, in relative steps).
 

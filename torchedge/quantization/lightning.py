@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 from typing_extensions import override
 
 from torchedge.errors import SchemeError, UsageError
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 
 __all__ = ["QuantizationAwareTraining"]
@@ -34,6 +35,7 @@ class QuantizationAwareTraining(pl.Callback):
         <torchedge.quantization.lightning.QuantizationAwareTraining object at ...>
     """
 
+    @kinds_checked()
     def __init__(
         self,
         *,

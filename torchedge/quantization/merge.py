@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from torchedge.graph.copies import copied
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.layers import without_spectral_norm
 from torchedge.quantization.modules import QuantizedLayer, WeightedLayer
 
@@ -14,6 +15,7 @@ __all__ = ["merge_batchnorms", "plain_copy"]
 
 
 @torch.no_grad()
+@kinds_checked()
 def merge_batchnorms(model: nn.Module) -> nn.Module:
     """A copy of a prepared model whose folded batch norms have become weights and biases.
 

@@ -12,6 +12,7 @@ from typing_extensions import override
 from torchedge.errors import CalibrationError
 from torchedge.graph.copies import copied
 from torchedge.graph.wrappers import unwrapped
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.batches import calibration_batches
 from torchedge.quantization.clipping import chosen_range, notes_on
 from torchedge.quantization.histogram import Histogram, RangeRule, observe
@@ -23,6 +24,7 @@ from torchedge.quantization.range_rules import mse
 __all__ = ["calibrate"]
 
 
+@kinds_checked("model", "rule")
 def calibrate(model: nn.Module, batches: object, rule: RangeRule | str = mse) -> nn.Module:
     """A copy of ``model`` whose activation ranges were chosen from data.
 

@@ -6,6 +6,7 @@ from typing import final
 from torch import fx, nn
 
 from torchedge.errors import SchemeError
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.float_steps import float_reason
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.operations import Kind, kind_of
@@ -35,6 +36,7 @@ class OperationSummary:
     float_reason: str = ""
 
 
+@kinds_checked()
 def describe(model: nn.Module) -> tuple[OperationSummary, ...]:
     """What each operation of a prepared model computes with, and why, where that is floats.
 

@@ -28,6 +28,7 @@ from torchedge.graph.rewrites import (
 from torchedge.graph.trace import axes_of_results, evaluating, trace
 from torchedge.graph.values import result_of
 from torchedge.graph.wrappers import unwrapped
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.freeze import FrozenFakeQuantize
 from torchedge.quantization.modules import (
     TRANSPOSED,
@@ -52,6 +53,7 @@ __all__ = ["prepare_qat", "weight_spec"]
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
+@kinds_checked("model", "scheme", "example_inputs")
 def prepare_qat(model: nn.Module, scheme: QuantScheme | str, example_inputs: Examples) -> nn.Module:
     """A copy of ``model`` that computes with the integers of ``scheme``.
 

@@ -9,6 +9,7 @@ from torch import fx, nn
 from torchedge.arguments import require
 from torchedge.errors import SchemeError, UnknownNameError
 from torchedge.graph.copies import copied
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.operations import kind_of
 
@@ -17,6 +18,7 @@ __all__ = ["FLOAT_BITS", "set_weight_bits", "with_bits"]
 FLOAT_BITS = 32
 
 
+@kinds_checked()
 def with_bits(model: nn.Module, bits: Mapping[str, int]) -> nn.Module:
     """A copy of a prepared model whose named layers have weights of another width.
 

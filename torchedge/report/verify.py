@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Sequence
 
+from torchedge.arguments import require
 from torchedge.bench.census import Census
 from torchedge.bench.fit import Fit
 from torchedge.bench.gate import GATE, Gate
@@ -14,6 +15,7 @@ from torchedge.export.plugins import known_runner
 from torchedge.export.samples import SAMPLES_FILE, Samples, load_samples
 from torchedge.export.stages import LEAST_AGREEMENT, verified_stages
 from torchedge.export.target import Target
+from torchedge.kinds import kinds_checked
 from torchedge.report.diagnostics import diagnostics_of
 from torchedge.report.report import Report, SpeedComparison
 
@@ -22,6 +24,7 @@ __all__ = ["LEAST_AGREEMENT", "verify"]
 _TIMED_RUNS = 200
 
 
+@kinds_checked()
 def verify(
     source: Artifact, artifacts: Sequence[Artifact], target: Target, gate: Gate = GATE
 ) -> Report:
@@ -41,7 +44,9 @@ def verify(
             of the samples (top-1, or cosine similarity for other outputs), or is further from the
             float network than the gate allows.
         ArtifactError: A file cannot be read by its runtime.
+        UsageError: There is no artefact.
     """
+    require(len(artifacts) > 0, "artifacts", artifacts, "give what the steps of the target wrote")
     samples = load_samples(source.file(SAMPLES_FILE))
     stages = verified_stages(source, artifacts, gate)
     run = [stage.parity for stage in stages if stage.parity is not None]

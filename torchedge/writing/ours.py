@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from torchedge.errors import OutputExistsError
+from torchedge.kinds import kinds_checked
 from torchedge.writing.places import is_mount_point, named, same_or_inside
 
 __all__ = ["foreign_files", "require_free"]
@@ -21,11 +22,12 @@ _LARGEST_BYTES, _LARGEST_TEXT_BYTES = 16 * 2**20, 2**20
 _NAMED = 3
 
 
+@kinds_checked()
 def require_free(
-    folder: Path,
+    folder: Path | str,
     *,
     overwrite: bool,
-    inputs: Sequence[Path] = (),
+    inputs: Sequence[Path | str] = (),
 ) -> None:
     """Refuse an output folder that exists, unless it may be replaced and nothing is lost by it.
 
@@ -64,7 +66,7 @@ def _require_folder_above(folder: Path) -> None:
         )
 
 
-def _reason_to_keep(folder: Path, inputs: Sequence[Path]) -> str:
+def _reason_to_keep(folder: Path, inputs: Sequence[Path | str]) -> str:
     """Why it must not be replaced, in words that follow "it"; empty where it may be."""
     if folder.is_symlink():
         return f"is a link to '{folder.readlink()}'"

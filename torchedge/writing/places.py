@@ -12,7 +12,7 @@ _PLACE_OF_MOUNT_POINT = 4
 _LONGEST_NAME_BYTES = 150  # of the 255 that file systems take
 
 
-def named(folder: Path) -> Path:
+def named(folder: Path | str) -> Path:
     """The absolute path, in which only the last name may be a link.
 
     Example:
@@ -25,9 +25,9 @@ def named(folder: Path) -> Path:
     return folder.parent.resolve() / folder.name
 
 
-def same_or_inside(path: Path, folder: Path) -> bool:
+def same_or_inside(path: Path | str, folder: Path) -> bool:
     """Whether a path is the folder or lies in it, by whatever name it is called."""
-    path = path.resolve()
+    path = Path(path).resolve()
     return any(_is_same(place, folder) for place in (path, *path.parents))
 
 

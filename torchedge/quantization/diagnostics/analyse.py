@@ -8,6 +8,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor, fx, nn
 
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.batches import single_inputs
 from torchedge.quantization.calibration import Histogram, observe
 from torchedge.quantization.diagnostics.grids import clipped, grid_range
@@ -122,6 +123,7 @@ class Analysis:
 
 
 @torch.no_grad()
+@kinds_checked()
 def analyse(model: nn.Module, batches: object) -> Analysis:
     """Run a prepared network beside its own float form and compare them everywhere.
 

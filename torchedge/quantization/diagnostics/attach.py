@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 from torchedge.export.artifact import Artifact, copy_artifact, write_artifact
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.diagnostics.analyse import Analysis
 from torchedge.writing import staged_folder
 
 __all__ = ["attach"]
 
 
+@kinds_checked()
 def attach(analysis: Analysis, artifact: Artifact) -> Artifact:
     """Add an analysis to a saved model, and seal the model's folder again.
 

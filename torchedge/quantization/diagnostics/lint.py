@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from torchedge.arguments import require
 from torchedge.errors import CalibrationError
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.batches import single_inputs
 from torchedge.quantization.diagnostics.first_norm import FirstNorm
 from torchedge.quantization.diagnostics.samples import SampleSet, near_copies
@@ -48,6 +49,7 @@ class Finding:
 
 
 @torch.no_grad()
+@kinds_checked()
 def lint_calibration(
     batches: object,
     *,

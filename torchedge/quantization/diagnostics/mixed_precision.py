@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from torchedge.errors import BudgetError, UnknownNameError, UsageError
+from torchedge.kinds import fields_checked, kinds_checked
 from torchedge.quantization.diagnostics.sensitivity import LayerSensitivity
 from torchedge.quantization.widths import FLOAT_BITS
 
@@ -61,6 +62,7 @@ class BitBudget:
     error: float | None = None
 
     def __post_init__(self) -> None:
+        fields_checked(self)
         if not self.limits:
             raise UsageError(f"the budget is empty; set one or more of {', '.join(_LIMITED)}.")
 
@@ -71,6 +73,7 @@ class BitBudget:
         return {name: float(limit) for name, limit in found.items() if limit is not None}
 
 
+@kinds_checked()
 def costs(sensitivities: Sequence[LayerSensitivity], bits: Mapping[str, int]) -> BitCosts:
     """What an assignment costs, by the figures of its layers.
 
@@ -97,6 +100,7 @@ def _bit_operations(row: LayerSensitivity) -> int:
     return row.macs * row.bits * row.input_bits
 
 
+@kinds_checked()
 def choose_bits(sensitivities: Sequence[LayerSensitivity], budget: BitBudget) -> dict[str, int]:
     """The best assignment of bits to layers that a budget allows.
 

@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from torchedge.errors import SchemeError
 from torchedge.graph.copies import copied
 from torchedge.graph.gates import close_gates
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.batches import single_inputs
 from torchedge.quantization.calibration import RangeRule
 from torchedge.quantization.diagnostics.grids import grid_range
@@ -51,6 +52,7 @@ class Requantized:
     calibrated: tuple[str, ...]
 
 
+@kinds_checked()
 def dequantized(model: nn.Module) -> nn.Module:
     """The float network behind a prepared model: layers under their names, batch norms unfolded.
 
@@ -95,6 +97,7 @@ def _unfold(node: fx.Node, model: fx.GraphModule, quantized: QuantizedLayer) -> 
 
 
 @torch.no_grad()
+@kinds_checked("model", "scheme", "rule")
 def requantize(
     model: nn.Module,
     scheme: QuantScheme | str,

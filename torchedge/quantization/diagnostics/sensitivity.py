@@ -4,13 +4,14 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, cast, final
 
 import torch
 from torch import Tensor, fx, nn
 
-from torchedge.arguments import require
+from torchedge.arguments import is_number, require
 from torchedge.errors import SchemeError
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.batches import calibration_batches, only_input
 from torchedge.quantization.diagnostics.sqnr import Power
 from torchedge.quantization.diagnostics.walk import (
@@ -56,6 +57,7 @@ class LayerSensitivity:
 
 
 @torch.no_grad()
+@kinds_checked()
 def sensitivity(
     model: nn.Module,
     batches: object,
@@ -209,14 +211,14 @@ class _Tally:
     ) -> None:
         """Compare the outputs of one batch with the float network's."""
         self.samples += samples
-        base = 0.0 if self.loss is None else float(self.loss(reference, labels))
+        base = 0.0 if self.loss is None else _number(self.loss(reference, labels))
         for trial, found in trials.items():
             power = self.power.get(trial, Power())
             for pair in zip(tensors_in(reference), tensors_in(found), strict=True):
                 power = power.plus(*pair)
             self.power[trial] = power
             if self.loss is not None:
-                growth = float(self.loss(found, labels)) - base
+                growth = _number(self.loss(found, labels)) - base
                 self.growth[trial] = self.growth.get(trial, 0.0) + samples * growth
 
     def row(self, layer: _Layer, width: int) -> LayerSensitivity:
@@ -234,3 +236,11 @@ class _Tally:
             macs=layer.macs,
             input_bits=FLOAT_BITS if in_float else layer.input_bits,
         )
+
+
+def _number(loss: object) -> float:
+    """What the user's metric returned."""
+    if isinstance(loss, Tensor) and loss.numel() == 1:
+        return float(loss)
+    require(is_number(loss), "what the metric returned", loss, "return one number, as a loss does")
+    return float(cast("float", loss))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from torchedge.errors import CalibrationError
 from torchedge.graph.copies import copied
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.modules import BatchNorm, QuantizedLayer
 from torchedge.quantization.recovery.lockstep import tensors_of
 
@@ -20,6 +21,7 @@ _Statistics: TypeAlias = dict[BatchNorm, list[tuple[Tensor, Tensor]]]
 
 
 @torch.no_grad()
+@kinds_checked()
 def reestimate_batchnorm(model: nn.Module, batches: object) -> nn.Module:
     """A copy of ``model`` whose batch norms hold the statistics of these batches.
 

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from torchedge.graph.copies import copied
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import apply_layer
 from torchedge.quantization.recovery.lockstep import LayerStep, in_float, layer_steps, tensors_of
@@ -12,6 +13,7 @@ from torchedge.quantization.recovery.patches import other_axes
 __all__ = ["correct_biases", "correct_step"]
 
 
+@kinds_checked()
 def correct_biases(
     model: nn.Module, batches: object, *, reference: nn.Module | None = None
 ) -> nn.Module:

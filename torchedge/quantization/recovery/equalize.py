@@ -7,6 +7,7 @@ from torch import Tensor, fx, nn
 
 from torchedge.batches.examples import Examples, example_tensors
 from torchedge.graph.wrappers import unwrapped
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.modules import WeightedLayer
 from torchedge.quantization.names import scheme_of
 from torchedge.quantization.operations import kind_of
@@ -42,6 +43,7 @@ _WORTH = 0.9  # noise that is left of a group's, at most, where scaling it pays
 _LARGEST_FACTOR = 2.0**20  # either way: further apart, channels are dead and not uneven
 
 
+@kinds_checked("model", "example_inputs", "scheme")
 def equalize(
     model: nn.Module,
     example_inputs: Examples,
@@ -101,7 +103,7 @@ def equalize(
     if batches is None:
         factors = _factors_of_weights(graph_module, groups, rescaling, relu6)
     else:
-        parts = held_out(tensors_of(model, batches), seed=seed)
+        parts = held_out(tensors_of(graph_module, batches), seed=seed)
         grids = QuantScheme() if scheme is None else scheme_of(scheme)
         factors = _factors_of_data(graph_module, groups, parts, grids, relu6)
         data += [(batch,) for batch in parts.held]

@@ -8,6 +8,7 @@ from torch import Tensor, fx, nn
 
 from torchedge.errors import CalibrationError, SchemeError
 from torchedge.graph.copies import copied
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.batches import single_inputs
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
@@ -45,6 +46,7 @@ class _Moments:
         return covariance, self.yx / self.count - torch.outer(self.y, self.x) / self.count**2
 
 
+@kinds_checked()
 def refit_last_layer(
     model: nn.Module,
     reference: nn.Module,

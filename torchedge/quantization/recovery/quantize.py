@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchedge.arguments import is_whole, require
 from torchedge.errors import UnknownNameError
 from torchedge.graph.wrappers import unwrapped
+from torchedge.kinds import fields_checked, kinds_checked
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.names import scheme_of
@@ -66,6 +67,7 @@ class Recovery:
     biases: bool = True
 
     def __post_init__(self) -> None:
+        fields_checked(self)
         iterations, modes = self.rounding_iterations, get_args(Relu6Mode)
         way_out = "give a whole number from 0 up"
         require(
@@ -95,6 +97,7 @@ class Recovery:
         return Recovery(rounding_iterations=200 if effort == "best" else 0)
 
 
+@kinds_checked("model", "scheme", "float_layers", "effort")
 def quantize(
     model: nn.Module,
     scheme: QuantScheme | str,

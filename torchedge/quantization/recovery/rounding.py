@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from torchedge.errors import SchemeError
 from torchedge.graph.copies import copied
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.functional import dequantize
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
@@ -26,6 +27,7 @@ _SWEEPS, _RUN = 4, 32
 _RATE, _DECAYS, _EPSILON = 0.05, (0.9, 0.99), 1e-8
 
 
+@kinds_checked()
 def round_adaptively(
     model: nn.Module,
     batches: object,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from torchedge.errors import SchemeError
 from torchedge.graph.copies import copied
+from torchedge.kinds import kinds_checked
 from torchedge.quantization.functional import affine_params, fake_quantize, weight_params
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
@@ -27,6 +28,7 @@ _RATIOS = tuple(ratio / 40 for ratio in range(16, 41))
 ChannelErrors: TypeAlias = Callable[[Tensor], Tensor]
 
 
+@kinds_checked()
 def choose_weight_scales(
     model: nn.Module,
     batches: object = None,
