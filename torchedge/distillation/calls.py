@@ -9,9 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from torchedge.errors import DistillationError
+from torchedge.batches.inputs import NetworkInputs, inputs_of
+from torchedge.batches.parts import taken_apart
+from torchedge.errors import CalibrationError, DistillationError
 
-__all__ = ["Call", "require_only_the_sample"]
+__all__ = ["Call", "inputs_in", "require_only_the_sample"]
+
+_ONE_INPUT = NetworkInputs(names=("input",))
 
 
 @final
@@ -111,6 +115,34 @@ class Call:
         count = len(self.args)
         named = "".join(f", {name}=…" for name in self.named)
         return f"{count} positional argument{'s' * (count != 1)}{named}"
+
+
+def inputs_in(batch: object, student: nn.Module) -> tuple[Tensor, ...]:
+    """What a student is run on of a batch that no task takes apart: as many inputs as it takes.
+
+    Raises:
+        DistillationError: It cannot be told what the inputs are, or one is no tensor.
+
+    Example:
+        >>> x, y = torch.zeros(2, 3), torch.tensor([0, 1])
+        >>> [tuple(found.shape) for found in inputs_in([x, y], nn.Linear(3, 2))]
+        [(2, 3)]
+    """
+    wanted = inputs_of(student)
+    try:
+        values, _ = taken_apart(batch, "the batch", wanted if wanted.count else _ONE_INPUT)
+    except CalibrationError as error:
+        raise DistillationError(
+            f"with hard_weight=0 the student runs on the batch; {error}"
+        ) from error
+    tensors = tuple(value for value in values if isinstance(value, Tensor))
+    if len(tensors) != len(values):
+        raise DistillationError(
+            "with hard_weight=0 the student runs on the batch, which holds "
+            f"{', '.join(type(value).__name__ for value in values)}; give tensors, or tuples that "
+            "begin with them."
+        )
+    return tensors
 
 
 def require_only_the_sample(

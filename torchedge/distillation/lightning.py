@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from torchedge.batches.examples import Examples, example_tensors, run_once
-from torchedge.distillation.calls import Call
+from torchedge.distillation.calls import Call, inputs_in
 from torchedge.distillation.feature_modules import FitNet
 from torchedge.distillation.handing_on import (
     add_to_optimizer,
@@ -45,8 +45,8 @@ class DistillationModule(pl.LightningModule):
     the first group of the task's optimiser. Each term is logged, unweighted, under its name, the
     sum as ``total_loss``. Where the task overrides a hook of Lightning, it is called.
 
-    With ``hard_weight=0`` the task's training step is not called: the student runs on the batch,
-    or on its first entry, and no labels are needed.
+    With ``hard_weight=0`` the task's training step is not called: the student runs on the inputs in
+    the batch, and no labels are needed.
 
     Args:
         task: Any LightningModule with automatic optimisation; it is changed in place by training.
@@ -177,14 +177,9 @@ class DistillationModule(pl.LightningModule):
         """The task's loss; zero, and only the student run, where it does not count."""
         if self.hard_weight:
             return task_loss(self._of_task("training_step")(batch, batch_idx))
-        inputs = batch[0] if isinstance(batch, list | tuple) else batch
-        if not isinstance(inputs, Tensor):
-            raise DistillationError(
-                f"with hard_weight=0 the student runs on the batch, which is a "
-                f"{type(inputs).__name__}; give tensors, or tuples that begin with one."
-            )
-        self.student(inputs)
-        return inputs.new_zeros(())
+        inputs = inputs_in(batch, self.student)
+        self.student(*inputs)
+        return inputs[0].new_zeros(())
 
     def _taught(self, call: Call, indices: Tensor | None) -> Taps:
         """What the teacher shows for all that the student was given."""

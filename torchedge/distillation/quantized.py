@@ -61,8 +61,8 @@ class QuantizedStudent(pl.LightningModule):
         model.train()  # Lightning warns of what is not; on_train_epoch_start undoes it
 
     @override
-    def forward(self, x: Tensor) -> Any:
-        return self.model(x)
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.model(*inputs)
 
     @override
     def on_train_epoch_start(self) -> None:
@@ -108,8 +108,8 @@ def self_distillation(
 ) -> DistillationModule:
     """What ``trainer.fit`` takes to bring a quantised network nearer to its float original.
 
-    Batches are inputs, or tuples that begin with them; labels are not read. Both temperature 1 and
-    temperature 4 count, so that the answer and its runners-up are kept.
+    Batches are inputs, tuples that begin with them or dictionaries; labels are not read. Both
+    temperature 1 and temperature 4 count, so that the answer and its runners-up are kept.
 
     Args:
         model: The quantised network, trained in place.

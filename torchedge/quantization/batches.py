@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TypeAlias
 
 from torch import Tensor, fx, nn
 
@@ -11,7 +12,9 @@ from torchedge.batches.parts import Batch
 from torchedge.errors import CalibrationError
 from torchedge.graph.values import result_of
 
-__all__ = ["calibration_batches", "network_inputs", "only_input", "single_inputs"]
+__all__ = ["Inputs", "calibration_batches", "input_batches", "network_inputs", "single_inputs"]
+
+Inputs: TypeAlias = tuple[Tensor, ...]  # of one batch, a tensor for each input of the network
 
 
 def calibration_batches(model: nn.Module, data: object, *, finite: bool = True) -> Iterator[Batch]:
@@ -34,6 +37,22 @@ def calibration_batches(model: nn.Module, data: object, *, finite: bool = True) 
     return batches_of(data, network_inputs(model), finite=finite)
 
 
+def input_batches(model: nn.Module, data: object) -> Iterator[Inputs]:
+    """The same without what came along with the inputs.
+
+    Raises:
+        CalibrationError: As there.
+
+    Example:
+        >>> import torch
+        >>> data = [(torch.ones(4, 2), torch.ones(4, 3), torch.zeros(4))]
+        >>> len(next(input_batches(nn.Bilinear(2, 3, 1), data)))
+        2
+    """
+    for batch in calibration_batches(model, data):
+        yield batch.inputs
+
+
 def single_inputs(model: nn.Module, data: object, *, finite: bool = True) -> Iterator[Tensor]:
     """The same for a method that works on networks with one input.
 
@@ -45,29 +64,15 @@ def single_inputs(model: nn.Module, data: object, *, finite: bool = True) -> Ite
         names = ", ".join(f"'{name}'" for name in wanted.names)
         raise CalibrationError(
             f"{type(model).__name__} takes {wanted.count} inputs ({names}), and this works on "
-            "networks with one; use prepare_qat and calibrate, which take several."
+            "one; give the data of one input, and leave the model out."
         )
     for batch in batches_of(data, wanted, finite=finite):
-        yield only_input(batch)
-
-
-def only_input(batch: Batch) -> Tensor:
-    """The input of a batch for a network that has one.
-
-    Raises:
-        CalibrationError: There are several.
-
-    Example:
-        >>> import torch
-        >>> only_input(Batch(inputs=(torch.ones(1),)))
-        tensor([1.])
-    """
-    if len(batch.inputs) > 1:
-        raise CalibrationError(
-            f"a batch holds {len(batch.inputs)} inputs, and this works on networks with one; use "
-            "prepare_qat and calibrate, which take several."
-        )
-    return batch.inputs[0]
+        if len(batch.inputs) > 1:
+            raise CalibrationError(
+                f"a batch holds {len(batch.inputs)} inputs, and this works on one; give batches "
+                "with one tensor."
+            )
+        yield batch.inputs[0]
 
 
 def network_inputs(model: nn.Module) -> NetworkInputs:

@@ -342,7 +342,13 @@ def test_manual_optimisation_and_hooks_that_cannot_be_handed_on_are_refused():
             )
 
 
-def test_unlabelled_batches_that_begin_with_no_tensor_are_refused():
+def test_unlabelled_batches_without_a_tensor_are_refused():
     module = distilled(hard_weight=0.0)
-    with pytest.raises(DistillationError, match="which is a dict"):
-        trainer().fit(module, DataLoader([{"image": torch.zeros(1, 6, 6)}] * 4, 2))
+    with pytest.raises(DistillationError, match="which holds str; give tensors"):
+        module._hard_loss({"image": "cat.png"}, 0)
+
+
+def test_the_only_entry_of_a_dictionary_is_the_input():
+    module = distilled(hard_weight=0.0)
+    loader = DataLoader([{"image": torch.zeros(1, 6, 6), "label": 0}] * 4, 2)
+    assert trainer().fit(module, loader) is None

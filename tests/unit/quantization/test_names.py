@@ -94,8 +94,8 @@ def test_networks_with_several_inputs_are_calibrated_on_pairs():
         calibrate(prepared, X)
 
 
-def test_methods_for_one_input_refuse_two_by_name():
-    with pytest.raises(CalibrationError, match=r"Two takes 2 inputs \('left', 'right'\)"):
+def test_one_tensor_for_a_network_of_two_inputs_is_refused_by_their_names():
+    with pytest.raises(CalibrationError, match="the network takes 'left', 'right'"):
         quantize(Two(), "onnx-cpu", X)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from torchedge.kinds import kinds_checked
-from torchedge.quantization.batches import single_inputs
+from torchedge.quantization.batches import input_batches
 from torchedge.quantization.calibration import Histogram, observe
 from torchedge.quantization.diagnostics.grids import clipped, grid_range
 from torchedge.quantization.diagnostics.sqnr import Power
@@ -154,9 +154,9 @@ def analyse(model: nn.Module, batches: object) -> Analysis:
         if (module := quantized_module(node, copied)) is not None
     }
     output, samples = Power(), 0
-    for number, batch in enumerate(single_inputs(copied, batches)):
+    for number, batch in enumerate(input_batches(copied, batches)):
         output = _both_networks(copied, Run(copied, batch, number), tallies, output)
-        samples += len(batch)
+        samples += len(batch[0])
     return Analysis(
         rows=tuple(tally.row() for tally in tallies.values()),
         output_sqnr_db=output.sqnr_db,

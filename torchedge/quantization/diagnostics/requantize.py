@@ -10,7 +10,7 @@ from torchedge.errors import SchemeError
 from torchedge.graph.copies import copied
 from torchedge.graph.gates import close_gates
 from torchedge.kinds import kinds_checked
-from torchedge.quantization.batches import single_inputs
+from torchedge.quantization.batches import Inputs, input_batches
 from torchedge.quantization.calibration import RangeRule
 from torchedge.quantization.diagnostics.grids import grid_range
 from torchedge.quantization.diagnostics.sqnr import Power
@@ -134,8 +134,8 @@ def requantize(
     """
     scheme, rule = scheme_of(scheme), rule_of(rule)
     in_float = dequantized(model)
-    kept = tuple(single_inputs(model, batches))
-    moved = prepare_qat(in_float, scheme, (kept[0][:1],))
+    kept = tuple(input_batches(model, batches))
+    moved = prepare_qat(in_float, scheme, tuple(tensor[:1] for tensor in kept[0]))
     hand_on_float_network(model, moved)
     transferred = _transfer(_ranges(model), moved)
     missing = [name for name in _tensors_of_quantizers(moved) if name not in transferred]
@@ -207,7 +207,7 @@ def _known_range(tensor: fx.Node, moved: nn.Module, ranges: dict[str, _Range]) -
 
 
 def _calibrate_missing(
-    moved: nn.Module, missing: list[str], batches: tuple[Tensor, ...], rule: RangeRule
+    moved: nn.Module, missing: list[str], batches: tuple[Inputs, ...], rule: RangeRule
 ) -> None:
     chosen = calibrate(moved, batches, rule)
     for name in missing:
@@ -216,16 +216,16 @@ def _calibrate_missing(
 
 
 def _compared(
-    reference: nn.Module, moved: nn.Module, batches: tuple[Tensor, ...]
+    reference: nn.Module, moved: nn.Module, batches: tuple[Inputs, ...]
 ) -> tuple[float, float | None]:
     """SQNR of all outputs, and share of equal answers."""
     reference, moved = copied(reference).eval(), copied(moved).eval()
     power, same, samples = Power(), 0, 0
     for batch in batches:
-        expected, found = tensors_in(reference(batch)), tensors_in(moved(batch))
+        expected, found = tensors_in(reference(*batch)), tensors_in(moved(*batch))
         for pair in zip(expected, found, strict=True):
             power = power.plus(*pair)
         if expected and expected[0].ndim == 2 and expected[0].shape[1] > 1:
             same += int((expected[0].argmax(1) == found[0].argmax(1)).sum())
-            samples += len(batch)
+            samples += len(batch[0])
     return power.sqnr_db, same / samples if samples else None

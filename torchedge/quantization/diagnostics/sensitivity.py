@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from torchedge.arguments import is_number, require
 from torchedge.errors import SchemeError
 from torchedge.kinds import kinds_checked
-from torchedge.quantization.batches import calibration_batches, only_input
+from torchedge.quantization.batches import calibration_batches
 from torchedge.quantization.diagnostics.sqnr import Power
 from torchedge.quantization.diagnostics.walk import (
     Run,
@@ -102,8 +102,7 @@ def sensitivity(
     switch(copied, enabled=False)
     tally = _Tally(loss=None if metric == "sqnr" else metric)
     for number, batch in enumerate(calibration_batches(copied, batches)):
-        inputs = only_input(batch)
-        _try_all(Run(copied, inputs, number), layers, tally, batch.target)
+        _try_all(Run(copied, batch.inputs, number), layers, tally, batch.target)
     return tuple(tally.row(layer, width) for layer in layers.values() for width in bits)
 
 
@@ -167,7 +166,7 @@ def _try_all(baseline: Run, layers: dict[str, _Layer], tally: "_Tally", labels: 
         result = baseline.step(node)
         if not tally.samples:
             layer.macs += _macs(layer.layer, x, result)
-    tally.add(result, trials, labels, len(baseline.batch))
+    tally.add(result, trials, labels, len(baseline.batch[0]))
 
 
 def _finished(run: Run, nodes: list[fx.Node], layer: _Layer, width: int) -> Any:  # noqa: ANN401

@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 
 from torchedge.errors import CalibrationError, SchemeError
 from torchedge.graph.copies import copied
+from torchedge.quantization.batches import Inputs
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 
 __all__ = [
@@ -30,17 +31,17 @@ class Run:
 
     Args:
         model: What is run; its switches count at the moment of each step.
-        batch: The input.
+        batch: The inputs.
         number: Of the batch, for messages.
     """
 
-    def __init__(self, model: fx.GraphModule, batch: Tensor, number: int = 0) -> None:
+    def __init__(self, model: fx.GraphModule, batch: Inputs, number: int = 0) -> None:
         self.model = model
         self.batch = batch
         self.number = number
         self._interpreter = fx.Interpreter(model)
         self._interpreter.extra_traceback = False
-        self._interpreter.args_iter = iter((batch,))
+        self._interpreter.args_iter = iter(batch)
 
     def input_of(self, node: fx.Node) -> Tensor:
         """The first tensor that a node is about to read."""
@@ -61,8 +62,9 @@ class Run:
             return self.put(node, self._interpreter.run_node(node))
         except (RuntimeError, IndexError, ValueError, StopIteration) as error:
             what = (str(error).splitlines() or [type(error).__name__])[0]
+            shapes = ", ".join(str(tuple(x.shape)) for x in self.batch)
             raise CalibrationError(
-                f"batch {self.number} of shape {tuple(self.batch.shape)} does not fit the model: "
+                f"batch {self.number} of shape {shapes} does not fit the model: "
                 f"at '{node.target}', {what}"
             ) from error
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torchedge.errors import CalibrationError
 from torchedge.graph.copies import copied
 from torchedge.kinds import kinds_checked
+from torchedge.quantization.batches import input_batches
 from torchedge.quantization.modules import BatchNorm, QuantizedLayer
-from torchedge.quantization.recovery.lockstep import tensors_of
 
 __all__ = ["reestimate_batchnorm"]
 
@@ -53,8 +53,8 @@ def reestimate_batchnorm(model: nn.Module, batches: object) -> nn.Module:
         )
     statistics: _Statistics = {norm: [] for norm in norms}
     with _normalising_by_batch(updated, norms, statistics):
-        for batch in tensors_of(updated, batches):
-            updated(batch)
+        for batch in input_batches(updated, batches):
+            updated(*batch)
     for norm, seen in statistics.items():
         if seen:  # an unused norm has nothing to learn
             assert norm.running_mean is not None

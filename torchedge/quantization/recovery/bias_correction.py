@@ -7,7 +7,7 @@ from torchedge.graph.copies import copied
 from torchedge.kinds import kinds_checked
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import apply_layer
-from torchedge.quantization.recovery.lockstep import LayerStep, in_float, layer_steps, tensors_of
+from torchedge.quantization.recovery.lockstep import LayerStep, in_float, kept_batches, layer_steps
 from torchedge.quantization.recovery.patches import other_axes
 
 __all__ = ["correct_biases", "correct_step"]
@@ -44,7 +44,7 @@ def correct_biases(
     """
     corrected = merge_batchnorms(copied(model).eval())
     baseline = in_float(model if reference is None else reference)
-    for step in layer_steps(corrected, baseline, tensors_of(corrected, batches)):
+    for step in layer_steps(corrected, baseline, kept_batches(corrected, batches)):
         correct_step(step)
     return corrected.train(model.training)
 

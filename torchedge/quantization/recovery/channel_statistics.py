@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 from typing_extensions import override
 
+from torchedge.quantization.batches import Inputs
 from torchedge.quantization.operations import kind_of
 from torchedge.quantization.recovery.carriers import clips_at_six
 
@@ -65,16 +66,16 @@ class Channels:
 
 @torch.no_grad()
 def observed(
-    graph_module: fx.GraphModule, tensors: Iterable[Channels], batches: tuple[Tensor, ...]
+    graph_module: fx.GraphModule, tensors: Iterable[Channels], batches: tuple[Inputs, ...]
 ) -> dict[Channels, Seen]:
     """Run the graph on all batches and look at the channels of some of its tensors."""
     wanted = set(tensors)
     parts: dict[Channels, list[tuple[int, Seen]]] = {}
     for batch in batches:
         watching = _Watching(graph_module, wanted)
-        watching.run(batch)
+        watching.run(*batch)
         for tensor, seen in watching.seen.items():
-            parts.setdefault(tensor, []).append((len(batch), seen))
+            parts.setdefault(tensor, []).append((len(batch[0]), seen))
     return {tensor: _joined(found) for tensor, found in parts.items()}
 
 

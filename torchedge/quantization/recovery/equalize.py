@@ -8,6 +8,7 @@ from torch import Tensor, fx, nn
 from torchedge.batches.examples import Examples, example_tensors
 from torchedge.graph.wrappers import unwrapped
 from torchedge.kinds import kinds_checked
+from torchedge.quantization.batches import Inputs
 from torchedge.quantization.modules import WeightedLayer
 from torchedge.quantization.names import scheme_of
 from torchedge.quantization.operations import kind_of
@@ -29,9 +30,9 @@ from torchedge.quantization.recovery.channel_statistics import (
 )
 from torchedge.quantization.recovery.group_noise import Trial, expected_noise, measured_noise
 from torchedge.quantization.recovery.held_out import Parts, held_out
-from torchedge.quantization.recovery.lockstep import tensors_of
+from torchedge.quantization.recovery.lockstep import kept_batches
 from torchedge.quantization.recovery.rescaling import ClippedReLU, Relu6Mode, Rescaling
-from torchedge.quantization.recovery.same_function import Inputs, same_function
+from torchedge.quantization.recovery.same_function import same_function
 from torchedge.scheme import QuantScheme
 
 __all__ = ["ClippedReLU", "Relu6Mode", "equalize"]
@@ -103,10 +104,10 @@ def equalize(
     if batches is None:
         factors = _factors_of_weights(graph_module, groups, rescaling, relu6)
     else:
-        parts = held_out(tensors_of(graph_module, batches), seed=seed)
+        parts = held_out(kept_batches(graph_module, batches), seed=seed)
         grids = QuantScheme() if scheme is None else scheme_of(scheme)
         factors = _factors_of_data(graph_module, groups, parts, grids, relu6)
-        data += [(batch,) for batch in parts.held]
+        data += parts.held
     original = model
     if relu6 != "keep":
         for group in factors:

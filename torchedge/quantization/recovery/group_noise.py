@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 from typing_extensions import override
 
+from torchedge.quantization.batches import Inputs
 from torchedge.quantization.functional import affine_params, fake_quantize, weight_params
 from torchedge.quantization.modules import TRANSPOSED, WeightedLayer, apply_layer
 from torchedge.quantization.recovery.channel_groups import (
@@ -114,7 +115,7 @@ def measured_noise(
     graph_module: fx.GraphModule,
     trials: Sequence[Trial],
     seen: dict[Channels, Seen],
-    batches: tuple[Tensor, ...],
+    batches: tuple[Inputs, ...],
     scheme: QuantScheme,
 ) -> list[float]:
     """Noise to signal in what reads each trial's group: its layers on their grids, these batches.
@@ -124,7 +125,7 @@ def measured_noise(
     """
     measuring = _Measuring(graph_module, trials, seen, scheme)
     for batch in batches:
-        measuring.run(batch)
+        measuring.run(*batch)
     return [measuring.noise_of(trial) for trial in trials]
 
 

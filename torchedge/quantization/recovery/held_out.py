@@ -6,6 +6,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from torchedge.quantization.batches import Inputs
+
 __all__ = ["Parts", "held_out"]
 
 _SHARE = 4  # one of so many samples is held out,
@@ -22,11 +24,11 @@ class Parts:
         held: What they are judged on.
     """
 
-    fit: tuple[Tensor, ...]
-    held: tuple[Tensor, ...]
+    fit: tuple[Inputs, ...]
+    held: tuple[Inputs, ...]
 
 
-def held_out(batches: tuple[Tensor, ...], *, seed: int = 0) -> Parts:
+def held_out(batches: tuple[Inputs, ...], *, seed: int = 0) -> Parts:
     """Batches without some of their samples, and those samples; batches stay apart.
 
     A quarter of the samples is held out; of few, 8 or a half. They are drawn at random over all
@@ -34,23 +36,27 @@ def held_out(batches: tuple[Tensor, ...], *, seed: int = 0) -> Parts:
     sizes give the same ones. A single sample is in both parts: then nothing can be held out.
 
     Args:
-        batches: At least one, the samples along the first axis.
+        batches: At least one, a tensor for each input, the samples along the first axis.
         seed: Of the draw.
 
     Example:
-        >>> parts = held_out((torch.arange(20.0), torch.arange(20.0, 40.0)))
-        >>> sum(len(batch) for batch in parts.fit), sum(len(batch) for batch in parts.held)
+        >>> parts = held_out(((torch.arange(20.0),), (torch.arange(20.0, 40.0),)))
+        >>> sum(len(x) for (x,) in parts.fit), sum(len(x) for (x,) in parts.held)
         (30, 10)
     """
-    samples = sum(len(batch) for batch in batches)
+    samples = sum(len(batch[0]) for batch in batches)
     if samples == 1:
         return Parts(fit=batches, held=batches)
     count = min(max(samples // _SHARE, min(samples // 2, _FEWEST)), _MOST)
     drawn = torch.randperm(samples, generator=torch.Generator().manual_seed(seed))[:count]
     chosen = torch.zeros(samples, dtype=torch.bool).index_fill(0, drawn, value=True)
-    masks = chosen.split([len(batch) for batch in batches])
+    masks = chosen.split([len(batch[0]) for batch in batches])
     pairs = list(zip(batches, masks, strict=True))
     return Parts(
-        fit=tuple(batch[~mask] for batch, mask in pairs if not mask.all()),
-        held=tuple(batch[mask] for batch, mask in pairs if mask.any()),
+        fit=tuple(_chosen(batch, ~mask) for batch, mask in pairs if not mask.all()),
+        held=tuple(_chosen(batch, mask) for batch, mask in pairs if mask.any()),
     )
+
+
+def _chosen(batch: Inputs, mask: Tensor) -> Inputs:
+    return tuple(tensor[mask] for tensor in batch)

@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torchedge.errors import CalibrationError, SchemeError
 from torchedge.graph.copies import copied
 from torchedge.kinds import kinds_checked
-from torchedge.quantization.batches import single_inputs
+from torchedge.quantization.batches import input_batches
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.operations import kind_of
@@ -130,9 +130,9 @@ def _moments(
         yx=zeros(outputs, inputs, dtype=torch.float64),
     )
     try:
-        for batch in single_inputs(model, batches):
-            model(batch)
-            wanted = reference(batch)
+        for batch in input_batches(model, batches):
+            model(*batch)
+            wanted = reference(*batch)
             moments = moments.plus(read.pop().flatten(0, -2), wanted.flatten(0, -2))
     finally:
         handle.remove()

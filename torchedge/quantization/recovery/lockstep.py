@@ -15,10 +15,10 @@ from torch import Tensor, fx, nn
 
 from torchedge.errors import SchemeError
 from torchedge.graph.copies import copied
-from torchedge.quantization.batches import single_inputs
+from torchedge.quantization.batches import Inputs, input_batches
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 
-__all__ = ["LayerStep", "in_float", "layer_steps", "tensors_of"]
+__all__ = ["LayerStep", "in_float", "kept_batches", "layer_steps"]
 
 
 @final
@@ -67,17 +67,17 @@ def in_float(model: nn.Module) -> nn.Module:
     return reference
 
 
-def tensors_of(model: nn.Module, data: object) -> tuple[Tensor, ...]:
-    """The batches of a network with one input as a tuple, kept in memory.
+def kept_batches(model: nn.Module, data: object) -> tuple[Inputs, ...]:
+    """The inputs of all batches, kept in memory.
 
     Raises:
-        CalibrationError: There is none, one cannot be used, or the network takes several inputs.
+        CalibrationError: There is no batch, or one cannot be used.
     """
-    return tuple(single_inputs(model, data))
+    return tuple(input_batches(model, data))
 
 
 def layer_steps(
-    model: nn.Module, reference: nn.Module, batches: tuple[Tensor, ...]
+    model: nn.Module, reference: nn.Module, batches: tuple[Inputs, ...]
 ) -> Iterator[LayerStep]:
     """Walk both networks in execution order and stop at every weighted layer.
 
@@ -125,11 +125,11 @@ def _paired_nodes(model: nn.Module, reference: nn.Module) -> list[tuple[fx.Node,
     return list(zip(ours, theirs, strict=True))
 
 
-def _interpreter(model: nn.Module, batch: Tensor) -> fx.Interpreter:
+def _interpreter(model: nn.Module, batch: Inputs) -> fx.Interpreter:
     assert isinstance(model, fx.GraphModule)
     interpreter = fx.Interpreter(model)
     interpreter.extra_traceback = False
-    interpreter.args_iter = iter((batch,))
+    interpreter.args_iter = iter(batch)
     return interpreter
 
 

@@ -5,6 +5,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from torchedge.quantization.batches import Inputs
 from torchedge.quantization.recovery.same_function import outputs_of
 
 __all__ = ["Contest"]
@@ -24,15 +25,15 @@ class Contest:
 
     Example:
         >>> net, x = nn.Linear(2, 2), torch.rand(4, 2)
-        >>> contest = Contest(net, (x,), nn.Linear(2, 2))
+        >>> contest = Contest(net, ((x,),), nn.Linear(2, 2))
         >>> contest.is_won_by(net), contest.best is net
         (True, True)
     """
 
-    def __init__(self, original: nn.Module, held: tuple[Tensor, ...], first: nn.Module) -> None:
+    def __init__(self, original: nn.Module, held: tuple[Inputs, ...], first: nn.Module) -> None:
         self._held = held
-        self._wanted = [outputs_of(original, (batch,)) for batch in held]
-        samples = sum(len(batch) for batch in held)
+        self._wanted = [outputs_of(original, batch) for batch in held]
+        samples = sum(len(batch[0]) for batch in held)
         self._signals = [
             max(float(sum(y.square().sum() for y in output)) / samples, _LEAST_SIGNAL)
             for output in zip(*self._wanted, strict=True)
@@ -65,7 +66,7 @@ class Contest:
         """Noise to signal of each held-out sample, summed over the network's outputs."""
         return torch.cat(
             [
-                self._noise(outputs_of(candidate, (batch,)), wanted, len(batch))
+                self._noise(outputs_of(candidate, batch), wanted, len(batch[0]))
                 for batch, wanted in zip(self._held, self._wanted, strict=True)
             ]
         )

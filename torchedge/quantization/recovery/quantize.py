@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, final, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from torchedge.arguments import is_whole, require
 from torchedge.errors import UnknownNameError
 from torchedge.graph.wrappers import unwrapped
 from torchedge.kinds import fields_checked, kinds_checked
+from torchedge.quantization.batches import Inputs
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.names import scheme_of
@@ -22,7 +23,7 @@ from torchedge.quantization.recovery.bias_correction import correct_step
 from torchedge.quantization.recovery.equalize import equalize
 from torchedge.quantization.recovery.held_out import Parts, held_out
 from torchedge.quantization.recovery.layer_choice import WeightRepairs, repair_weight
-from torchedge.quantization.recovery.lockstep import in_float, layer_steps, tensors_of
+from torchedge.quantization.recovery.lockstep import in_float, kept_batches, layer_steps
 from torchedge.quantization.recovery.network_judge import Contest
 from torchedge.quantization.recovery.rescaling import Relu6Mode
 from torchedge.quantization.requirements import require_float, require_usable_weights
@@ -115,11 +116,12 @@ def quantize(
     quantisation-aware training, and can be trained on.
 
     Args:
-        model: A trained float network that torch.fx can follow, with one input.
+        model: A trained float network that torch.fx can follow.
         scheme: Numbers of the device, usually ``target.scheme``; or the name of a target.
         batches: Inputs as the network sees them in use, some 50 to 500 in all; they and their
             activations are held in memory. A ``DataLoader``, whose labels are left out, a tensor, a
-            list, a folder and more; see :class:`~torchedge.batches.data.Data`.
+            list, a folder and more; for several inputs tuples or dictionaries. See
+            :class:`~torchedge.batches.data.Data`.
         effort: ``fast`` only corrects biases, ``balanced`` does everything but the long search for
             roundings, ``best`` that too; or a :class:`Recovery` of one's own.
         float_layers: Paths of layers whose weights stay in float, with the activations that only
@@ -128,7 +130,7 @@ def quantize(
         seed: Of the choice of positions in images; the same seed gives the same model.
 
     Raises:
-        CalibrationError: There is no batch, one cannot be used, or the network has several inputs.
+        CalibrationError: There is no batch, or one cannot be used.
         TraceError: torch.fx cannot follow the model.
         SchemeError: The scheme's weights have zero points, or the model is quantised already.
         UnknownNameError: There is no layer of that name to leave in float, or no such target.
@@ -149,7 +151,7 @@ def quantize(
     names = (float_layers,) if isinstance(float_layers, str) else float_layers
     way_out = "give the paths of layers, ('head',), or leave them out"
     require(isinstance(names, Collection), "float_layers", float_layers, way_out)
-    samples = _Samples.of(tensors_of(model, batches), seed)
+    samples = _Samples.of(kept_batches(model, batches), seed)
     best = _best(model, scheme, samples, recovery, names)
     return with_float_network(best, model).train(model.training)
 
@@ -185,17 +187,17 @@ def _best(
 class _Samples:
     """The calibration data: all of it, in two parts, and how positions in images are drawn."""
 
-    all: tuple[Tensor, ...]
+    all: tuple[Inputs, ...]
     parts: Parts
     seed: int
 
     @staticmethod
-    def of(batches: tuple[Tensor, ...], seed: int) -> "_Samples":
+    def of(batches: tuple[Inputs, ...], seed: int) -> "_Samples":
         return _Samples(all=batches, parts=held_out(batches, seed=seed), seed=seed)
 
     @property
-    def example(self) -> tuple[Tensor]:
-        return (self.all[0][:1],)
+    def example(self) -> Inputs:
+        return tuple(tensor[:1] for tensor in self.all[0])
 
 
 def _equalized(

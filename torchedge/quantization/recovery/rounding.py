@@ -12,7 +12,7 @@ from torchedge.quantization.functional import dequantize
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.recovery.bias_correction import correct_step
-from torchedge.quantization.recovery.lockstep import LayerStep, in_float, layer_steps, tensors_of
+from torchedge.quantization.recovery.lockstep import LayerStep, in_float, kept_batches, layer_steps
 from torchedge.quantization.recovery.patches import as_matrix, from_matrix
 from torchedge.quantization.recovery.reconstruction import Reconstruction, reconstruction
 
@@ -72,7 +72,7 @@ def round_adaptively(
     rounded = merge_batchnorms(copied(model).eval())
     baseline = in_float(model if reference is None else reference)
     generator = torch.Generator().manual_seed(seed)
-    for step in layer_steps(rounded, baseline, tensors_of(rounded, batches)):
+    for step in layer_steps(rounded, baseline, kept_batches(rounded, batches)):
         round_step(step, reconstruction(step, generator), iterations=iterations)
         correct_step(step)
     return rounded.train(model.training)

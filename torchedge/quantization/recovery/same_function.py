@@ -7,10 +7,10 @@ from torch.utils._pytree import tree_map
 from torchedge.graph.copies import copied
 from torchedge.graph.guard import tensors_in_output
 from torchedge.graph.trace import evaluating
+from torchedge.quantization.batches import Inputs
 
-__all__ = ["Inputs", "outputs_of", "same_function"]
+__all__ = ["outputs_of", "same_function"]
 
-Inputs = tuple[Tensor, ...]
 
 _TOLERANCE = 1e-5  # of an output's largest magnitude
 

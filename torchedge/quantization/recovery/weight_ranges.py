@@ -12,7 +12,7 @@ from torchedge.kinds import kinds_checked
 from torchedge.quantization.functional import affine_params, fake_quantize, weight_params
 from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
-from torchedge.quantization.recovery.lockstep import in_float, layer_steps, tensors_of
+from torchedge.quantization.recovery.lockstep import in_float, kept_batches, layer_steps
 from torchedge.quantization.recovery.patches import as_matrix
 from torchedge.quantization.recovery.reconstruction import (
     GAIN_WEIGHT,
@@ -71,7 +71,7 @@ def choose_weight_scales(
         return chosen.train(model.training)
     generator = torch.Generator().manual_seed(seed)
     baseline = in_float(model if reference is None else reference)
-    for step in layer_steps(chosen, baseline, tensors_of(chosen, batches)):
+    for step in layer_steps(chosen, baseline, kept_batches(chosen, batches)):
         step.layer.weight_scale = choose_scale(step.layer, reconstruction(step, generator))
     return chosen.train(model.training)
 

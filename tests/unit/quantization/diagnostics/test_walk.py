@@ -8,7 +8,7 @@ from torchedge.quantization.diagnostics.walk import Run, tensors_in
 
 def test_results_are_forgotten_after_their_last_reader(images):
     chain = fx.symbolic_trace(nn.Sequential(*(nn.Conv2d(1, 1, 1) for _ in range(9))))
-    run, results = Run(chain, images), []
+    run, results = Run(chain, (images,)), []
     for node in chain.graph.nodes:
         results.append(weakref.ref(run.step(node)))
         alive = {id(result()) for result in results[1:] if result() is not None}
@@ -24,7 +24,7 @@ def test_a_fork_keeps_views_of_one_tensor_together(images):
 
     graph_module = fx.symbolic_trace(Viewed())
     nodes = list(graph_module.graph.nodes)
-    run = Run(graph_module, images)
+    run = Run(graph_module, (images,))
     for node in nodes[:3]:
         run.step(node)
     fork = run.fork()
