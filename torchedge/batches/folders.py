@@ -1,6 +1,5 @@
 """Samples from files: pictures, and arrays that hold what the network sees."""
 
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from torchedge.batches.files import SampleFiles
 from torchedge.batches.pictures import PICTURES, Array, PixelScale, picture_layout, read_picture
 from torchedge.errors import CalibrationError
+from torchedge.telling import warn
 
 __all__ = ["LABEL_NAMES", "InputSpec", "Sample", "read_samples", "samples_in"]
 
@@ -69,10 +69,9 @@ def read_samples(
         samples, lost = _samples_of(path, inputs, scale)
         if lost and not told:
             told = True
-            warnings.warn(
+            warn(
                 f"'{path}' is transparent in places: in all pictures transparency is dropped, as "
                 "Image.convert('RGB') does; flatten them first if training did otherwise.",
-                stacklevel=2,
             )
         known = files.labels[index] if files.labels else None
         for sample in samples:

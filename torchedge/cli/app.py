@@ -16,6 +16,7 @@ from torchedge.cli.export import export
 from torchedge.cli.targets import targets
 from torchedge.errors import TorchedgeError
 from torchedge.stopping import raise_if_stopped
+from torchedge.telling import harmless_messages
 from torchedge.text import can_say_anything, say
 
 __all__ = ["COMMANDS_GROUP", "make_app", "run_command", "run_function"]
@@ -66,7 +67,8 @@ def _run(app: cyclopts.App, arguments: Sequence[str]) -> int:
     words = [word for word in arguments if word != _DEBUG]
     can_say_anything()
     try:
-        app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        with harmless_messages():
+            app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()  # here a closed pipe is noticed, and nothing is lost by a late signal
     except BrokenPipeError:  # whoever read has enough
         return _end_of_pipe()

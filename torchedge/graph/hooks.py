@@ -1,7 +1,6 @@
 """Forward hooks, which are part of what a module computes."""
 
 import copy
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +11,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from torchedge.errors import TraceError
+from torchedge.telling import warn
 
 __all__ = [
     "has_hooks",
@@ -59,10 +59,9 @@ def run_with_hooks(
 
 def _warn_of_looking_on(module: nn.Module, hook: object, changed: object) -> None:
     if changed is None:
-        warnings.warn(
+        warn(
             f"the hook {_name(hook)} of {type(module).__name__} changes nothing and is left out of "
             "the graph; register it on the result to go on observing.",
-            stacklevel=2,
         )
 
 

@@ -3,7 +3,6 @@
 Two more are in :mod:`torchedge.quantization.range_rules`.
 """
 
-import warnings
 from dataclasses import dataclass
 from typing import final
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from torchedge.quantization.histogram import BINS, Histogram, RangeRule, magnitudes, observe
 from torchedge.quantization.range_rules import mse
 from torchedge.scheme import QuantSpec
+from torchedge.telling import warn
 
 __all__ = [
     "BINS",
@@ -77,10 +77,9 @@ def entropy(histogram: Histogram, spec: QuantSpec) -> tuple[float, float]:
     """
     found = entropy_range(histogram, spec)
     if found.refused_share:
-        warnings.warn(
+        warn(
             f"the entropy rule would clip {found.refused_share:.1%} of the values that are not "
             "zero; the squared error decides instead.",
-            stacklevel=2,
         )
     return found.low, found.high
 

@@ -1,6 +1,5 @@
 """Activation ranges chosen from data: hooks, histograms, and the rule that reads them."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, final
@@ -20,6 +19,7 @@ from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.names import rule_of
 from torchedge.quantization.range_rules import mse
+from torchedge.telling import warn
 
 __all__ = ["calibrate"]
 
@@ -67,7 +67,7 @@ def calibrate(model: nn.Module, batches: object, rule: RangeRule | str = mse) ->
         ends = torch.tensor([chosen[name].low, chosen[name].high])
         quantizers[name].set_range(*ends)
     for note in notes_on(chosen):
-        warnings.warn(note, stacklevel=2)
+        warn(note, stacklevel=2)
     return calibrated
 
 
