@@ -30,6 +30,7 @@ _WAY_ON = (  # where a target takes no float network
     "for a Jetson, torchedge calibration create {} DATA OUT --qdq writes Q/DQ into the file, and "
     "--precision fp16 needs none; android, raspberry-pi-5 and microcontrollers calibrate it."
 )
+_MOST_KEPT_BYTES = 8 * 2**30
 _FEWEST = 2  # batches: one for checks and one for calibration
 
 
@@ -62,11 +63,12 @@ def import_onnx(
             first axis, or the normalisation does not fit.
         ExportError: It cannot be written at opset 18, or would answer otherwise there.
         VerificationError: It answers with NaN or infinity.
-        CalibrationError: There are fewer than two batches, they do not fit, or are not finite.
+        CalibrationError: There are fewer than two batches, they do not fit, are not finite, or
+            take more than 8 GiB.
         OutputExistsError: The folder exists.
     """
     with staged_folder(folder, overwrite=overwrite, inputs=(model,)) as staging:
-        given = list(batches)
+        given = _kept(batches)
         source = read_foreign(model)
         inputs = _fitted(inputs_of(model, source), given)
         _require_batch_first(model, inputs)
@@ -99,6 +101,20 @@ def import_onnx(
         )
         artifact = write_artifact(draft)
     return replace(artifact, path=folder)
+
+
+def _kept(batches: Iterable[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
+    """All batches, as far as a computer may be expected to keep them."""
+    kept, taken = list[tuple[Array, ...]](), 0
+    for batch in batches:
+        taken += sum(array.nbytes for array in batch)
+        if taken > _MOST_KEPT_BYTES:
+            raise CalibrationError(
+                f"the first {len(kept) + 1:,} batches take {taken:,} bytes, and all are kept in "
+                f"memory, up to {_MOST_KEPT_BYTES:,}; give fewer samples or smaller ones."
+            )
+        kept.append(batch)
+    return kept
 
 
 def read_foreign(path: Path) -> "onnx.ModelProto":

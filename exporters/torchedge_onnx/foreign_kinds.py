@@ -42,6 +42,8 @@ def require_known_kind(path: Path, model: "onnx.ModelProto") -> None:
     """
     for node in model.graph.node:
         _require_node(path, node)
+    if not any(True for _ in _given(model)):
+        raise UsageError(f"'{path}' has no input, so it answers the same always; give a network.")
     for what, values in (("input", _given(model)), ("output", model.graph.output)):
         for value in values:
             _require_tensor(path, what, value)

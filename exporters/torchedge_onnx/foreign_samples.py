@@ -1,7 +1,6 @@
 """Samples of a folder for the inputs of an ONNX file: pictures, arrays, or several arrays each."""
 
 import math
-import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +8,14 @@ from typing import TypeAlias
 
 import numpy as np
 
+from torchedge.batches.files import ARRAYS
+from torchedge.batches.folders import InputSpec
 from torchedge.batches.pictures import PICTURES
 from torchedge.bench.session import Array
 from torchedge.errors import CalibrationError, UsageError
 from torchedge.export.normalisation import Normalisation
-from torchedge.writing import temporary_folder
 from torchedge_onnx.foreign_sizes import Input, shown
+from torchedge_onnx.sample_folder import Taken, taken_batches
 
 __all__ = ["normalisation_for", "require_usable", "samples_for"]
 
@@ -23,7 +24,6 @@ _Numbers: TypeAlias = tuple[float, ...]
 _WHITE = 255  # the largest value of a pixel
 _COLOURS = frozenset({1, 3})
 _IMAGE_AXES = 4
-_ARRAYS = frozenset({".npy", ".npz"})
 
 
 def samples_for(
@@ -69,7 +69,7 @@ def normalisation_for(
 
     Also where it differs by channel and channels come last: an artefact says it for axis 1 alone.
     """
-    if len(inputs) != 1 or inputs[0].dtype != "float32" or _has(folder, _ARRAYS):
+    if len(inputs) != 1 or inputs[0].dtype != "float32" or _has(folder, ARRAYS):
         return None
     shape = inputs[0].sizes
     channels = _channels(inputs[0])
@@ -138,15 +138,15 @@ def _of_one_input(
 ) -> Iterator[tuple[Array, ...]]:
     """Pictures or arrays as the folder gives them, then in the input's axes and type."""
     if not _has(folder, PICTURES):
-        return _batches(folder, model, found.sizes, mean, std)
-    if _has(folder, _ARRAYS) and (found.dtype != "float32" or _is_channels_last(found.sizes)):
+        return _batches(folder, (found,), mean, std)
+    if _has(folder, ARRAYS) and (found.dtype != "float32" or _is_channels_last(found.sizes)):
         raise CalibrationError(
             f"'{folder}' holds arrays and pictures, and '{model}' takes {found.dtype} "
             f"{shown(found.sizes)}; put them into two folders and give one."
         )
     if found.dtype != "float32":
         return _whole_pixels(folder, model, found, mean, std)
-    return _pictures(folder, model, found, mean, std)
+    return _pictures(folder, found, mean, std)
 
 
 def _whole_pixels(
@@ -157,88 +157,34 @@ def _whole_pixels(
             f"'{model}' takes {found.dtype}, pixels as they are; leave mean and std out."
         )
     back = (1 / _WHITE,) * len(std)  # divides by 255 what was divided by 255
-    for (batch,) in _pictures(folder, model, found, mean, back):
+    for (batch,) in _pictures(folder, found, mean, back):
         yield (np.rint(batch).astype(found.dtype),)
 
 
 def _pictures(
-    folder: Path, model: Path, found: Input, mean: _Numbers, std: _Numbers
+    folder: Path, found: Input, mean: _Numbers, std: _Numbers
 ) -> Iterator[tuple[Array, ...]]:
-    shape = found.sizes
+    shape, as_float = found.sizes, replace(found, dtype="float32")
     if not _is_channels_last(shape):
-        yield from _batches(folder, model, shape, mean, std)
+        yield from _batches(folder, (as_float,), mean, std)
         return
-    for (batch,) in _batches(folder, model, (shape[0], shape[3], *shape[1:3]), mean, std):
+    first = replace(as_float, sizes=(shape[0], shape[3], *shape[1:3]))
+    for (batch,) in _batches(folder, (first,), mean, std):
         yield (np.ascontiguousarray(batch.transpose(0, 2, 3, 1)),)
 
 
-def _batches(
-    folder: Path, model: Path, shape: tuple[int | None, ...], mean: _Numbers, std: _Numbers
-) -> Iterator[tuple[Array, ...]]:
-    """Of a network that takes this shape and is called like the file."""
-    import onnx
-    from onnx import TensorProto, helper
-
-    from torchedge_onnx.sample_folder import folder_batches
-
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy")
-    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "shape", [x], [y])
-    with temporary_folder("onnx") as name:
-        path = Path(name, model.name)
-        onnx.save(helper.make_model(graph), path)
-        yield from folder_batches(folder, path, mean=mean, std=std)
-
-
 def _of_arrays(folder: Path, inputs: tuple[Input, ...]) -> Iterator[tuple[Array, ...]]:
-    several = len(inputs) > 1
-    ending, what = (".npz", "one array for each input") if several else (".npy", "one sample")
-    files = sorted(path for path in folder.glob("*") if path.suffix.lower() == ending)
-    size = inputs[0].sizes[0] or 1
-    if len(files) < size:
-        raise CalibrationError(
-            f"'{folder}' holds {len(files)} {ending} files, fewer than the batch of {size}; give "
-            f"some 100 to 500, each with {what}"
-            + (f": {', '.join(each.name for each in inputs)}." if several else ".")
-        )
-    for begin in range(0, len(files) - size + 1, size):
-        samples = [_arrays(path, inputs) for path in files[begin : begin + size]]
-        yield tuple(np.stack(column) for column in zip(*samples, strict=True))
+    return _batches(folder, inputs, (0.0,), (1.0,))
 
 
-def _arrays(path: Path, inputs: tuple[Input, ...]) -> tuple[Array, ...]:
-    try:
-        held = np.load(path, allow_pickle=False)
-        if path.suffix.lower() == ".npy":
-            held = {each.name: held for each in inputs}
-        arrays = {name: np.asarray(held[name]) for name in held}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise CalibrationError(f"'{path}' cannot be read ({error}); leave it out.") from error
-    return tuple(_fitting(path, each, arrays) for each in inputs)
-
-
-def _fitting(path: Path, wanted: Input, arrays: dict[str, Array]) -> Array:
-    """The array of an input, in its type where no number is lost."""
-    if wanted.name not in arrays:
-        raise CalibrationError(
-            f"'{path}' holds {', '.join(arrays) or 'nothing'}, but no '{wanted.name}'; write "
-            "numpy.savez(path, **{name: array of one sample}) with the names of all inputs."
-        )
-    array = arrays[wanted.name]
-    if array.shape != wanted.sizes[1:]:
-        raise CalibrationError(
-            f"'{path}' has the shape {list(array.shape)} for '{wanted.name}', the network takes "
-            f"{shown(wanted.sizes[1:])}."
-        )
-    if array.dtype.kind not in "biuf" or not np.all(np.isfinite(array)):
-        raise CalibrationError(
-            f"'{path}' holds {array.dtype} that is not all finite for '{wanted.name}'; leave it "
-            "out."
-        )
-    with np.errstate(all="ignore"):
-        cast = array.astype(wanted.dtype)
-    if cast.dtype.kind != "f" and not np.array_equal(cast, array):
-        raise CalibrationError(
-            f"'{path}' holds {array.dtype} from {array.min():g} to {array.max():g} for "
-            f"'{wanted.name}', which takes {wanted.dtype}; save whole numbers in its range."
-        )
-    return cast
+def _batches(
+    folder: Path, inputs: tuple[Input, ...], mean: _Numbers, std: _Numbers
+) -> Iterator[tuple[Array, ...]]:
+    taken = Taken(
+        batch_size=inputs[0].sizes[0] or 1,
+        inputs=tuple(
+            InputSpec(name=e.name, shape=tuple(n or 1 for n in e.sizes[1:]), dtype=e.dtype)
+            for e in inputs
+        ),
+    )
+    return (batch.inputs for batch in taken_batches(folder, taken, mean=mean, std=std))

@@ -55,9 +55,10 @@ def checked_model(path: Path) -> ModelProto:
         _require_own_operators(model.graph)
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf's and onnx's exceptions have no common base
+        said = one_line(error).rstrip(".")
         raise ArtifactError(
-            f"'{path}' ({len(data):,} bytes) is no intact ONNX file: {one_line(error)} "
-            "Copy or export it again."
+            f"'{path}' ({len(data):,} bytes) is no intact ONNX file: {said}. Copy or export it "
+            "again."
         ) from error
     return model
 

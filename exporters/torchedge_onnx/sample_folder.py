@@ -17,7 +17,14 @@ from torchedge.export.normalisation import Normalisation
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["LabelledBatch", "folder_batches", "folder_normalisation", "labelled_batches"]
+__all__ = [
+    "LabelledBatch",
+    "Taken",
+    "folder_batches",
+    "folder_normalisation",
+    "labelled_batches",
+    "taken_batches",
+]
 
 _WHITE = 255  # the largest value of a pixel
 _NO_MEAN, _NO_DEVIATION = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -39,8 +46,13 @@ class LabelledBatch:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class _Taken:
-    """What a network takes: so many samples at once, and of each these inputs."""
+class Taken:
+    """What a network takes.
+
+    Args:
+        batch_size: So many samples at once.
+        inputs: Of each, these.
+    """
 
     batch_size: int
     inputs: tuple[InputSpec, ...]
@@ -107,6 +119,28 @@ def labelled_batches(
         UsageError: There is a mean or deviation, and no picture.
     """
     taken = _taken(model, batch_size, input_shape)
+    return taken_batches(folder, taken, mean=mean, std=std)
+
+
+def taken_batches(
+    folder: Path,
+    taken: Taken,
+    *,
+    mean: tuple[float, ...] = _NO_MEAN,
+    std: tuple[float, ...] = _NO_DEVIATION,
+) -> Iterator[LabelledBatch]:
+    """The same for whatever takes such inputs.
+
+    Args:
+        folder: As for :func:`labelled_batches`.
+        taken: So many samples at once, and of each these inputs.
+        mean: Likewise.
+        std: Likewise.
+
+    Raises:
+        CalibrationError: As there.
+        UsageError: There is a mean or deviation, and no picture.
+    """
     files = sample_files(folder)
     _require_enough(files, taken)
     scale = PixelScale(mean=mean, std=std)
@@ -150,15 +184,21 @@ def folder_normalisation(
     )
 
 
-def _require_enough(files: SampleFiles, taken: _Taken) -> None:
+def _require_enough(files: SampleFiles, taken: Taken) -> None:
     found = len(files.paths)
     if found < taken.batch_size:
         found = sum(samples_in(path, taken.inputs) for path in files.paths)
     if found < taken.batch_size:
         raise CalibrationError(
-            f"'{files.folder}' holds {found} .npy files and pictures, fewer than the batch of "
-            f"{taken.batch_size}; give some 100 to 500."
+            f"'{files.folder}' holds {found} {_kinds_of(taken)}, fewer than the batch "
+            f"of {taken.batch_size}; give some 100 to 500."
         )
+
+
+def _kinds_of(taken: Taken) -> str:
+    if len(taken.inputs) == 1:
+        return ".npy files and pictures"
+    return f".npz files with the arrays {', '.join(each.name for each in taken.inputs)}"
 
 
 def _batches(samples: Iterator[Sample], batch_size: int) -> Iterator[LabelledBatch]:
@@ -178,7 +218,7 @@ def _batch(samples: list[Sample]) -> LabelledBatch:
     )
 
 
-def _taken(model: Path, batch_size: int | None, input_shape: tuple[int, ...] | None) -> _Taken:
+def _taken(model: Path, batch_size: int | None, input_shape: tuple[int, ...] | None) -> Taken:
     import onnx
 
     from torchedge_onnx.census import read_model
@@ -195,7 +235,7 @@ def _taken(model: Path, batch_size: int | None, input_shape: tuple[int, ...] | N
     if fixed and batch_size not in {None, fixed}:
         raise CalibrationError(f"'{model}' takes batches of {fixed}, not {batch_size}.")
     kinds = [onnx.helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type) for v in values]
-    return _Taken(
+    return Taken(
         batch_size=fixed or batch_size or 1,
         inputs=tuple(
             InputSpec(name=value.name, shape=tuple(sizes[1:]), dtype=str(kind))

@@ -1,5 +1,6 @@
 """Samples from files: pictures, and arrays that hold what the network sees."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from torchedge.errors import CalibrationError
 from torchedge.telling import warn
 
 __all__ = ["LABEL_NAMES", "InputSpec", "Sample", "read_samples", "samples_in"]
+
+_LARGEST_SAMPLE_BYTES = 2**28  # three channels of 4,700 × 4,700 in float32
 
 LABEL_NAMES = frozenset({"label", "labels", "target", "targets", "y", "y_true", "class"})
 
@@ -62,8 +65,9 @@ def read_samples(
 
     Raises:
         CalibrationError: A file cannot be read, does not fit the network, or holds NaN; the text
-            names it.
+            names it. Or a sample of the network's shape would take more than 256 MiB.
     """
+    _require_modest(files, inputs)
     told = False
     for index, path in enumerate(files.paths):
         samples, lost = _samples_of(path, inputs, scale)
@@ -76,6 +80,17 @@ def read_samples(
         known = files.labels[index] if files.labels else None
         for sample in samples:
             yield sample if known is None else Sample(inputs=sample.inputs, label=known)
+
+
+def _require_modest(files: SampleFiles, inputs: tuple[InputSpec, ...]) -> None:
+    """Refuse samples that a picture would be blown up to, or that nobody has."""
+    taken = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in inputs)
+    if taken > _LARGEST_SAMPLE_BYTES:
+        shapes = ", ".join(str(list(spec.shape)) for spec in inputs)
+        raise CalibrationError(
+            f"one sample of {shapes} takes {taken:,} bytes, and '{files.folder}' is read up to "
+            f"{_LARGEST_SAMPLE_BYTES:,} for each; give the size that the network sees in use."
+        )
 
 
 def samples_in(path: Path, inputs: tuple[InputSpec, ...]) -> int:
@@ -179,7 +194,7 @@ def _split(path: Path, array: Array, spec: InputSpec) -> list[Array]:
     for sample in samples:
         if sample.shape != spec.shape:
             raise CalibrationError(
-                f"'{path}' has the shape {list(sample.shape)}, the network takes "
+                f"'{path}' has the shape {list(sample.shape)} for '{spec.name}', the network takes "
                 f"{list(spec.shape)}{_hint(sample.shape, spec.shape)}."
             )
     return samples
@@ -195,20 +210,25 @@ def _hint(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
 
 
 def _converted(path: Path, array: Array, spec: InputSpec) -> Array:
+    """In the network's type: floats from floats, whole numbers from what holds the same ones."""
     wanted = np.dtype(spec.dtype)
-    kinds = "f" if wanted.kind == "f" else "iu"
-    if array.dtype.kind not in kinds:
+    if array.dtype.kind not in ("f" if wanted.kind == "f" else "biuf"):
         scaled = " For pixels that is x.astype(np.float32) / 255." if array.dtype == "uint8" else ""
         raise CalibrationError(
             f"'{path}' holds {array.dtype} values, the network takes {spec.dtype}; save what the "
             f"network sees, scaled as in training.{scaled}"
         )
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         converted = np.ascontiguousarray(array, dtype=wanted)
-    bad = converted.size - int(np.isfinite(converted).sum())
+    bad = array.size - int((np.isfinite(array) & np.isfinite(converted)).sum())
     if bad:
         raise CalibrationError(
-            f"'{path}' holds {bad:,} NaN or infinite values of {converted.size:,}; leave it out, "
-            "or look at what made it."
+            f"'{path}' holds {bad:,} NaN or infinite values of {converted.size:,} for "
+            f"'{spec.name}'; leave it out, or look at what made it."
+        )
+    if wanted.kind != "f" and not np.array_equal(converted, array):
+        raise CalibrationError(
+            f"'{path}' holds {array.dtype} from {array.min():g} to {array.max():g} for "
+            f"'{spec.name}', which takes {spec.dtype}; save whole numbers in its range."
         )
     return converted

@@ -245,14 +245,14 @@ def test_an_array_that_is_missing_is_named(tmp_path):
     folder.mkdir()
     for n in range(2):
         np.savez(folder / f"{n}.npz", image=np.zeros((3, 8, 8), np.float32), other=np.zeros(4))
-    with pytest.raises(CalibrationError, match="holds image, other, but no 'numbers'"):
+    with pytest.raises(CalibrationError, match=r"'other'\].* takes 'image', 'numbers'"):
         list(samples_for(folder, path, inputs_of(path, onnx.load(path))))
 
 
 def test_a_folder_of_pictures_for_several_inputs_says_what_it_should_hold(tmp_path):
     path = files.saved(tmp_path / "file.onnx", files.two_inputs())
     folder = pictures(tmp_path / "data")
-    with pytest.raises(CalibrationError, match=r"npz.*image, numbers"):
+    with pytest.raises(CalibrationError, match=r"\.npz files with an array for each input"):
         list(samples_for(folder, path, inputs_of(path, onnx.load(path))))
 
 

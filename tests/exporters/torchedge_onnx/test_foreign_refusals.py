@@ -1,6 +1,7 @@
 """Files and data that cannot become an artefact: one error that says which and why."""
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -13,6 +14,7 @@ from torchedge.errors import (
     TorchedgeError,
     UsageError,
 )
+from torchedge_onnx import foreign
 from torchedge_onnx.foreign import import_onnx
 from torchedge_onnx.foreign_samples import require_usable, samples_for
 from torchedge_onnx.foreign_sizes import Input, parsed_sizes
@@ -284,7 +286,7 @@ def of_bytes(shape=(None, 3, 8, 8)):
         (np.full((3, 8, 8), 256, np.int64), "from 256 to 256"),
         (np.full((3, 8, 8), -1, np.int8), "from -1 to -1"),
         (np.zeros((3, 8, 9), np.uint8), r"shape \[3, 8, 9\] for 'x'.* takes \[3, 8, 8\]"),
-        (np.full((3, 8, 8), np.nan), "not all finite"),
+        (np.full((3, 8, 8), np.nan), "NaN or infinite"),
     ],
 )
 def test_arrays_that_whole_numbers_cannot_hold_are_refused_with_the_file(tmp_path, array, text):
@@ -303,3 +305,23 @@ def test_a_graph_that_cannot_be_written_at_opset_18_is_refused(tmp_path):
     with pytest.raises(ExportError, match="export the network at opset 18"):
         import_onnx(path, files.data_for(made), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_without_an_input_is_refused(tmp_path):
+    node = helper.make_node("Relu", ["b"], ["y"])
+    value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])
+    weight = numpy_helper.from_array(np.ones(2, np.float32), "b")
+    graph = helper.make_graph([node], "g", [], [value], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, tmp_path / "none.onnx")
+    with pytest.raises(UsageError, match="has no input"):
+        import_onnx(tmp_path / "none.onnx", [], tmp_path / "out")
+
+
+def test_samples_that_a_computer_may_not_keep_are_refused_while_they_are_read(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(foreign, "_MOST_KEPT_BYTES", 100)
+    batches = ((np.zeros(16, np.float32),) for _ in range(3))
+    with pytest.raises(CalibrationError, match="first 2 batches take 128 bytes"):
+        import_onnx(tmp_path / "any.onnx", batches, tmp_path / "out")

@@ -118,3 +118,19 @@ def test_labels_that_are_no_whole_numbers_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.zeros((2, 3, 2, 2)), label=[0.5, 1.0])
     with pytest.raises(CalibrationError, match="labels of the shape"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(3, 50_000, 50_000), (2**40,)])
+def test_a_sample_that_no_memory_holds_is_refused_before_a_file_is_read(tmp_path, shape):
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
+    with pytest.raises(CalibrationError, match=r"takes [\d,]+ bytes.*268,435,456"):
+        read(tmp_path, InputSpec(name="x", shape=shape))
+
+
+def test_whole_numbers_that_would_wrap_around_are_refused_and_not_changed(tmp_path):
+    wanted = InputSpec(name="x", shape=(2,), dtype="uint8")
+    np.save(tmp_path / "a.npy", np.array([1, 255], np.int64))
+    assert read(tmp_path, wanted)[0].inputs[0].tolist() == [1, 255]
+    np.save(tmp_path / "a.npy", np.array([1, 300], np.int64))
+    with pytest.raises(CalibrationError, match="from 1 to 300 for 'x', which takes uint8"):
+        read(tmp_path, wanted)
