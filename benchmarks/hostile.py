@@ -20,7 +20,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ import torch
 from benchmarks.hostile_inputs.crafted_files import files, tensors
 from benchmarks.hostile_inputs.crafted_graphs import onnx_files, tflite_files
 from benchmarks.hostile_inputs.crafted_programs import programs
+from benchmarks.hostile_inputs.crafted_values import bundles, caches, tickets
 from benchmarks.hostile_inputs.mutations import spoiled
 from benchmarks.hostile_inputs.opening import Outcome, opened
 from benchmarks.hostile_inputs.server import LIMIT_S, in_a_copy
@@ -108,6 +109,10 @@ def crafted(
         "onnx": tuple(onnx_files()),
         "tflite": tuple(tflite_files()),
         "tflite-micro": tuple(tflite_files()),
+        "edgetpu": (*_without_samples(), *tflite_files()),
+        "tensorrt-bundle": (*_without_samples(), *onnx_files(), *bundles()),
+        "teacher-cache": (*_without_samples(), *caches()),
+        "ticket": (*_without_samples(), *tickets()),
     }
     for kind in makers if only is None else only:
         if kind not in built:
@@ -117,6 +122,11 @@ def crafted(
                 yield place.opened(
                     kind, f"{kind}: {name}", partial(make, place.copy, place.outside)
                 )
+
+
+def _without_samples() -> Iterator[tuple[str, Callable[[Path, Path], None]]]:
+    """What is done to a manifest, which every format has."""
+    return (entry for entry in files() if "samples" not in entry[0])
 
 
 def mutated(built: Mapping[str, Path], work: Path, *, count: int, seed: int) -> Iterator[Outcome]:

@@ -25,6 +25,8 @@
 
 from typing import ClassVar
 
+from torchedge.text import for_terminal
+
 __all__ = [
     "ArtifactError",
     "BudgetError",
@@ -49,9 +51,20 @@ __all__ = [
 
 
 class TorchedgeError(Exception):
-    """Base of every deliberate error; its text is one line that says what to do next."""
+    r"""Base of every deliberate error; its text is one line that says what to do next.
+
+    Names of files and tensors in it stay text: what a terminal would obey is escaped.
+
+    Example:
+        >>> str(TorchedgeError("'a\n\x1b[2J' is odd"))
+        "'a\\n\\x1b[2J' is odd"
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        """The text, on one line."""
+        return for_terminal(super().__str__())
 
 
 class UsageError(TorchedgeError):

@@ -21,13 +21,13 @@ def files() -> Iterator[tuple[str, _Make]]:
     for name in ("a" * 5_000, "CON", "nul.txt", "dot.", "space ", "", 7):
         yield f"model called {str(name)[:9]!r}", _updated(name=name)
     yield "class with an escape sequence", _updated(class_names=["\x1b]0;title\x07"])
-    yield "tensor with a new line", _changed(lambda m: m["inputs"][0].update(name="a\nb"))
+    yield "tensor with a new line", _changed(lambda m: _input(m).update(name="a\nb"))
     yield "no inputs", _updated(inputs=[])
     yield "no outputs", _updated(outputs=[])
-    yield "empty batch", _changed(lambda m: m["inputs"][0].update(shape=[0, 1, 16, 16]))
-    yield "huge batch", _changed(lambda m: m["inputs"][0].update(shape=[2**40, 1, 16, 16]))
-    yield "many axes", _changed(lambda m: m["inputs"][0].update(shape=[1] * 100_000))
-    yield "shape of text", _changed(lambda m: m["inputs"][0].update(shape="1234"))
+    yield "empty batch", _changed(lambda m: _input(m).update(shape=[0, 1, 16, 16]))
+    yield "huge batch", _changed(lambda m: _input(m).update(shape=[2**40, 1, 16, 16]))
+    yield "many axes", _changed(lambda m: _input(m).update(shape=[1] * 100_000))
+    yield "shape of text", _changed(lambda m: _input(m).update(shape="1234"))
     yield "metrics of text", _updated(metrics={"a": "1"})
     yield "deployed files elsewhere", _updated(details={"deployed_files": ["../secret"]})
     yield "file outside", _listed("../secret.bin")
@@ -69,6 +69,15 @@ def _changed(change: Callable[[dict[str, Any]], object]) -> _Make:
     return lambda folder, outside: _discard(
         edited_manifest(folder, lambda manifest: _discard(change(manifest)))
     )
+
+
+def _input(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The first input; one of our own where a format has none."""
+    if not manifest["inputs"]:
+        spec = {"name": "x", "shape": [1], "dtype": "float32", "scale": None, "zero_point": None}
+        manifest["inputs"].append(spec)
+    found: dict[str, Any] = manifest["inputs"][0]
+    return found
 
 
 def _discard(_: object) -> None:

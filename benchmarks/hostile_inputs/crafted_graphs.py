@@ -31,8 +31,8 @@ def onnx_files() -> Iterator[tuple[str, _Make]]:
     yield "loop without end", _model(_loop)
     yield "file of ONNX Runtime's own", _model(_own_format)
     yield "output of escape sequences", _model(_escape)
-    yield "wrong first byte", lambda f, o: _raw(f, "model.onnx", b"\xff" * 64)
-    yield "empty file", lambda f, o: _raw(f, "model.onnx", b"")
+    yield "wrong first byte", lambda f, o: _raw(f, _model_of(f), b"\xff" * 64)
+    yield "empty file", lambda f, o: _raw(f, _model_of(f), b"")
 
 
 def tflite_files() -> Iterator[tuple[str, _Make]]:
@@ -63,11 +63,16 @@ def _raw(folder: Path, name: str, data: bytes) -> None:
     resealed(folder)
 
 
+def _model_of(folder: Path) -> str:
+    """The ONNX file that a runner opens."""
+    return "model_qdq.onnx" if (folder / "model_qdq.onnx").exists() else "model.onnx"
+
+
 def _model(change: Callable[[Any], object]) -> _Make:
     def make(folder: Path, _: Path) -> None:
         import onnx
 
-        path = folder / "model.onnx"
+        path = folder / _model_of(folder)
         model = onnx.ModelProto.FromString(path.read_bytes())
         change(model)
         _raw(folder, path.name, model.SerializeToString())

@@ -7,9 +7,12 @@ from torchedge.bench.census import Census, LayerCount
 from torchedge.bench.session import Session
 from torchedge.errors import NotRunError
 from torchedge.export.artifact import Artifact, Format
+from torchedge.reading.files import read_bounded
 from torchedge_edgetpu.step import MODEL_FILE
 
 __all__ = ["EdgeTPURunner"]
+
+_MOST_BYTES = 2**31  # what a file of this format can address
 
 
 @final
@@ -31,14 +34,15 @@ class EdgeTPURunner:
         """Count what the compiler's documentation lets the Edge TPU compute.
 
         Raises:
-            ArtifactError: The file cannot be read.
+            ArtifactError: The file cannot be read, or is none that could run.
             MissingDependencyError: ai-edge-litert is not installed.
         """
         from torchedge_edgetpu.operators import mapped_operators
         from torchedge_tflite.census import operator_counts, operator_macs
-        from torchedge_tflite.flatbuffer import read_model
+        from torchedge_tflite.soundness import require_sound
 
-        flat = read_model(artifact.file(MODEL_FILE))
+        path = artifact.file(MODEL_FILE)
+        flat, _ = require_sound(read_bounded(path, _MOST_BYTES), f"'{path}'")
         layers = tuple(
             LayerCount(
                 name=f"{index}: {flat.tensors[entry.operator.outputs[0]].name.split('/')[-1]}",

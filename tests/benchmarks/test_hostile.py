@@ -8,19 +8,21 @@ import pytest
 
 from benchmarks.hostile import wrong_with
 from benchmarks.hostile_inputs.crafted_files import files, tensors
-from benchmarks.hostile_inputs.crafted_graphs import onnx_files
+from benchmarks.hostile_inputs.crafted_graphs import onnx_files, tflite_files
 from benchmarks.hostile_inputs.crafted_programs import programs
+from benchmarks.hostile_inputs.crafted_values import bundles, caches, tickets
 from benchmarks.hostile_inputs.mutations import spoiled
 from benchmarks.hostile_inputs.opening import Outcome, tried
 from benchmarks.hostile_inputs.sources import sources
 
 _HARMLESS = {"sizes behind the data", "unbind of millions"}  # they say the same in another way
+_NOT_RUN = {"strides of zero"}  # such a file is counted here, and run by its compiler alone
 _SPOILED = 60
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    return sources(tmp_path_factory.mktemp("built"), ("onnx",))
+    return sources(tmp_path_factory.mktemp("built"), ("onnx", "tensorrt-bundle", "edgetpu"))
 
 
 @pytest.fixture
@@ -65,6 +67,39 @@ def test_a_crafted_safetensors_file_is_refused_in_one_line(copy, make):
 @pytest.mark.parametrize("make", named(onnx_files()))
 def test_a_crafted_onnx_file_is_refused_in_one_line(copy, make):
     refused(copy, "onnx", make)
+
+
+@pytest.mark.parametrize("make", named(caches()))
+def test_a_crafted_cache_of_a_teacher_is_refused_in_one_line(copy, make):
+    refused(copy, "teacher-cache", make)
+
+
+@pytest.mark.parametrize("make", named(tickets()))
+def test_a_crafted_ticket_is_refused_in_one_line(copy, make):
+    refused(copy, "ticket", make)
+
+
+@pytest.mark.parametrize("make", named([*bundles(), *onnx_files()]))
+def test_a_crafted_bundle_is_refused_in_one_line_or_nothing_of_it_is_run(copy, make):
+    folder, outside = copy("tensorrt-bundle")
+    make(folder, outside)
+    verdict, text = tried(folder, "tensorrt-bundle")
+    assert verdict in {"accepted", "refused"}, text
+    assert {path.name for path in folder.parent.iterdir()} == {"artefact", "outside"}
+
+
+@pytest.mark.parametrize("make", named(e for e in tflite_files() if e[0] not in _NOT_RUN))
+def test_a_crafted_file_for_the_edge_tpu_is_refused_in_one_line(copy, make):
+    refused(copy, "edgetpu", make)
+
+
+@pytest.mark.parametrize("kind", ["teacher-cache", "ticket"])
+@pytest.mark.parametrize("make", named(e for e in files() if "samples" not in e[0]))
+def test_a_crafted_manifest_of_a_cache_or_a_ticket_raises_nothing_raw(copy, kind, make):
+    folder, outside = copy(kind)
+    make(folder, outside)
+    verdict, text = tried(folder, kind)
+    assert verdict in {"accepted", "refused"}, text
 
 
 @pytest.mark.parametrize("kind", ["torch", "onnx", "teacher-cache", "ticket"])

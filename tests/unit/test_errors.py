@@ -17,3 +17,7 @@ def test_the_docstring_draws_every_error():
 )
 def test_a_users_mistake_ends_with_2_and_a_failure_with_1(error, code):
     assert error("x").exit_code == code
+
+
+def test_the_text_of_an_error_is_one_line_whatever_names_are_in_it():
+    assert str(errors.UsageError("'a\nb\x1b[2J\u202e' is odd")) == r"'a\nb\x1b[2J\u202e' is odd"

@@ -193,7 +193,7 @@ def _specs(files: SampleFiles, given: Data, wanted: NetworkInputs) -> tuple[Inpu
     shapes = wanted.shapes if given.input_shape is None else (given.input_shape,)
     if not shapes:
         raise CalibrationError(
-            f"'{files.folder}' is a folder, and nothing says how large a sample is; write "
+            f"'{files.folder}' is read for samples, and nothing says how large one is; write "
             f"Data('{files.folder}', input_shape=(3, 224, 224)), without the batch."
         )
     kinds = wanted.dtypes or (torch.float32,) * len(shapes)

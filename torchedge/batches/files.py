@@ -71,7 +71,7 @@ def sample_files(folder: Path | str) -> SampleFiles:
     """
     folder = Path(folder)
     if folder.is_file():
-        return SampleFiles(folder=folder, paths=_readable([folder]))
+        return SampleFiles(folder=folder, paths=_only(folder))
     if not folder.is_dir():
         raise CalibrationError(
             f"'{folder}' is no folder; name one with pictures, or with .npy or .npz arrays."
@@ -84,6 +84,14 @@ def sample_files(folder: Path | str) -> SampleFiles:
         _require_read(folder, entries, here)
         return SampleFiles(folder=folder, paths=here)
     return _with_classes(folder, inside)
+
+
+def _only(path: Path) -> tuple[Path, ...]:
+    if found := _readable([path]):
+        return found
+    raise CalibrationError(
+        f"'{path}' is no picture and no .npy or .npz file; load it yourself, and give the tensor."
+    )
 
 
 def _with_classes(folder: Path, inside: dict[Path, tuple[Path, ...]]) -> SampleFiles:

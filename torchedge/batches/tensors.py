@@ -104,8 +104,8 @@ def input_tensor(
         )
     if axes is not None and tensor.ndim != axes:
         raise CalibrationError(
-            f"{where} has the shape {tuple(tensor.shape)}, and the network takes {axes} axes, the "
-            "batch first; give samples as the network sees them in use."
+            f"{where} has the shape {tuple(tensor.shape)}, and the example inputs have {axes} "
+            "axes, the batch first; give both as the network sees them in use."
         )
     converted = _in_format(tensor, where, dtype or float_dtype, known=dtype is not None)
     if finite:

@@ -107,6 +107,11 @@ def cache_teacher(
     live = LiveTeacher(teacher)
     live.prepare(names)
     tensors = answers(live, data, batch_size)
+    if found := _unusable(tensors):
+        raise DistillationError(
+            f"the teacher gives answers of which {found}; give one that was trained, and data as "
+            "it was trained on."
+        )
     with staged_folder(Path(folder), overwrite=overwrite) as staging:
         save_file(tensors, staging / _FILE)
         write_artifact(
@@ -225,7 +230,21 @@ def _require_whole(artifact: Artifact, samples: int) -> dict[str, Tensor]:
             f"'{artifact.path}' holds {sorted(set(counts.values()))} answers in {len(tensors)} "
             f"tensors for {samples:,} samples; write it again."
         )
+    if found := _unusable(tensors):
+        raise ArtifactError(f"'{artifact.path}' holds answers of which {found}; write it again.")
     return tensors
+
+
+def _unusable(tensors: Mapping[str, Tensor]) -> str:
+    """What nobody can learn from, in words behind "answers of which"; empty where all is well."""
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or not tensor.numel():
+            shown = f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+            return f"{name!a} is {shown}, no numbers to learn"
+        bad = int((~tensor.isfinite()).flatten(1).any(1).sum()) if tensor.ndim > 1 else 0
+        if bad or not tensor.isfinite().all():
+            return f"{name!a} is NaN or infinite for {bad or 'some'} of {len(tensor):,} samples"
+    return ""
 
 
 def _require_same(artifact: Artifact, teacher: nn.Module, data: SizedDataset) -> None:

@@ -28,7 +28,7 @@ __all__ = [
     "write_artifact",
 ]
 
-_MOST_MANIFEST_BYTES = 16 * 2**20
+_MOST_MANIFEST_BYTES = 8 * 2**20  # a tree takes some fifteen times its text
 
 
 def file_record(path: Path) -> FileRecord:

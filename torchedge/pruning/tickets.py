@@ -82,7 +82,8 @@ class Ticket:
         load_weights(network, self.weights)
         return network
 
-    def save(self, folder: Path, *, overwrite: bool = False) -> Artifact:
+    @kinds_checked()
+    def save(self, folder: Path | str, *, overwrite: bool = False) -> Artifact:
         """Write the ticket and its hash into a new folder.
 
         Raises:
@@ -92,6 +93,7 @@ class Ticket:
         tensors = {_MASK + name: mask for name, mask in self.masks.items()}
         tensors |= {_WEIGHT + name: value for name, value in self.weights.items()}
         own = {name: value.contiguous().clone() for name, value in tensors.items()}  # none is tied
+        folder = Path(folder)
         with staged_folder(folder, overwrite=overwrite) as staging:
             save_file(own, staging / _FILE)
             draft = Artifact(

@@ -5,11 +5,15 @@ import os
 import tempfile
 from pathlib import Path
 
+from torchedge.errors import UsageError
+
 __all__ = ["beside", "is_mount_point", "named", "same_or_inside", "temporary_place"]
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _PLACE_OF_MOUNT_POINT = 4
 _LONGEST_NAME_BYTES = 150  # of the 255 that file systems take
+
+_LONGEST_NAME = 255  # bytes, of every common file system
 
 
 def named(folder: Path | str) -> Path:
@@ -20,9 +24,20 @@ def named(folder: Path | str) -> Path:
         '/usr'
     """
     folder = Path(folder)
+    _require_possible(folder)
     if folder.name in {"", ".."}:
         return folder.resolve()
     return folder.parent.resolve() / folder.name
+
+
+def _require_possible(folder: Path) -> None:
+    for part in folder.parts:
+        length = len(os.fsencode(part))
+        if "\0" in part or length > _LONGEST_NAME:
+            raise UsageError(
+                f"'{part[:40]}…' is no name of a file or a folder: it has {length} bytes, up to "
+                f"{_LONGEST_NAME} and none of them zero can be; choose another --out."
+            )
 
 
 def same_or_inside(path: Path | str, folder: Path) -> bool:

@@ -57,3 +57,9 @@ def test_what_is_in_no_one_place_is_refused(tree, names, said):
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(CalibrationError, match="is no folder"):
         sample_files(tmp_path / "nowhere")
+
+
+def test_a_file_that_is_no_sample_is_called_that(tmp_path):
+    (tmp_path / "a.pt").touch()
+    with pytest.raises(CalibrationError, match=r"a.pt' is no picture and no \.npy"):
+        sample_files(tmp_path / "a.pt")

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.hostile_inputs.sealing import edited_manifest
@@ -172,3 +173,15 @@ def test_a_refusal_that_repeats_a_field_of_the_cache_is_one_plain_line(folder, f
     with pytest.raises(DistillationError, match=r"a\\nb") as refused:
         TeacherCache.open(folder, teacher=teacher, data=dataset())
     assert str(refused.value).isprintable()
+
+
+class _Diverged(nn.Module):
+    def forward(self, x):
+        return x.flatten(1) / (x.flatten(1) != 0)
+
+
+def test_a_teacher_that_answers_with_nan_is_refused_and_nothing_is_written(tmp_path):
+    data = TensorDataset(torch.zeros(4, 3), torch.zeros(4, dtype=torch.long))
+    with pytest.raises(DistillationError, match="'output' is NaN or infinite for 4 of 4 samples"):
+        cache_teacher(_Diverged(), data, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from torchedge.errors import OutputExistsError, StorageError
+from torchedge.errors import OutputExistsError, StorageError, UsageError
 from torchedge.writing import staged_file, staged_folder, swap
 from torchedge.writing.owners import this_process
 
@@ -258,3 +258,10 @@ def test_leftovers_go_even_where_the_next_one_is_refused(place, temporary):
     assert "--overwrite" in refusal(old, overwrite=False)
     assert names(place) == ["out"]
     assert names(temporary) == []
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "ä" * 130, "a\0b"])
+def test_a_name_that_no_file_system_takes_is_refused_before_anything_is_written(tmp_path, name):
+    with pytest.raises(UsageError, match="is no name of a file"), staged_folder(tmp_path / name):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} <= {"tmp"}
