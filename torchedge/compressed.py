@@ -44,6 +44,7 @@ from torchedge.saving.outputs import (
     has_scores,
     named_tensors,
     require_batch_first,
+    require_repeatable,
     with_tuple_of_tensors,
 )
 from torchedge.saving.reference import (
@@ -127,14 +128,16 @@ class CompressedModel:
                 normalisation does not fit the first one, a metric is no finite number, the name is
                 none of a file, or the float network returns something else than the model.
             SchemeError: Scheme and module contradict each other.
-            ExportError: torch.export cannot capture the module, or it returns something else than
-                tensors with the batch as first axis.
+            ExportError: torch.export cannot capture the module, it returns something else than
+                tensors with the batch as first axis, or it answers otherwise every time.
             OutputExistsError: The folder exists.
         """
         folder, given = folder_for(folder), self._given()
         given._require_sound_data()
         model = given._frozen()
         result = run_once(model, given.example_inputs)
+        again = run_once(model, given.example_inputs)
+        require_repeatable(named_tensors(result), named_tensors(again))
         if self.labels is None and not has_scores(named_tensors(result)):
             given = replace(given, labels=None)  # what came with the samples is no class index
         given._require_fitting_outputs(named_tensors(result))

@@ -22,7 +22,7 @@ from torchedge.export.plugins import known_runner
 from torchedge.export.stages import verified_stages
 from torchedge.pruning.tickets import Ticket
 
-__all__ = ["Outcome", "opened", "tried"]
+__all__ = ["Outcome", "kilobytes", "opened", "tried"]
 
 _RAN = frozenset({"os.system", "os.exec", "os.posix_spawn", "os.spawn", "pickle.find_class"})
 _NEXT = {"torch": "onnx-cpu", "tflite": "coral-edge-tpu", "onnx": "jetson"}
@@ -38,7 +38,7 @@ class Outcome:
         verdict: ``accepted``, ``refused``, ``raw`` (another exception), ``hung`` or ``died``.
         text: What was said.
         seconds: How long it took.
-        peak_bytes: What the process took more than before.
+        peak_bytes: What the process took more than before, and the programs that it started.
         file_bytes: Of all its files.
         events: What was run or opened that must not be.
     """
@@ -61,7 +61,7 @@ def opened(folder: Path, kind: str, name: str, *, exported: bool) -> Outcome:
         name: What was done to it.
         exported: Whether it is exported as well, where a target reads it.
     """
-    before, begin = _kilobytes("VmRSS"), time.monotonic()
+    before, begin = kilobytes("VmRSS"), time.monotonic()
     with _watched(folder) as events:
         verdict, text = tried(folder, kind, exported=exported)
     return Outcome(
@@ -69,7 +69,7 @@ def opened(folder: Path, kind: str, name: str, *, exported: bool) -> Outcome:
         verdict=verdict,
         text=text,
         seconds=time.monotonic() - begin,
-        peak_bytes=1024 * max(0, _kilobytes("VmHWM") - before),
+        peak_bytes=1024 * max(0, kilobytes("VmHWM") - before),
         file_bytes=sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()),
         events=tuple(events),
     )
@@ -160,8 +160,14 @@ def _is_own(arguments: Any) -> bool:
     ]
 
 
-def _kilobytes(name: str) -> int:
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+def kilobytes(name: str, process: int | str = "self") -> int:
+    """What Linux counts of a process under this name.
+
+    Args:
+        name: Of a line in its status, ``VmHWM`` for the most memory that it has held.
+        process: Its number.
+    """
+    for line in Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1])
     return 0

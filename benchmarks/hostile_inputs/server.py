@@ -1,5 +1,6 @@
 """A copy of this process for every artefact: it may hang or die, and takes what it took with it."""
 
+import contextlib
 import json
 import os
 import select
@@ -9,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.hostile_inputs.opening import Outcome, opened
+from benchmarks.hostile_inputs.opening import Outcome, kilobytes, opened
 
-__all__ = ["LIMIT_S", "in_a_copy"]
+__all__ = ["LIMIT_S", "in_a_copy", "programs_peak"]
 
 LIMIT_S = 20.0
 _MOST = 2**20
+_LOOKED_S = 0.02
 
 
 def in_a_copy(
@@ -56,12 +58,15 @@ def _answer(writable: int, folder: Path, kind: str, name: str, exported: bool) -
 
 
 def _outcome(child: int, readable: int, name: str) -> Outcome:
-    begin, data, hung = time.monotonic(), b"", False
+    begin, data, hung, started = time.monotonic(), b"", False, 0
     while True:
+        started = max(started, programs_peak(child))
         left = LIMIT_S - (time.monotonic() - begin)
-        if left <= 0 or not select.select([readable], [], [], left)[0]:
+        if left <= 0:
             hung = True
             break
+        if not select.select([readable], [], [], min(left, _LOOKED_S))[0]:
+            continue
         chunk = os.read(readable, _MOST)
         if not chunk:
             break
@@ -77,4 +82,25 @@ def _outcome(child: int, readable: int, name: str) -> Outcome:
         plain = json.loads(data)
     except ValueError:
         return Outcome(name=name, verdict="died", text=f"exit code {status}", seconds=seconds)
-    return Outcome(**{**plain, "events": tuple(plain["events"])})
+    peak = plain["peak_bytes"] + started
+    return Outcome(**{**plain, "events": tuple(plain["events"]), "peak_bytes": peak})
+
+
+def programs_peak(process: int) -> int:
+    """The most memory, in bytes, of the programs that a process and its children run by now.
+
+    A copy of the process that runs none yet has its memory, and is left out.
+    """
+    with contextlib.suppress(OSError):
+        own = Path(f"/proc/{process}/cmdline").read_bytes()
+        listed = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii")
+        return sum(_peak_of(int(child), own) for child in listed.split())
+    return 0
+
+
+def _peak_of(process: int, parents: bytes) -> int:
+    with contextlib.suppress(OSError):
+        if Path(f"/proc/{process}/cmdline").read_bytes() in {parents, b""}:
+            return 0
+        return 1024 * kilobytes("VmHWM", process) + programs_peak(process)
+    return 0

@@ -1,7 +1,10 @@
 """A share of ``python -m benchmarks.hostile``: nothing foreign runs, refusals are one line."""
 
+import os
 import random
 import shutil
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -13,6 +16,7 @@ from benchmarks.hostile_inputs.crafted_programs import programs
 from benchmarks.hostile_inputs.crafted_values import bundles, caches, tickets
 from benchmarks.hostile_inputs.mutations import spoiled
 from benchmarks.hostile_inputs.opening import Outcome, tried
+from benchmarks.hostile_inputs.server import programs_peak
 from benchmarks.hostile_inputs.sources import sources
 
 _HARMLESS = {"sizes behind the data", "unbind of millions"}  # they say the same in another way
@@ -122,3 +126,14 @@ def test_what_must_not_be_is_told():
     assert wrong_with(outcome(verdict="hung")).startswith("hung")
     assert "bytes of memory" in wrong_with(outcome(verdict="refused", peak_bytes=10**9))
     assert not wrong_with(outcome(verdict="refused"))
+
+
+def test_the_memory_of_a_program_that_was_started_is_counted():
+    code = "import sys; held = bytearray(b'x' * 10**8); print(); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as program:
+        program.stdout.readline()  # it holds them now
+        found = programs_peak(os.getpid())
+        program.stdin.close()
+    assert 10**8 < found < 3 * 10**8

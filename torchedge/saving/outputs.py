@@ -5,11 +5,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
 from torchedge.errors import ExportError
 
-__all__ = ["has_scores", "named_tensors", "require_batch_first", "with_tuple_of_tensors"]
+__all__ = [
+    "has_scores",
+    "named_tensors",
+    "require_batch_first",
+    "require_repeatable",
+    "with_tuple_of_tensors",
+]
 
 _NAME = re.compile(r"(?!input_\d+$)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")  # input_0 is an input
 _WAY_OUT = (
@@ -92,6 +99,28 @@ def has_scores(outputs: Mapping[str, Tensor]) -> bool:
     """
     first = next(iter(outputs.values()))
     return first.ndim == 2 and first.shape[1] > 1
+
+
+def require_repeatable(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
+    """Refuse a network that draws numbers: no form of it can be compared with another.
+
+    Args:
+        first: What it returned.
+        second: What it returned when it was run again on the same.
+
+    Raises:
+        ExportError: They differ.
+
+    Example:
+        >>> require_repeatable({"y": torch.ones(1)}, {"y": torch.ones(1)})
+    """
+    for name, tensor in first.items():
+        other = second.get(name)
+        if other is None or not torch.equal(tensor.nan_to_num(), other.nan_to_num()):
+            raise ExportError(
+                f"the model returns another '{name}' when it is run again on the same example "
+                "inputs; where self.training is false, leave noise and dropout out."
+            )
 
 
 def require_batch_first(outputs: Mapping[str, Tensor], batch_size: int) -> None:

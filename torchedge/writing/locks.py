@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from torchedge.errors import OutputExistsError
+from torchedge.errors import OutputExistsError, StorageError
 from torchedge.writing.owners import is_gone, parsed_owner, this_process
 
 __all__ = ["sole_writer"]
@@ -26,6 +26,7 @@ def sole_writer(folder: Path, lock: Path) -> Iterator[None]:
 
     Raises:
         OutputExistsError: Another process writes there.
+        StorageError: The folder above takes no files.
     """
     descriptor = _locked(folder, lock)
     try:
@@ -42,7 +43,7 @@ def sole_writer(folder: Path, lock: Path) -> Iterator[None]:
 
 def _locked(folder: Path, lock: Path) -> int:
     while True:
-        descriptor = os.open(lock, _FLAGS, 0o666)
+        descriptor = _opened(folder, lock)
         try:
             _take(descriptor, folder, lock)
             if _is_still_there(descriptor, lock):
@@ -51,6 +52,16 @@ def _locked(folder: Path, lock: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _opened(folder: Path, lock: Path) -> int:
+    try:
+        return os.open(lock, _FLAGS, 0o666)
+    except FileNotFoundError as error:  # of a folder that is there, as /proc is
+        raise StorageError(
+            f"'{folder.parent}' takes no files, so '{folder}' cannot be written; choose another "
+            "--out."
+        ) from error
 
 
 def _take(descriptor: int, folder: Path, lock: Path) -> None:

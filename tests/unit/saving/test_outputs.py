@@ -217,3 +217,24 @@ def test_all_outputs_of_the_float_network_are_kept(images, tmp_path):
     source = saved(FORMS["dataclass"], images, tmp_path / "torch")
     samples = load_samples(source.file(SAMPLES_FILE))
     assert [a.shape for a in samples.float_answers] == [a.shape for a in samples.expected]
+
+
+class _Draws(nn.Module):
+    def __init__(self, noise):
+        super().__init__()
+        self.layer, self.noise = nn.Linear(4, 3), noise
+
+    def forward(self, x):
+        return self.layer(x + self.noise(x))
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [torch.randn_like, lambda x: nn.functional.dropout(x, 0.5), lambda x: torch.rand(x.shape)],
+)
+def test_a_network_that_answers_otherwise_every_time_is_refused(tmp_path, noise):
+    x = torch.rand(8, 4)
+    model = CompressedModel(module=_Draws(noise).eval(), example_inputs=x[:1], samples=x)
+    with pytest.raises(ExportError, match="another 'output_0' when it is run again"):
+        model.save(tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -265,3 +265,12 @@ def test_a_name_that_no_file_system_takes_is_refused_before_anything_is_written(
     with pytest.raises(UsageError, match="is no name of a file"), staged_folder(tmp_path / name):
         pass
     assert {path.name for path in tmp_path.iterdir()} <= {"tmp"}
+
+
+def test_a_folder_that_takes_no_files_is_called_that(tmp_path, monkeypatch):
+    def refused(path, flags, mode):
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr("torchedge.writing.locks.os.open", refused)
+    with pytest.raises(StorageError, match="takes no files"), staged_folder(tmp_path / "out"):
+        pass
