@@ -18,13 +18,12 @@ from torchedge.quantization.modules import (
 )
 from torchedge.quantization.operator import fake_quantize_operator
 from torchedge.quantization.scale_source import input_scale_source
+from torchedge.quantization.scales import widened_for_bias
 from torchedge.scheme import BiasKind, QuantSpec
 
 __all__ = ["FrozenFakeQuantize", "FrozenLayer", "freeze"]
 
 _INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
-# Half of the int32 range, so that the accumulator has room for the products as well.
-_BIAS_STEPS = 2**30
 
 
 @final
@@ -154,8 +153,7 @@ def _frozen_layer(
     scale, zero_point = quantized.params(weight)
     bias_quantizer = None
     if input_scale is not None and bias is not None:
-        largest = _largest_bias(bias, scale)
-        scale = torch.maximum(scale, largest / (input_scale * _BIAS_STEPS))
+        scale = widened_for_bias(scale, bias, input_scale)
         bias_quantizer = FrozenFakeQuantize.of_bias(input_scale * _per_output(scale, len(bias)))
         bias = bias_quantizer(bias)
     on_grid = fake_quantize(weight, scale, zero_point, quantized.spec)
@@ -174,11 +172,6 @@ def _plain_layer(quantized: QuantizedLayer, weight: Tensor, bias: Tensor | None)
     layer.weight = nn.Parameter(weight)
     layer.bias = None if bias is None else nn.Parameter(bias)
     return layer
-
-
-def _largest_bias(bias: Tensor, scale: Tensor) -> Tensor:
-    """Of the output channels that have one weight scale together."""
-    return bias.abs().view(-1, len(scale)).amax(0) if scale.ndim else bias.abs().amax()
 
 
 def _require_writable(name: str, quantized: QuantizedLayer) -> None:
