@@ -17,9 +17,18 @@ __all__ = ["MOVES", "Places", "is_weighted", "quantizer_places"]
 
 MOVES = frozenset(
     {
-        *("DepthToSpace", "Dropout", "Flatten", "Gather", "GatherND", "Identity", "MaxPool"),
+        *(
+            "DepthToSpace",
+            "Dropout",
+            "Expand",
+            "Flatten",
+            "Gather",
+            "GatherND",
+            "Identity",
+            "MaxPool",
+        ),
         *("Pad", "ReduceMax", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze"),
-        *("Transpose", "Unsqueeze"),
+        *("Tile", "Transpose", "Unsqueeze"),
     }
 )
 _SHARE = frozenset({"AveragePool", "Concat", "GlobalAveragePool", "Resize"})

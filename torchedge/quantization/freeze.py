@@ -5,10 +5,12 @@ from typing import final
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from torchedge.errors import SchemeError
 from torchedge.graph.copies import copied
 from torchedge.quantization.functional import fake_quantize
+from torchedge.quantization.lines import with_rounded_offset
 from torchedge.quantization.merge import plain_copy
 from torchedge.quantization.modules import (
     FakeQuantize,
@@ -95,7 +97,7 @@ def freeze(model: nn.Module, *, bias: BiasKind = "float") -> nn.Module:
         bias: Whether biases are rounded to multiples of ``input scale · weight scale``, and whether
             they become int32. A channel whose bias would not fit in int32 gets a larger weight
             scale (its weights are negligible beside its bias: the change of the output is below
-            ``|bias| · inputs / 2^23``).
+            ``|bias| · inputs / 2^23``). Batch norms that no layer has taken in get such biases too.
 
     Raises:
         SchemeError: The model does not come from ``prepare_qat``, its weights are in groups, or
@@ -115,9 +117,25 @@ def freeze(model: nn.Module, *, bias: BiasKind = "float") -> nn.Module:
             node.target = f"{name}_call_{calls[name]}" if calls[name] else name
             frozen.add_submodule(node.target, layer)
             calls[name] += 1
+    if bias == "int32":
+        _round_norms(frozen)
     _freeze_quantizers(frozen)
     frozen.recompile()
     return frozen.eval().requires_grad_(False)
+
+
+def _round_norms(frozen: fx.GraphModule) -> None:
+    """Norms that no layer has taken in add whole steps, as layers do."""
+    calls: Counter[str] = Counter()
+    for node in frozen.graph.nodes:
+        norm = frozen.get_submodule(str(node.target)) if node.op == "call_module" else None
+        source = input_scale_source(node, frozen) if isinstance(norm, _BatchNorm) else None
+        if not isinstance(norm, _BatchNorm) or source is None or source.scale.numel() != 1:
+            continue
+        calls[str(node.target)] += 1
+        rounded = with_rounded_offset(norm, float(source.scale))
+        node.target = f"{node.target}_on_grid_{calls[str(node.target)]}"
+        frozen.add_submodule(node.target, rounded)
 
 
 def _freeze_quantizers(frozen: fx.GraphModule) -> None:

@@ -26,6 +26,7 @@ from torchedge.quantization.elementwise import (
     product_steps,
     sum_steps,
 )
+from torchedge.quantization.lines import norm_steps
 from torchedge.quantization.logistic import runtime_sigmoid, runtime_silu
 from torchedge.quantization.operator import fake_quantize_operator
 from torchedge.quantization.whole_numbers import whole_average, whole_sum
@@ -63,6 +64,7 @@ _CLIPS = frozenset(
 _ADDITIONS = frozenset({_ATEN.add.Tensor, _ATEN.add_.Tensor})
 _PRODUCTS = frozenset({_ATEN.mul.Tensor, _ATEN.mul_.Tensor})
 _HARD_GATES = frozenset({_ATEN.hardsigmoid.default, _ATEN.hardsigmoid_.default})
+_NORM = _ATEN.batch_norm.default
 _POOL = _ATEN.avg_pool2d.default
 _AVERAGES = frozenset({_ATEN.adaptive_avg_pool2d.default, _ATEN.mean.dim, _POOL})
 _SAME_VALUES = frozenset(
@@ -137,6 +139,9 @@ class IntegerProgram(fx.Interpreter):
             floats = self._whole_numbers or self._source_grid(node.args[0]) is None
             cut = is_hard_gate_grid(float(result.scale), int(result.zero_point))
             return self._hard_gate if cut and not floats else None
+        if node.target is _NORM:
+            whole = self._whole_numbers and self._source_grid(node.args[0]) is not None
+            return self._normalised if whole else None
         return self._averaged if self._averages_integers(node) else None
 
     def _grid(self, quantizer: fx.Node) -> Grid:
@@ -211,6 +216,14 @@ class IntegerProgram(fx.Interpreter):
             ratio = first.grid.scale * second.grid.scale / result.scale
             return in_steps(first.steps * second.steps, ratio) * result.scale
         return product_steps(first, second, result) * result.scale
+
+    def _normalised(self, node: fx.Node, result: Grid) -> Tensor:
+        x, *norm, _, _, epsilon, _ = self.fetch_args_kwargs_from_env(node)[0]
+        source = self._source_grid(node.args[0])
+        assert source is not None
+        scales = source.scale, result.scale
+        steps = norm_steps(torch.round(x / source.scale), norm, epsilon, scales)
+        return steps * result.scale
 
     def _hard_gate(self, node: fx.Node, result: Grid) -> Tensor:
         (x,) = self._operands(node)

@@ -16,6 +16,8 @@ _VERSIONS = {
     ("CONV_2D", "int8"): 3,
     ("DEPTHWISE_CONV_2D", "int8"): 3,
     ("FULLY_CONNECTED", "int8"): 4,
+    ("BROADCAST_TO", "int8"): 3,
+    ("BROADCAST_TO", "float32"): 3,
 }
 _OPTIONS = {
     "CONV_2D": "Conv2DOptions",
@@ -43,6 +45,8 @@ _OPTIONS = {
     "MIRROR_PAD": "MirrorPadOptions",
     "GATHER": "GatherOptions",
     "RESHAPE": "ReshapeOptions",
+    "BROADCAST_TO": "BroadcastToOptions",
+    "TILE": "TileOptions",
     "ABS": "AbsOptions",
     "POW": "PowOptions",
     "NEG": "NegOptions",
