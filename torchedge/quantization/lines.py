@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from torchedge.quantization.elementwise import in_steps
 
-__all__ = ["integer_lines", "norm_steps", "with_rounded_offset"]
+__all__ = ["hard_sigmoid_steps", "integer_lines", "norm_steps", "with_rounded_offset"]
 
 _Floats: TypeAlias = npt.NDArray[np.float64]
 _FEWEST, _MOST = 64, 127
@@ -67,10 +67,28 @@ def norm_steps(
         epsilon: Added to the variance.
         scales: Of the input and of the result, float32 numbers.
     """
-    factors, offsets = _line_of(norm, epsilon)
-    numbers = integer_lines(factors, offsets, float(scales[0]))
+    return _line_steps(steps, _line_of(norm, epsilon), scales)
+
+
+def hard_sigmoid_steps(steps: Tensor, scales: tuple[Tensor, Tensor]) -> Tensor:
+    """``x / 6 + 1/2`` on integers, rounded once; the ends are the caller's to cut.
+
+    Args:
+        steps: Whole steps of the input, zero being 0.
+        scales: Of the input and of the result, float32 numbers.
+    """
+    line = np.array([np.float32(1 / 6)], np.float64), np.array([0.5])
+    return _line_steps(steps, line, scales)
+
+
+def _line_steps(
+    steps: Tensor, line: tuple[_Floats, _Floats], scales: tuple[Tensor, Tensor]
+) -> Tensor:
+    numbers = integer_lines(*line, float(scales[0]))
     along = [-1 if axis == 1 else 1 for axis in range(steps.ndim)]
-    weights, own, biases = (torch.from_numpy(part).view(along) for part in numbers)
+    weights, own, biases = (
+        torch.from_numpy(part).view(along if len(part) > 1 else []) for part in numbers
+    )
     sums = steps.double() * weights + biases
     return in_steps(sums.float(), scales[0] * own / scales[1])
 

@@ -132,3 +132,28 @@ def test_freezing_rounds_a_norm_that_is_called_twice_for_each_of_its_inputs():
     assert torch.equal(model.norm.bias, NormFirst().norm.bias)
     with torch.no_grad():
         assert (frozen(data) - plain(data)).abs().max() < 0.1
+
+
+class HardSigmoid(nn.Module):
+    """Between two quantisers, the second of 1/256 as TFLite's sigmoids have it."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.before = FrozenFakeQuantize.of_spec(scale, torch.tensor(3), SIGNED)
+        self.after = FrozenFakeQuantize.of_spec(torch.tensor(1 / 256), torch.tensor(-128), SIGNED)
+
+    def forward(self, x):
+        return self.after(nn.functional.hardsigmoid(self.before(x)))
+
+
+def test_a_program_computes_a_hard_sigmoid_as_the_line_that_the_device_has():
+    scale = torch.tensor(0.05)
+    steps = torch.arange(-131, 125)  # all that the grid has
+    inputs = (steps * scale).view(1, 1, 16, 16)
+    exported = torch.export.export(HardSigmoid(scale).eval(), (inputs,)).module()
+    found = IntegerProgram(exported, whole_numbers=True).run(inputs)
+    weights, own, biases = integer_lines(np.array([np.float32(1 / 6)]), np.array([0.5]), 0.05)
+    multiplier = np.float32(0.05) * own / np.float32(1 / 256)
+    totals = int(weights[0]) * steps.numpy() + int(biases[0])
+    wanted = np.rint(totals.astype(np.float32) * multiplier).clip(0, 255) / 256
+    np.testing.assert_array_equal(found.numpy().ravel(), wanted)

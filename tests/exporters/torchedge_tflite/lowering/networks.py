@@ -195,6 +195,9 @@ FUNCTIONS = {
     "expanded": lambda x: torch.cat([x.mean((2, 3), keepdim=True).expand_as(x), x[:, 4:]], 1)[
         :, :8
     ],
+    "gate_like": lambda x: x * x.mean((2, 3), keepdim=True).sigmoid().expand_as(x),
+    "average_ceiling": lambda x: F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False),
+    "hard_gate": lambda x: x * F.hardsigmoid(2 * x),
     "repeated": lambda x: x[:, :4].repeat(1, 2, 1, 1),
 }
 
