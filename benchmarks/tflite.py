@@ -6,9 +6,8 @@ All of them see the same 64 samples. Each row: bytes; time of one inference in L
 thread, in turn with the float file; a multiple of its time); distance from the float network in dB
 and top-1 agreement on other samples; accuracy where there are labels; and how many of the trained
 numbers are in the file. For onnx2tf that is counted in what it makes of the file with Q/DQ, which
-it is free to keep. The digits network and the keyword spotter are trained first and
-EfficientNet-Lite0 has trained weights; the others have random ones. Written to runs/tflite.json as
-well.
+it is free to keep. The digits network and the keyword spotter are trained first, EfficientNet-Lite0
+and Lite1 have trained weights, and the others random ones. Written to runs/tflite.json as well.
 """
 
 from collections.abc import Callable

@@ -5,8 +5,9 @@
 
 The stages: ``prepare`` (with quantisation off, the same function), ``calibrate``, ``quantize`` (not
 worse than its cheapest effort), ``onnx`` (ONNX Runtime computes the reference's integers),
-``prune`` (to half, forward and backward) and ``jetson`` (the bundle keeps to the rules). Random
-weights whose norms know the data. Every end of a stage is a line of ``runs/zoo.jsonl``, and a run
+``prune`` (to half, forward and backward), ``jetson`` (the bundle keeps to the rules) and
+``tflite`` (LiteRT is within a step of PyTorch, and as near to float). Random weights whose norms
+know the data. Every end of a stage is a line of ``runs/zoo.jsonl``, and a run
 goes on where the last one ended; ``runs/zoo.json`` has the shares. About an hour on two cores.
 """
 
@@ -25,7 +26,7 @@ from rich.table import Table
 from benchmarks.unseen.catalogue import NETWORKS, build
 from benchmarks.unseen.child import Outcome
 from benchmarks.unseen.child import main as child
-from benchmarks.unseen.stages import STAGES
+from benchmarks.unseen.order import STAGES
 from torchedge.errors import UsageError
 from torchedge.quantization.recovery.quantize import Effort
 

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -10,7 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.peers.crops import crops, normalised
-from benchmarks.peers.networks import efficientnet_lite0, mobilenet_v2_random, resnet18_random
+from benchmarks.peers.networks import (
+    LITE_SIDES,
+    efficientnet_lite,
+    mobilenet_v2_random,
+    resnet18_random,
+)
 from torchedge.data import Digits, Keywords, SpokenKeywords, spoken_keywords
 from torchedge.models import Classifier, KeywordSpotter, MobileDigits, fit
 
@@ -139,6 +145,16 @@ def _noise(*shape: int) -> Callable[[int], Tensor]:
     return lambda count: torch.randn(count, *shape, generator=torch.Generator().manual_seed(1))
 
 
+def _lite(size: str) -> Network:
+    """Trained on ImageNet, with crops of pictures that it has not seen."""
+    return Network(
+        build=partial(efficientnet_lite, size),
+        data=lambda count: normalised(crops(count, LITE_SIDES[size])),
+        samples=64,
+        trained=True,
+    )
+
+
 NETWORKS: dict[str, Network] = {
     "digits": Network(build=MobileDigits, data=lambda count: Digits().test_images[:count]),
     "autoencoder": Network(build=Autoencoder, data=_noise(640)),
@@ -152,10 +168,6 @@ NETWORKS: dict[str, Network] = {
     "unet": Network(build=UNet, data=_pictures(32), samples=64),
     "mobilenet_v2": Network(build=mobilenet_v2_random, data=_pictures(96)),
     "resnet18": Network(build=resnet18_random, data=_pictures(64)),
-    "efficientnet_lite0": Network(
-        build=efficientnet_lite0,
-        data=lambda count: normalised(crops(count, 224)),
-        samples=64,
-        trained=True,
-    ),
+    "efficientnet_lite0": _lite("lite0"),
+    "efficientnet_lite1": _lite("lite1"),
 }

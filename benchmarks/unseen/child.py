@@ -18,7 +18,8 @@ from typing import final
 import torch
 
 from benchmarks.unseen.catalogue import build
-from benchmarks.unseen.stages import AFTER, STAGES, Work
+from benchmarks.unseen.order import AFTER, STAGES
+from benchmarks.unseen.stages import Work
 from benchmarks.unseen.subjects import subject
 from torchedge.errors import TorchedgeError
 from torchedge.quantization.recovery.quantize import Effort

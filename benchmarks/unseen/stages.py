@@ -31,8 +31,9 @@ from torchedge_onnx.session import open_model
 from torchedge_onnx.step import MODEL_FILE
 
 __all__ = [
-    *("AFTER", "STAGES", "Found", "Work", "answers_apart", "decibels", "in_training"),
-    *("onnx_found", "run", "with_quantisation_off", "without_gradient"),
+    *("Found", "Work", "against_float", "answers_apart", "calibrate_found", "decibels"),
+    *("in_session", "in_training", "jetson_found", "onnx_found", "prepare_found", "prune_found"),
+    *("quantize_found", "run", "with_quantisation_off", "without_gradient"),
 ]
 
 _FLOAT = 1e-3  # of the output's range: sums in another order, through some fifty layers
@@ -108,7 +109,7 @@ class Work:
         return source, made
 
 
-def _prepare(work: Work) -> Found:
+def prepare_found(work: Work) -> Found:
     """With quantisation off, the same function, in evaluation and in training."""
     off = with_quantisation_off(work.prepared)
     evaluated = answers_apart(run(off.eval(), work.subject.unseen), work.answer)
@@ -123,17 +124,17 @@ def _prepare(work: Work) -> Found:
     return Found(figures={"eval": evaluated, "training": trained}, wrong=tuple(wrong))
 
 
-def _calibrate(work: Work) -> Found:
+def calibrate_found(work: Work) -> Found:
     calibrated = calibrate(work.prepared, work.subject.seen.split(4)).eval()
-    return _against_float(work, run(calibrated, work.subject.unseen))
+    return against_float(work, run(calibrated, work.subject.unseen))
 
 
-def _quantize(work: Work) -> Found:
+def quantize_found(work: Work) -> Found:
     """The default is not worse than the cheapest on inputs that neither has seen."""
     data = work.subject
     fast = quantize(data.model, ONNX_RUNTIME, data.seen.split(4), effort="fast").eval()
-    cheapest = _against_float(work, run(fast, data.unseen)).figures["sqnr_db"]
-    found = _against_float(work, run(work.quantised, data.unseen))
+    cheapest = against_float(work, run(fast, data.unseen)).figures["sqnr_db"]
+    found = against_float(work, run(work.quantised, data.unseen))
     wrong = found.wrong
     if not found.figures["sqnr_db"] >= cheapest - _MARGIN_DB:
         wrong += (f"{found.figures['sqnr_db']:.1f} dB where effort='fast' has {cheapest:.1f}",)
@@ -145,11 +146,11 @@ def onnx_found(work: Work) -> Found:
     source, made = work.artifact("onnx-cpu", work.quantised)
     path = made.file(MODEL_FILE)
     batches = [(x.numpy(),) for x in work.subject.unseen[:_COMPARED].split(1)]
-    found = _in_session(open_model(path), batches)
+    found = in_session(open_model(path), batches)
     with TorchRunner().open(source) as reference:
-        wanted = _in_session(reference, batches)
+        wanted = in_session(reference, batches)
     same = min(float(np.mean(f == w)) for f, w in zip(found, wanted, strict=True))
-    figures = _against_float(work, tuple(map(torch.from_numpy, found))).figures
+    figures = against_float(work, tuple(map(torch.from_numpy, found))).figures
     wrong = () if same == 1 else tuple(_parts_that_differ(source, path, batches[:1]))
     share = runtime_census(path).integer_share
     kinds = [node.op_type for node in read_model(path).graph.node]
@@ -173,7 +174,7 @@ def _parts_that_differ(
     ]
 
 
-def _prune(work: Work) -> Found:
+def prune_found(work: Work) -> Found:
     """By nothing it is the same network; by half it runs forward and backward, on any batch."""
     data = work.subject
     same = answers_apart(run(remove_channels(data.model, {}), data.unseen), work.answer)
@@ -194,28 +195,17 @@ def _prune(work: Work) -> Found:
     return Found(figures={"by_nothing": same, "operations": left}, wrong=wrong)
 
 
-def _jetson(work: Work) -> Found:
+def jetson_found(work: Work) -> Found:
     """The bundle keeps to the rules."""
     data = work.subject
     prepared = prepare_qat(data.model, TENSORRT, data.example)
     calibrated = calibrate(prepared, data.seen.split(4), mse).eval()
-    found = _against_float(work, run(calibrated, data.unseen))
+    found = against_float(work, run(calibrated, data.unseen))
     _, made = work.artifact("jetson", calibrated)
     broken = tuple(made.details["rules_broken"])
     return Found(
         figures={**found.figures, "broken": len(broken)}, unclean=broken, wrong=found.wrong
     )
-
-
-STAGES: Mapping[str, Callable[[Work], Found]] = {
-    "prepare": _prepare,
-    "calibrate": _calibrate,
-    "quantize": _quantize,
-    "onnx": onnx_found,
-    "prune": _prune,
-    "jetson": _jetson,
-}
-AFTER: Mapping[str, str] = {"calibrate": "prepare", "quantize": "prepare", "onnx": "quantize"}
 
 
 def with_quantisation_off(prepared: nn.Module) -> nn.Module:
@@ -241,9 +231,10 @@ def run(model: nn.Module, data: Tensor) -> tuple[Tensor, ...]:
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 
-def _in_session(
+def in_session(
     session: Callable[..., tuple[Array, ...]], batches: Sequence[tuple[Array, ...]]
 ) -> tuple[Array, ...]:
+    """What a session answers to all batches."""
     answers = [session(*batch) for batch in batches]
     return tuple(np.concatenate(column) for column in zip(*answers, strict=True))
 
@@ -267,7 +258,7 @@ def answers_apart(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> floa
     return max(shares)
 
 
-def _against_float(work: Work, found: tuple[Tensor, ...]) -> Found:
+def against_float(work: Work, found: tuple[Tensor, ...]) -> Found:
     """The worst output's distance from float; classes where the first output has them."""
     wanted = tuple(w[: len(f)] for f, w in zip(found, work.answer, strict=True))
     figures = {"sqnr_db": decibels(found, wanted)}

@@ -10,18 +10,19 @@ from onnx import shape_inference
 from torchedge.bench.session import Array
 from torchedge.errors import CalibrationError
 from torchedge.quantization.calibration import Histogram, observe
-from torchedge.quantization.functional import affine_params, quantize, weight_params
+from torchedge.quantization.functional import affine_params
 from torchedge.quantization.range_rules import mse
 from torchedge.scheme import QuantScheme, QuantSpec
-from torchedge_onnx.graph import add_constant, constants, copied, replace_input
-from torchedge_onnx.rewrites import with_float_weights
+from torchedge_onnx.graph import add_constant, remove_unused, replace_input
 from torchedge_onnx.session import open_observed
-from torchedge_tflite.places import WEIGHTED, Places, quantizer_places
+from torchedge_tflite.calibrated_layers import float_layers, with_integers, with_rounded_weights
+from torchedge_tflite.lowering.gelu import with_gelu
+from torchedge_tflite.lowering.lines import with_biases
+from torchedge_tflite.lowering.meaning import network_of
+from torchedge_tflite.places import Places, quantizer_places
 from torchedge_tflite.trained import Grid
 
 __all__ = ["calibrated"]
-
-_INT32 = np.iinfo(np.int32)
 
 
 def calibrated(
@@ -32,33 +33,30 @@ def calibrated(
     """The graph with integers in its weights and biases, and Q/DQ at its activations.
 
     As in :func:`torchedge.quantization.calibrate`, activations are observed in float, computed with
-    quantised weights, in constant memory; ranges are those of least squared error.
+    quantised weights, in constant memory; ranges are those of least squared error. Operations that
+    have no integer kernel stay in floats. A channel whose weights are nearly zero gets the scale at
+    which its bias fits into int32.
 
     Args:
-        model: A float graph.
+        model: A float graph with static shapes.
         batches: Calibration inputs.
         scheme: The grids.
 
     Raises:
-        SchemeError: An operator has no integer form here.
+        ExportError: A shape is not known, or an output is a constant.
         CalibrationError: There is no calibration data, or it holds NaN or infinity.
     """
-    copy = copied(model)
-    places, values = quantizer_places(copy), constants(copy)
-    weight_scales = _quantize_weights(copy, values, scheme)
-    by_group = _grids(with_float_weights(copy), places, batches, scheme.activation)
+    network = with_biases(with_gelu(network_of(model)))
+    places, layers = quantizer_places(network), float_layers(model, network, scheme)
+    mark = _unused_mark(model)
+    rounded = with_rounded_weights(model, layers, mark)
+    by_group = _grids(rounded, places, batches, scheme.activation)
     grids = {name: by_group[group] for name, group in places.groups.items()}
-    read = {node.output[0]: grids[places.carriers[node.input[0]]] for node in _weighted(copy)}
-    bias_scales = {
-        result: np.float32(read[result].scale) * scales for result, scales in weight_scales.items()
-    }
-    _quantize_biases(copy, values, bias_scales)
-    _insert_quantizers(copy, grids)
-    return shape_inference.infer_shapes(copy)
-
-
-def _weighted(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    return [node for node in model.graph.node if node.op_type in WEIGHTED]
+    input_scales = {layer.source: grids[places.carriers[layer.source]].scale for layer in layers}
+    made = with_integers(model, layers, input_scales, mark)
+    _insert_quantizers(made, grids, mark)
+    remove_unused(made)
+    return shape_inference.infer_shapes(made)
 
 
 def _grids(
@@ -103,94 +101,44 @@ def _activations(
     computed = [name for name in names if name not in inputs]
     session = open_observed(model, computed)
     for batch in batches:
-        found = dict(zip(inputs, batch, strict=True))
+        found = {n: x for n, x in zip(inputs, batch, strict=True) if n in names}
         yield found | dict(zip(computed, session(*batch), strict=True))
 
 
-def _quantize_weights(
-    model: onnx.ModelProto, values: Mapping[str, Array], scheme: QuantScheme
-) -> dict[str, Array]:
-    """Put int8 constants in the place of weights; their scales, by the results of their nodes."""
-    scales_of: dict[str, Array] = {}
-    made = {}
-    for node in _weighted(model):
-        result = node.output[0]
-        spec = scheme.weight if node.op_type == "Conv" else scheme.linear_weight or scheme.weight
-        weight = torch.from_numpy(values[node.input[1]].copy())
-        scale, zero_point = weight_params(weight, spec)
-        integers = quantize(weight, scale, zero_point, spec).numpy().astype(np.int8)
-        scales_of[result] = scale.numpy().astype(np.float32)
-        node.input[1] = f"{result}.weight"
-        made[result] = _constant_on_grid(model, node.input[1], integers, scales_of[result])
-    _insert_before(model, made)
-    return scales_of
+def _unused_mark(model: onnx.ModelProto) -> str:
+    """What no name of the graph holds, so that names with it are new."""
+    names = [name for node in model.graph.node for name in (*node.input, *node.output)]
+    names += [value.name for value in (*model.graph.input, *model.graph.initializer)]
+    mark = ".quantized"
+    while any(mark in name for name in names):
+        mark += "_"
+    return mark
 
 
-def _quantize_biases(
-    model: onnx.ModelProto, values: Mapping[str, Array], scales_of: Mapping[str, Array]
-) -> None:
-    """Likewise int32 in the place of biases, where there are any."""
-    made = {}
-    for node in _weighted(model):
-        if len(node.input) < 3 or not node.input[2]:
-            continue
-        result = node.output[0]
-        real, scales = values[node.input[2]].astype(np.float64), scales_of[result]
-        whole = np.rint(real / scales).clip(_INT32.min, _INT32.max).astype(np.int32)
-        node.input[2] = f"{result}.bias"
-        made[result] = _constant_on_grid(
-            model, node.input[2], whole, np.asarray(scales, np.float32)
-        )
-    _insert_before(model, made)
-
-
-def _constant_on_grid(
-    model: onnx.ModelProto, name: str, integers: Array, scales: Array
-) -> onnx.NodeProto:
-    """The ``DequantizeLinear`` that makes ``name`` of new constants."""
-    zeros = np.zeros(scales.shape, integers.dtype)
-    for part, array in (("integers", integers), ("scale", scales), ("zero_point", zeros)):
-        add_constant(model, f"{name}.{part}", array)
-    inputs = [f"{name}.{part}" for part in ("integers", "scale", "zero_point")]
-    return onnx.helper.make_node("DequantizeLinear", inputs, [name], name=f"{name}.dq", axis=0)
-
-
-def _insert_before(model: onnx.ModelProto, made: Mapping[str, onnx.NodeProto]) -> None:
-    """Put nodes before those that have these results."""
-    nodes = []
-    for node in model.graph.node:
-        nodes += [made[node.output[0]], node] if node.output[0] in made else [node]
-    _replace_nodes(model, nodes)
-
-
-def _insert_quantizers(model: onnx.ModelProto, grids: Mapping[str, Grid]) -> None:
+def _insert_quantizers(model: onnx.ModelProto, grids: Mapping[str, Grid], mark: str) -> None:
     """Let all readers of these tensors, and the graph's outputs of their names, have the grids."""
     nodes = []
     for name in [value.name for value in model.graph.input if value.name in grids]:
-        replace_input(model, name, f"{name}.on_grid")
-        nodes += _pair(model, name, name, f"{name}.on_grid", grids[name])
+        replace_input(model, name, f"{name}{mark}")
+        nodes += _pair(model, f"{name}{mark}", name, f"{name}{mark}", grids[name])
     for node in model.graph.node:
         nodes.append(node)
         for index, name in enumerate(node.output):
             if name in grids:
-                node.output[index] = f"{name}.real"
-                nodes += _pair(model, name, f"{name}.real", name, grids[name])
-    _replace_nodes(model, nodes)
+                node.output[index] = f"{name}{mark}.real"
+                nodes += _pair(model, f"{name}{mark}", f"{name}{mark}.real", name, grids[name])
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _pair(
-    model: onnx.ModelProto, name: str, real: str, result: str, grid: Grid
+    model: onnx.ModelProto, base: str, real: str, result: str, grid: Grid
 ) -> list[onnx.NodeProto]:
-    add_constant(model, f"{name}.scale", np.array(grid.scale, np.float32))
-    add_constant(model, f"{name}.zero_point", np.array(grid.zero_point, np.int8))
-    numbers, whole = [f"{name}.scale", f"{name}.zero_point"], f"{name}.integers"
+    add_constant(model, f"{base}.scale", np.array(grid.scale, np.float32))
+    add_constant(model, f"{base}.zero_point", np.array(grid.zero_point, np.int8))
+    numbers, whole = [f"{base}.scale", f"{base}.zero_point"], f"{base}.integers"
     ends = (("QuantizeLinear", real, whole), ("DequantizeLinear", whole, result))
     return [
-        onnx.helper.make_node(kind, [source, *numbers], [goal], name=f"{name}.{kind}")
+        onnx.helper.make_node(kind, [source, *numbers], [goal], name=f"{base}.{kind}")
         for kind, source, goal in ends
     ]
-
-
-def _replace_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)

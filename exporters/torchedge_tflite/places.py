@@ -1,33 +1,48 @@
-"""Which tensors of a float ONNX graph TFLite wants on a grid, and which share one.
+"""Which tensors of a float network TFLite wants on a grid, and which share one.
 
 The rules are those of the scheme that training places its quantisers by, told for ONNX's operators.
+What has no integer kernel computes in floats, and so does all that reads it, up to the next layer
+with weights.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-import onnx
+import numpy as np
 
-from torchedge.errors import SchemeError
-from torchedge_onnx.graph import constants
+from torchedge_tflite.lowering.meaning import Constant, Network, Operation, Value
 
-__all__ = ["WEIGHTED", "Places", "quantizer_places"]
+__all__ = ["MOVES", "Places", "is_weighted", "quantizer_places"]
 
-_KEEP = frozenset(
+MOVES = frozenset(
     {
-        *("DepthToSpace", "Flatten", "Identity", "MaxPool", "Pad"),
-        *("Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"),
+        *(
+            "DepthToSpace",
+            "Dropout",
+            "Expand",
+            "Flatten",
+            "Gather",
+            "GatherND",
+            "Identity",
+            "MaxPool",
+        ),
+        *("Pad", "ReduceMax", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze"),
+        *("Tile", "Transpose", "Unsqueeze"),
     }
 )
 _SHARE = frozenset({"AveragePool", "Concat", "GlobalAveragePool", "Resize"})
+_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _CLIP = frozenset({"Clip", "Relu"})
-_MEASURE = frozenset({"Add", "Conv", "Gemm", "HardSwish", "Mul", "Sub"})
 _FIXED = {"Sigmoid": (0.0, 1.0), "Softmax": (0.0, 1.0), "Tanh": (-1.0, 1.0)}
-WEIGHTED = frozenset({"Conv", "Gemm"})
 # What computes a ReLU or clip behind it in one go.
-_FUSE = frozenset({"Add", "AveragePool", "GlobalAveragePool", "Mul", "Sub", *WEIGHTED})
+_FUSE = frozenset({"Add", "Mul", "Sub", *_WEIGHTED})
+_MEASURE = frozenset(
+    {
+        *("BatchNormalization", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "PRelu"),
+        *("ReduceMean", *_CLIP, *_FUSE),
+    }
+)
 
 
 @final
@@ -38,7 +53,7 @@ class Places:
     Args:
         groups: For each tensor that gets one, the name of the group whose grid it has.
         fixed: Groups whose range does not depend on data.
-        carriers: For each activation, the quantised tensor whose grid it is on.
+        carriers: For each activation on a grid, the quantised tensor whose grid it is.
     """
 
     groups: Mapping[str, str]
@@ -46,80 +61,134 @@ class Places:
     carriers: Mapping[str, str]
 
 
-def quantizer_places(model: onnx.ModelProto) -> Places:
-    """Go through a float graph in order and say where quantisers belong.
+def is_weighted(operation: Operation) -> bool:
+    """Whether an operation is a layer whose weight is a constant.
 
-    Raises:
-        SchemeError: An operator has no integer form here, or joins what TFLite fixes the scale of
-            with something else; the text names it.
+    Example:
+        >>> x, y = Value(name="x", shape=(1, 2)), Value(name="y", shape=(1, 2))
+        >>> product = Operation(
+        ...     kind="MatMul", name="", operands=(x, x), results=(y,), attributes={}
+        ... )
+        >>> is_weighted(product)
+        False
     """
-    values = constants(model)
-    readers = Counter(name for node in model.graph.node for name in node.input)
-    carriers = {value.name: value.name for value in model.graph.input}
-    parents = dict(carriers)
-    fixed: dict[str, tuple[float, float]] = {}
-    clipped = dict(_clipped(model, readers))
-    for node in model.graph.node:
-        result = node.output[0]
-        read = [name for name in node.input if name and name not in values]
-        _require_known(node, read, len(node.input))
-        if node.op_type in _KEEP:
-            carriers[result] = carriers[read[0]]
-            continue
-        if result in clipped:  # what is fused needs no grid of its own
-            carriers[result] = clipped[result]
-            continue
-        carriers[result] = result
-        parents.setdefault(result, result)
-        shared = read if node.op_type in _SHARE else []
-        roots = [_root(parents, carriers[name]) for name in shared]
-        known = _common_range(node, [fixed.get(root) for root in roots])
-        if known is not None:
-            fixed[result] = known
-        parents |= dict.fromkeys(roots, _root(parents, result))
-    groups = {name: _root(parents, name) for name in parents}
-    return Places(groups=groups, fixed=fixed, carriers=carriers)
+    weight = operation.operands[1] if len(operation.operands) > 1 else None
+    if operation.kind not in _WEIGHTED or not isinstance(operation.operands[0], Value):
+        return False
+    matrix = operation.kind != "MatMul" or (weight is not None and len(weight.shape) == 2)
+    return isinstance(weight, Constant) and matrix
 
 
-def _clipped(model: onnx.ModelProto, readers: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+def quantizer_places(network: Network) -> Places:
+    """Go through a float network in order and say where quantisers belong.
+
+    Args:
+        network: Without quantisers.
+    """
+    plan = _Plan(network)
+    for operation in network.operations:
+        plan.place(operation)
+    groups = {name: plan.root(name) for name in plan.parents}
+    return Places(groups=groups, fixed=plan.fixed, carriers=plan.carriers)
+
+
+@final
+class _Plan:
+    """Carriers by tensor, groups as a forest, and the ranges of groups that are known."""
+
+    def __init__(self, network: Network) -> None:
+        inputs = [value.name for value in network.inputs if value.dtype == "float32"]
+        self.carriers = {name: name for name in inputs}
+        self.parents = dict(self.carriers)
+        self.fixed: dict[str, tuple[float, float]] = {}
+        self._clipped, self._centred = _clipped(network), _centred(network)
+
+    def place(self, operation: Operation) -> None:
+        """Place the quantiser of an operation's result, if it has one."""
+        if operation.kind in MOVES and not _has_a_border(operation):
+            self._carry(operation)
+            return
+        read = [operand.name for operand in operation.operands if isinstance(operand, Value)]
+        if is_weighted(operation) and read[0] not in self.carriers:
+            self._start(read[0])
+        result = operation.results[0].name
+        if not read or not all(name in self.carriers for name in read):
+            return
+        if operation.kind in _SHARE:
+            self._share(result, read)
+        elif operation.kind in _FIXED:
+            self._start(result)
+            self.fixed[self.root(result)] = _FIXED[operation.kind]
+        elif operation.kind in {*_MEASURE, "Pad"} and result not in self._centred:
+            self._start(result)
+
+    def root(self, name: str) -> str:
+        """The group of a tensor."""
+        while self.parents[name] != name:
+            name = self.parents[name]
+        return name
+
+    def _carry(self, operation: Operation) -> None:
+        source = operation.operands[0]
+        if isinstance(source, Value) and source.name in self.carriers:
+            carrier = self.carriers[source.name]
+            self.carriers |= {result.name: carrier for result in operation.results}
+
+    def _start(self, result: str) -> None:
+        """A grid of its own; what is fused has that of the clip behind it."""
+        self.carriers[result] = self._clipped.get(result, result)
+        if result not in self._clipped:
+            self.parents.setdefault(result, result)
+
+    def _share(self, result: str, read: list[str]) -> None:
+        """One grid with what is read; a fixed range joined with another stays exact in floats."""
+        roots = {self._group(self.carriers[name]) for name in read}
+        ranges = {self.fixed.get(root) for root in roots}
+        if len(ranges) > 1:
+            return
+        self._start(result)
+        if (known := ranges.pop()) is not None:
+            self.fixed[self.root(result)] = known
+        self.parents |= dict.fromkeys(roots, self.root(result))
+
+    def _group(self, carrier: str) -> str:
+        self.parents.setdefault(carrier, carrier)
+        return self.root(carrier)
+
+
+def _has_a_border(operation: Operation) -> bool:
+    """Whether a pad writes another number than 0, which every grid holds."""
+    number = operation.operands[2] if len(operation.operands) > 2 else None
+    constant = isinstance(number, Constant) and not np.any(number.values)
+    return operation.kind == "Pad" and number is not None and not constant
+
+
+def _clipped(network: Network) -> dict[str, str]:
     """Results that only a ReLU or clip reads, which TFLite computes in one go, and its result."""
-    outputs = {output.name for output in model.graph.output}
-    fusing = {n.output[0] for n in model.graph.node if n.op_type in _FUSE} - outputs
-    for node in model.graph.node:
-        before = node.input[0] if node.input else ""
-        if node.op_type in _CLIP and before in fusing and readers[before] == 1:
-            yield before, node.output[0]
+    readers: dict[str, int] = {value.name: 1 for value in network.outputs.values()}
+    for operation in network.operations:
+        for operand in operation.operands:
+            if isinstance(operand, Value):
+                readers[operand.name] = readers.get(operand.name, 0) + 1
+    fusing = {o.results[0].name for o in network.operations if o.kind in _FUSE}
+    clips = [(o.operands[0], o.results[0]) for o in network.operations if o.kind in _CLIP]
+    return {
+        source.name: result.name
+        for source, result in clips
+        if isinstance(source, Value) and source.name in fusing and readers[source.name] == 1
+    }
 
 
-def _common_range(
-    node: onnx.NodeProto, operands: list[tuple[float, float] | None]
-) -> tuple[float, float] | None:
-    """The range of a result that does not depend on data."""
-    if node.op_type in _FIXED:
-        return _FIXED[node.op_type]
-    if len(set(operands)) > 1:
-        raise SchemeError(
-            f"'{node.name}' ({node.op_type}) joins a sigmoid, softmax or tanh, whose scale TFLite "
-            "fixes, with values of another scale; return them as outputs of their own."
-        )
-    return operands[0] if operands else None
-
-
-def _require_known(node: onnx.NodeProto, read: list[str], inputs: int) -> None:
-    known = _KEEP | _SHARE | _CLIP | _MEASURE | _FIXED.keys()
-    if node.op_type not in known:
-        raise SchemeError(
-            f"'{node.name}' is a {node.op_type}, which calibration of an ONNX graph does not place "
-            "on integers; call prepare_qat on the PyTorch network, which knows more operations."
-        )
-    if node.op_type in _MEASURE - WEIGHTED and len(read) != inputs:
-        raise SchemeError(
-            f"'{node.name}' ({node.op_type}) reads a constant, which calibration of an ONNX graph "
-            "does not place on integers; call prepare_qat on the PyTorch network."
-        )
-
-
-def _root(parents: Mapping[str, str], name: str) -> str:
-    while parents[name] != name:
-        name = parents[name]
-    return name
+def _centred(network: Network) -> set[str]:
+    """Means that are taken off what they are means of: a norm begins, which computes in floats."""
+    sources = {
+        o.results[0].name: o.operands[0].name
+        for o in network.operations
+        if o.kind == "ReduceMean" and isinstance(o.operands[0], Value)
+    }
+    found = set()
+    for operation in network.operations:
+        names = {o.name for o in operation.operands if isinstance(o, Value)}
+        if operation.kind == "Sub":
+            found |= {name for name in names if sources.get(name) in names}
+    return found

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 __all__ = ["main"]
 
 _SECONDS = 20
@@ -89,6 +91,8 @@ def _litert(job: dict[str, Any], data: bytes) -> None:
     )
     opened.allocate_tensors()
     opened.get_signature_runner()
+    for port in opened.get_input_details():  # its memory holds anything, which may be no index
+        opened.set_tensor(port["index"], np.zeros(port["shape"], port["dtype"]))
     opened.invoke()
 
 
@@ -96,6 +100,9 @@ def _micro(job: dict[str, Any], data: bytes) -> None:
     from tflite_micro import runtime
 
     opened = runtime.Interpreter.from_bytes(data, arena_size=job["arena"])
+    for index in range(job["inputs"]):
+        port = opened.get_input_details(index)
+        opened.set_input(np.zeros(port["shape"], port["dtype"]), index)
     opened.invoke()
     for index in range(job["outputs"]):
         opened.get_output(index)

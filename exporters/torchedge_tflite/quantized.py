@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, final
 
 from torchedge.backends import TFLITE, TFLITE_LIMITS
 from torchedge.errors import SchemeError
-from torchedge.export.artifact import Artifact
+from torchedge.export.artifact import Artifact, TensorSpec
 from torchedge.export.samples import Samples, batches
 from torchedge_onnx.step import FLOAT_FILE as ONNX_FLOAT_FILE
 from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
@@ -67,10 +67,7 @@ def _calibrated(model: "onnx.ModelProto", source: Artifact, samples: Samples) ->
     model = calibrated(model, batches(samples.calibration, batch_size), TFLITE)
     answered = with_answers_of(model, samples, batch_size)
     grids = _output_grids(model)
-    outputs = tuple(
-        replace(spec, scale=grids[spec.name].scale, zero_point=grids[spec.name].zero_point)
-        for spec in source.outputs
-    )
+    outputs = tuple(_with_grid(spec, grids.get(spec.name)) for spec in source.outputs)
     return SourceNetwork(
         model=model,
         artifact=replace(source, scheme=TFLITE, outputs=outputs),
@@ -82,17 +79,26 @@ def _calibrated(model: "onnx.ModelProto", source: Artifact, samples: Samples) ->
     )
 
 
+def _with_grid(output: TensorSpec, grid: "Grid | None") -> TensorSpec:
+    if grid is None:  # it is computed in floats
+        return output
+    return replace(output, scale=grid.scale, zero_point=grid.zero_point)
+
+
 def _output_grids(model: "onnx.ModelProto") -> "dict[str, Grid]":
+    """Of the outputs that are on one, also behind what only moves values."""
     from torchedge_onnx.graph import producers
+    from torchedge_tflite.places import MOVES
     from torchedge_tflite.trained import read_trained
 
     activations, made_by = read_trained(model).activations, producers(model)
     grids = {}
     for output in model.graph.output:
-        node = made_by[output.name]
-        while node.op_type != "DequantizeLinear":  # what only moves values keeps their grid
-            node = made_by[node.input[0]]
-        grids[output.name] = activations[node.input[0]]
+        node = made_by.get(output.name)
+        while node is not None and node.op_type in MOVES:
+            node = made_by.get(node.input[0])
+        if node is not None and node.op_type == "DequantizeLinear":
+            grids[output.name] = activations[node.input[0]]
     return grids
 
 

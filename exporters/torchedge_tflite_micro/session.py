@@ -45,6 +45,7 @@ def open_micro(
         "micro",
         tensor_bytes=arena_bytes,
         arena=arena_bytes,
+        inputs=len(flat.inputs),
         outputs=len(flat.outputs),
     )
     taken, given = input_ports(flat, inputs), output_ports(flat, outputs)

@@ -10,7 +10,8 @@ from torch import nn
 from benchmarks.unseen import child
 from benchmarks.unseen.catalogue import NETWORKS, Entry
 from benchmarks.unseen.child import Outcome, outcomes
-from benchmarks.unseen.stages import STAGES, Found
+from benchmarks.unseen.order import STAGES
+from benchmarks.unseen.stages import Found
 from benchmarks.unseen.subjects import settled, smooth, subject, tensors_of_answer
 from benchmarks.zoo import main, read, run_network, shares
 from torchedge.errors import TraceError, UnknownNameError, UsageError

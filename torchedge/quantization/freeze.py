@@ -5,11 +5,13 @@ from typing import final
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from torchedge.errors import SchemeError
 from torchedge.graph.copies import copied
 from torchedge.kinds import kinds_checked
 from torchedge.quantization.functional import fake_quantize
+from torchedge.quantization.lines import with_rounded_offset
 from torchedge.quantization.merge import plain_copy
 from torchedge.quantization.modules import (
     FakeQuantize,
@@ -19,13 +21,12 @@ from torchedge.quantization.modules import (
 )
 from torchedge.quantization.operator import fake_quantize_operator
 from torchedge.quantization.scale_source import input_scale_source
+from torchedge.quantization.scales import widened_for_bias
 from torchedge.scheme import BiasKind, QuantSpec
 
 __all__ = ["FrozenFakeQuantize", "FrozenLayer", "freeze"]
 
 _INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
-# Half of the int32 range, so that the accumulator has room for the products as well.
-_BIAS_STEPS = 2**30
 
 
 @final
@@ -98,7 +99,7 @@ def freeze(model: nn.Module, *, bias: BiasKind = "float") -> nn.Module:
         bias: Whether biases are rounded to multiples of ``input scale · weight scale``, and whether
             they become int32. A channel whose bias would not fit in int32 gets a larger weight
             scale (its weights are negligible beside its bias: the change of the output is below
-            ``|bias| · inputs / 2^23``).
+            ``|bias| · inputs / 2^23``). Batch norms that no layer has taken in get such biases too.
 
     Raises:
         SchemeError: The model does not come from ``prepare_qat``, its weights are in groups, or
@@ -118,9 +119,25 @@ def freeze(model: nn.Module, *, bias: BiasKind = "float") -> nn.Module:
             node.target = f"{name}_call_{calls[name]}" if calls[name] else name
             frozen.add_submodule(node.target, layer)
             calls[name] += 1
+    if bias == "int32":
+        _round_norms(frozen)
     _freeze_quantizers(frozen)
     frozen.recompile()
     return frozen.eval().requires_grad_(False)
+
+
+def _round_norms(frozen: fx.GraphModule) -> None:
+    """Norms that no layer has taken in add whole steps, as layers do."""
+    calls: Counter[str] = Counter()
+    for node in frozen.graph.nodes:
+        norm = frozen.get_submodule(str(node.target)) if node.op == "call_module" else None
+        source = input_scale_source(node, frozen) if isinstance(norm, _BatchNorm) else None
+        if not isinstance(norm, _BatchNorm) or source is None or source.scale.numel() != 1:
+            continue
+        calls[str(node.target)] += 1
+        rounded = with_rounded_offset(norm, float(source.scale))
+        node.target = f"{node.target}_on_grid_{calls[str(node.target)]}"
+        frozen.add_submodule(node.target, rounded)
 
 
 def _freeze_quantizers(frozen: fx.GraphModule) -> None:
@@ -156,8 +173,7 @@ def _frozen_layer(
     scale, zero_point = quantized.params(weight)
     bias_quantizer = None
     if input_scale is not None and bias is not None:
-        largest = _largest_bias(bias, scale)
-        scale = torch.maximum(scale, largest / (input_scale * _BIAS_STEPS))
+        scale = widened_for_bias(scale, bias, input_scale)
         bias_quantizer = FrozenFakeQuantize.of_bias(input_scale * _per_output(scale, len(bias)))
         bias = bias_quantizer(bias)
     on_grid = fake_quantize(weight, scale, zero_point, quantized.spec)
@@ -176,11 +192,6 @@ def _plain_layer(quantized: QuantizedLayer, weight: Tensor, bias: Tensor | None)
     layer.weight = nn.Parameter(weight)
     layer.bias = None if bias is None else nn.Parameter(bias)
     return layer
-
-
-def _largest_bias(bias: Tensor, scale: Tensor) -> Tensor:
-    """Of the output channels that have one weight scale together."""
-    return bias.abs().view(-1, len(scale)).amax(0) if scale.ndim else bias.abs().amax()
 
 
 def _require_writable(name: str, quantized: QuantizedLayer) -> None:

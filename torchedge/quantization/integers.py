@@ -26,6 +26,7 @@ from torchedge.quantization.elementwise import (
     product_steps,
     sum_steps,
 )
+from torchedge.quantization.lines import hard_sigmoid_steps, norm_steps
 from torchedge.quantization.logistic import runtime_sigmoid, runtime_silu
 from torchedge.quantization.operator import fake_quantize_operator
 from torchedge.quantization.whole_numbers import whole_average, whole_sum
@@ -63,6 +64,7 @@ _CLIPS = frozenset(
 _ADDITIONS = frozenset({_ATEN.add.Tensor, _ATEN.add_.Tensor})
 _PRODUCTS = frozenset({_ATEN.mul.Tensor, _ATEN.mul_.Tensor})
 _HARD_GATES = frozenset({_ATEN.hardsigmoid.default, _ATEN.hardsigmoid_.default})
+_NORM = _ATEN.batch_norm.default
 _POOL = _ATEN.avg_pool2d.default
 _AVERAGES = frozenset({_ATEN.adaptive_avg_pool2d.default, _ATEN.mean.dim, _POOL})
 _SAME_VALUES = frozenset(
@@ -134,10 +136,19 @@ class IntegerProgram(fx.Interpreter):
         if node.target in _PRODUCTS:
             return self._multiplied if self._joins_integers(node) else None
         if node.target in _HARD_GATES:
-            floats = self._whole_numbers or self._source_grid(node.args[0]) is None
-            cut = is_hard_gate_grid(float(result.scale), int(result.zero_point))
-            return self._hard_gate if cut and not floats else None
+            return self._hard_gate_of(node, result)
+        if node.target is _NORM:
+            whole = self._whole_numbers and self._source_grid(node.args[0]) is not None
+            return self._normalised if whole else None
         return self._averaged if self._averages_integers(node) else None
+
+    def _hard_gate_of(self, node: fx.Node, result: Grid) -> Callable[..., Tensor] | None:
+        if self._source_grid(node.args[0]) is None:
+            return None
+        if self._whole_numbers:
+            return self._hard_sigmoid
+        cut = is_hard_gate_grid(float(result.scale), int(result.zero_point))
+        return self._hard_gate if cut else None
 
     def _grid(self, quantizer: fx.Node) -> Grid:
         scale, zero_point = (self._constant(quantizer.args[index]) for index in (1, 2))
@@ -212,9 +223,22 @@ class IntegerProgram(fx.Interpreter):
             return in_steps(first.steps * second.steps, ratio) * result.scale
         return product_steps(first, second, result) * result.scale
 
+    def _normalised(self, node: fx.Node, result: Grid) -> Tensor:
+        x, *norm, _, _, epsilon, _ = self.fetch_args_kwargs_from_env(node)[0]
+        source = self._source_grid(node.args[0])
+        assert source is not None
+        scales = source.scale, result.scale
+        steps = norm_steps(torch.round(x / source.scale), norm, epsilon, scales)
+        return steps * result.scale
+
     def _hard_gate(self, node: fx.Node, result: Grid) -> Tensor:
         (x,) = self._operands(node)
         return hard_gate_steps(x, result) * result.scale
+
+    def _hard_sigmoid(self, node: fx.Node, result: Grid) -> Tensor:
+        (x,) = self._operands(node)
+        steps = hard_sigmoid_steps(x.steps, (x.grid.scale, result.scale))
+        return (steps * result.scale).clamp(0.0, 1.0)
 
     def _operands(self, node: fx.Node) -> tuple[Operand, ...]:
         values, _ = self.fetch_args_kwargs_from_env(node)
@@ -238,7 +262,26 @@ class IntegerProgram(fx.Interpreter):
 
 def _has_whole_windows(pool: fx.Node) -> bool:
     """Whether no window of an average reaches beyond the borders, and none has its own divisor."""
-    return not any(pool.args[4:5]) and len(pool.args) < 7
+    rounds_up = any(pool.args[4:5])
+    return len(pool.args) < 7 and not (rounds_up and _has_windows_over_the_edge(pool))
+
+
+def _has_windows_over_the_edge(pool: fx.Node) -> bool:
+    source = pool.args[0]
+    assert isinstance(source, fx.Node)
+    kernel, stride, borders = _windows(pool)
+    sizes = source.meta["val"].shape[2:]
+    return any(
+        (int(size) + 2 * border - window) % step
+        for size, border, window, step in zip(sizes, borders, kernel, stride, strict=True)
+    )
+
+
+def _windows(pool: fx.Node) -> tuple[list[int], list[int], list[int]]:
+    kernel, stride, borders = (
+        _whole_numbers(pool.args[index]) if len(pool.args) > index else [] for index in (1, 2, 3)
+    )
+    return kernel, stride or kernel, borders or [0] * len(kernel)
 
 
 def _window_sums(node: fx.Node, integers: Tensor) -> tuple[Tensor, Tensor | int]:
@@ -250,10 +293,7 @@ def _window_sums(node: fx.Node, integers: Tensor) -> tuple[Tensor, Tensor | int]
 
 
 def _pool_sums(pool: fx.Node, integers: Tensor) -> tuple[Tensor, Tensor | int]:
-    kernel, stride, borders = (
-        _whole_numbers(pool.args[index]) if len(pool.args) > index else [] for index in (1, 2, 3)
-    )
-    stride, borders = stride or kernel, borders or [0] * len(kernel)
+    kernel, stride, borders = _windows(pool)
     summed = partial(
         nn.functional.avg_pool2d,
         kernel_size=kernel,

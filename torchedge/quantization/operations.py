@@ -119,13 +119,14 @@ _NAMES_OF_KIND: dict[Kind, str] = {
     ),
     "resize": "interpolate upsample",
     "same_values": (
-        "max_pool1d max_pool2d max_pool3d flatten unflatten view reshape squeeze unsqueeze "
+        "max_pool1d max_pool2d max_pool3d flatten unflatten view view_as reshape reshape_as "
+        "squeeze unsqueeze "
         "contiguous clone dropout dropout2d dropout3d permute transpose t detach stochastic_depth "
         "chunk split tensor_split unbind"
     ),
     "select": (
-        "getitem pad pixel_shuffle pixel_unshuffle channel_shuffle expand repeat narrow select "
-        "adaptive_max_pool2d amax flip roll"
+        "getitem pad pixel_shuffle pixel_unshuffle channel_shuffle narrow select flip roll "
+        "adaptive_max_pool2d amax expand expand_as broadcast_to repeat tile"
     ),
     "normalisation": "layer_norm group_norm instance_norm batch_norm rms_norm normalize",
     "shape": "size dim getattr floordiv numel",
@@ -141,6 +142,7 @@ _VANISHING_MODULES = (
     *(nn.AlphaDropout, nn.FeatureAlphaDropout),
 )
 _CONVERSIONS = frozenset({"to", "type", "type_as", "float", "half", "double", "bfloat16"})
+_SHAPED_LIKE = frozenset({"expand_as", "reshape_as", "view_as"})
 _FUNCTION_KINDS: dict[str, Kind] = {
     name: kind for kind, names in _NAMES_OF_KIND.items() for name in names.split()
 }
@@ -188,9 +190,11 @@ def vanishes(node: fx.Node, graph_module: fx.GraphModule) -> bool:
 
 
 def operands(node: fx.Node) -> list[fx.Node]:
-    """The tensors that a node reads, each once; those of a concatenation are inside a list."""
+    """The tensors whose values a node reads, each once; those of a concatenation are in a list."""
     first = node.args[0] if node.args else next(iter(node.kwargs.values()), None)
     listed = list(first) if isinstance(first, list | tuple) else list(node.args)
+    if node.op in {"call_function", "call_method"} and _name_of(node) in _SHAPED_LIKE:
+        listed = [first]  # of the other one it takes the shape
     return list(dict.fromkeys(value for value in listed if isinstance(value, fx.Node)))
 
 

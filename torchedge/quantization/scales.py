@@ -20,7 +20,10 @@ __all__ = [
     "tensor_range",
     "total_magnitude",
     "weight_params",
+    "widened_for_bias",
 ]
+
+_BIAS_STEPS = 2**30  # half of what int32 holds; the other half is left to the sums
 
 
 def steps(spec: QuantSpec) -> int:
@@ -225,3 +228,26 @@ def sum_by_scale(values: Tensor, spec: QuantSpec) -> Tensor:
     if spec.group_size is not None:
         return _in_groups(values, spec.axis, spec.group_size).sum(2)
     return values.sum([d for d in range(values.ndim) if d != spec.axis % values.ndim])
+
+
+def widened_for_bias(
+    scale: Float[Tensor, "*c"], bias: Float[Tensor, " out"], input_scale: Float[Tensor, ""]
+) -> Float[Tensor, "*c"]:
+    """Weight scales at which a bias, in steps of ``input_scale · scale``, fits into int32.
+
+    A channel whose weights are nearly zero has a scale so small that its bias is more steps than
+    int32 holds. Such weights are negligible beside the bias, so a coarser grid changes the result
+    by less than ``|bias| · inputs / 2^23``.
+
+    Args:
+        scale: One, or one for each output channel; groups of a transposed convolution share theirs.
+        bias: One number for each output.
+        input_scale: Of the activation that the layer reads.
+
+    Example:
+        >>> scales = widened_for_bias(torch.tensor([1e-12, 0.1]), torch.ones(2), torch.tensor(0.01))
+        >>> [f"{float(scale):.2g}" for scale in scales]
+        ['9.3e-08', '0.1']
+    """
+    largest = bias.abs().view(-1, len(scale)).amax(0) if scale.ndim else bias.abs().amax()
+    return torch.maximum(scale, largest / (input_scale * _BIAS_STEPS))

@@ -68,14 +68,15 @@ def read_bounded(path: Path, most_bytes: int, *, follow: bool = True) -> bytes:
         follow: Whether it may be a link.
 
     Raises:
-        ArtifactError: It cannot be read, is no regular file, or larger.
+        ArtifactError: It cannot be read, is no regular file, or larger, or grows meanwhile.
     """
     with open_regular(path, follow=follow) as stream:
         size = os.fstat(stream.fileno()).st_size
-        data = stream.read(most_bytes + 1) if size <= most_bytes else b""
-    if max(size, len(data)) > most_bytes:
+        data = stream.read(size + 1) if size <= most_bytes else b""  # takes what it asks for
+    if len(data) > size:
+        raise ArtifactError(f"'{path}' grows while it is read; wait until it is written.")
+    if size > most_bytes:
         raise ArtifactError(
-            f"'{path}' has {max(size, len(data)):,} bytes, more than the {most_bytes:,} that such "
-            "a file can have."
+            f"'{path}' has {size:,} bytes, more than the {most_bytes:,} that such a file can have."
         )
     return data

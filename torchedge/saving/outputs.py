@@ -151,7 +151,8 @@ def with_tuple_of_tensors(model: nn.Module, result: object) -> nn.Module:
     """
     if isinstance(result, Tensor):
         return model
-    plain = type(result) in {tuple, list} and all(isinstance(value, Tensor) for value in result)  # type: ignore[attr-defined]
+    # A list that torch.fx has traced is one of its own kind in the program.
+    plain = type(result) is tuple and all(isinstance(value, Tensor) for value in result)
     return model if plain else _TupleOfTensors(model)
 
 

@@ -5,14 +5,12 @@ from typing import cast
 import numpy as np
 
 from torchedge.bench.session import Array
+from torchedge.quantization.lines import integer_lines
 from torchedge_tflite.lowering.meaning import Constant, Operation, Value
 from torchedge_tflite.lowering.orders import Order, in_order
 from torchedge_tflite.lowering.store import Store
 
 __all__ = ["affine"]
-
-_FEWEST, _STEPS = 64, 127
-_INT32 = np.iinfo(np.int32)
 
 
 def affine(operation: Operation, store: Store) -> None:
@@ -27,13 +25,12 @@ def affine(operation: Operation, store: Store) -> None:
     rest = tuple(a for a in store.order_of(source) if a not in {-1, axis})
     order = (*rest, axis)
     factors, offsets = factor.values.astype(np.float64), offset.values.astype(np.float64)
-    numbers = None if grid is None or own is None else _integers(factors, offsets, own.scale)
-    if grid is None or own is None or numbers is None:
+    if grid is None or own is None:
         _in_floats(store, source, result, order, (factors, offsets))
         return
     found = store.get(source, order)
     channels = source.shape[axis]
-    weights, scales, whole = numbers
+    weights, scales, whole = integer_lines(factors, offsets, own.scale)
     grids = np.float32(own.scale) * scales
     weights = weights.reshape(1, 1, 1, channels)
     picture = (1, 1, int(np.prod(source.shape)) // channels, channels)
@@ -58,26 +55,6 @@ def affine(operation: Operation, store: Store) -> None:
     )
     out = store.put(result, order, grid)
     store.reshape(made, in_order(result.shape, order), out)
-
-
-def _integers(factors: Array, offsets: Array, scale: float) -> tuple[Array, Array, Array] | None:
-    """Weights, their scales, and biases: of the weights that can be, those that round a bias least.
-
-    One weight for each channel has any scale, so that it is exact whatever integer stands for it.
-    ``None`` where a bias fits none of them.
-    """
-    steps = np.arange(_FEWEST, _STEPS + 1)
-    magnitudes = np.where(factors == 0, 1.0, np.abs(factors))
-    scales = (magnitudes / steps[:, None]).astype(np.float32)
-    exact = offsets / (np.float32(scale) * scales).astype(np.float64)
-    fits = np.abs(exact) < _INT32.max
-    if not fits.any(0).all():
-        return None
-    best = np.where(fits, np.abs(exact - np.rint(exact)), np.inf).argmin(0)
-    chosen = np.arange(len(factors))
-    weights = np.sign(factors) * steps[best]
-    whole = np.rint(exact[best, chosen])
-    return weights.astype(np.int8), scales[best, chosen], whole.astype(np.int32)
 
 
 def _in_floats(

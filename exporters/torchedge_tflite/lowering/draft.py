@@ -58,6 +58,7 @@ class Draft:
     def __init__(self) -> None:
         self.tensors: list[DraftTensor] = []
         self.operators: list[DraftOperator] = []
+        self._constants: dict[tuple[object, ...], int] = {}
 
     def activation(
         self, name: str, shape: Sequence[int], grid: Grid | None, dtype: str | None = None
@@ -78,20 +79,22 @@ class Draft:
         zero_points: Array | None = None,
         axis: int = 0,
     ) -> int:
-        """A tensor that the file stores; equal ones are stored once when it is packed."""
+        """A tensor that the file stores; one of the same name and numbers is there already."""
         scales = np.zeros(0, np.float32) if scales is None else np.asarray(scales, np.float32)
         zeros = np.zeros(len(scales), np.int64) if zero_points is None else zero_points
-        return self._add(
-            DraftTensor(
-                name=name,
-                shape=tuple(data.shape),
-                dtype=str(data.dtype),
-                scales=scales,
-                zero_points=np.asarray(zeros, np.int64),
-                axis=axis,
-                data=np.ascontiguousarray(data),
-            )
+        made = DraftTensor(
+            name=name,
+            shape=tuple(data.shape),
+            dtype=str(data.dtype),
+            scales=scales,
+            zero_points=np.asarray(zeros, np.int64),
+            axis=axis,
+            data=np.ascontiguousarray(data),
         )
+        key = _identity(made)
+        if key not in self._constants:
+            self._constants[key] = self._add(made)
+        return self._constants[key]
 
     def operator(
         self,
@@ -120,3 +123,9 @@ class Draft:
     def _add(self, tensor: DraftTensor) -> int:
         self.tensors.append(tensor)
         return len(self.tensors) - 1
+
+
+def _identity(constant: DraftTensor) -> tuple[object, ...]:
+    arrays = [a for a in (constant.scales, constant.zero_points, constant.data) if a is not None]
+    numbers = tuple(array.tobytes() for array in arrays)
+    return (constant.name, constant.shape, constant.dtype, constant.axis, *numbers)

@@ -8,7 +8,7 @@ import numpy as np
 from torchedge_tflite.flatbuffer import schema
 from torchedge_tflite.lowering.draft import Draft, DraftOperator, DraftTensor
 
-__all__ = ["packed"]
+__all__ = ["packed", "unique_names"]
 
 _ALIGNMENT = 16  # kernels of small processors read weights by words
 _SIGNATURE = b"serving_default"
@@ -16,6 +16,8 @@ _VERSIONS = {
     ("CONV_2D", "int8"): 3,
     ("DEPTHWISE_CONV_2D", "int8"): 3,
     ("FULLY_CONNECTED", "int8"): 4,
+    ("BROADCAST_TO", "int8"): 3,
+    ("BROADCAST_TO", "float32"): 3,
 }
 _OPTIONS = {
     "CONV_2D": "Conv2DOptions",
@@ -43,6 +45,8 @@ _OPTIONS = {
     "MIRROR_PAD": "MirrorPadOptions",
     "GATHER": "GatherOptions",
     "RESHAPE": "ReshapeOptions",
+    "BROADCAST_TO": "BroadcastToOptions",
+    "TILE": "TileOptions",
     "ABS": "AbsOptions",
     "POW": "PowOptions",
     "NEG": "NegOptions",
@@ -74,7 +78,11 @@ def packed(draft: Draft, inputs: Mapping[str, int], outputs: Mapping[str, int]) 
     places = {b"": 0}  # of equal bytes, which are stored once; those of activations are empty
     graph = generated.SubGraphT()
     graph.name = b"main"
-    graph.tensors = [_tensor(generated, tensor, places) for tensor in draft.tensors]
+    names = unique_names([tensor.name for tensor in draft.tensors])
+    graph.tensors = [
+        _tensor(generated, tensor, name, places)
+        for tensor, name in zip(draft.tensors, names, strict=True)
+    ]
     graph.operators = [_operator(generated, op, draft, codes) for op in draft.operators]
     graph.inputs, graph.outputs = list(inputs.values()), list(outputs.values())
     model.operatorCodes, model.subgraphs = [_code(generated, *code) for code in codes], [graph]
@@ -115,9 +123,33 @@ def _buffers(generated: Any, places: Mapping[bytes, int]) -> list[Any]:  # noqa:
     return made
 
 
-def _tensor(generated: Any, tensor: DraftTensor, places: dict[bytes, int]) -> Any:  # noqa: ANN401
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Names by which tools tell tensors apart; of equal ones, all but the first get a number.
+
+    Example:
+        >>> unique_names(["x", "shape", "shape", "shape#2", "shape"])
+        ['x', 'shape', 'shape#3', 'shape#2', 'shape#4']
+    """
+    taken, counts, found = set(names), dict.fromkeys(names, 0), []
+    for name in names:
+        counts[name] += 1
+        own = name
+        while counts[name] > 1 and own in taken:
+            own = f"{name}#{counts[name]}"
+            counts[name] += own in taken
+        taken.add(own)
+        found.append(own)
+    return found
+
+
+def _tensor(
+    generated: Any,  # noqa: ANN401
+    tensor: DraftTensor,
+    name: str,
+    places: dict[bytes, int],
+) -> Any:  # noqa: ANN401
     made = generated.TensorT()
-    made.name, made.shape = tensor.name.encode(), list(tensor.shape)
+    made.name, made.shape = name.encode(), list(tensor.shape)
     made.type = getattr(generated.TensorType, tensor.dtype.upper())
     data = b"" if tensor.data is None else tensor.data.tobytes()
     made.buffer = places.setdefault(data, len(places))

@@ -186,10 +186,10 @@ def _reduce(
 ) -> None:
     result = operation.results[0]
     grid = store.wanted.get(result.name)
+    if kind == "REDUCE_MAX":  # one of the numbers that there are
+        grid = store.grid_of(source)
     integer = store.grid_of(source) is not None and grid is not None
     found = (store.get if integer else store.floats)(source)
-    if kind == "REDUCE_MAX":
-        grid = found.grid
     places = sorted(place_of(axis, found.order) for axis in axes)
     kept = [axis for axis in range(len(source.shape)) if axis not in axes]
     order = tuple(

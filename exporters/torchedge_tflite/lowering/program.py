@@ -15,6 +15,7 @@ from torchedge_tflite.lowering.packing import packed
 from torchedge_tflite.lowering.padding import pad
 from torchedge_tflite.lowering.resizing import resize
 from torchedge_tflite.lowering.store import Store
+from torchedge_tflite.lowering.stretching import expand, tile
 from torchedge_tflite.lowering.transposed import transposed_convolution
 from torchedge_tflite.lowering.weighted import convolution
 from torchedge_tflite.process import PortType
@@ -39,6 +40,7 @@ _LOWERINGS: Mapping[str, Callable[[Operation, Store], None]] = {
     "Dropout": moves.identity,
     "Elu": elementwise.curve("ELU"),
     "Exp": elementwise.curve("EXP"),
+    "Expand": expand,
     "Flatten": moves.reshape,
     "Gather": moves.gather,
     "GatherND": moves.gather_nd,
@@ -72,14 +74,15 @@ _LOWERINGS: Mapping[str, Callable[[Operation, Store], None]] = {
     "Squeeze": moves.reshape,
     "Sub": elementwise.binary("SUB"),
     "Tanh": elementwise.curve("TANH"),
+    "Tile": tile,
     "Transpose": moves.transpose,
     "Unsqueeze": moves.reshape,
 }
 _UNSIGNED = 128
 _KEEPS_ORDER_OF_SIZE = frozenset(
     {
-        *("Clip", "Flatten", "Identity", "MaxPool", "Relu", "Reshape", "Squeeze"),
-        *("Transpose", "Unsqueeze", "Slice", "Split", "Concat"),
+        *("Clip", "Expand", "Flatten", "Identity", "MaxPool", "Relu", "Reshape", "Squeeze"),
+        *("Tile", "Transpose", "Unsqueeze", "Slice", "Split", "Concat"),
     }
 )
 

@@ -29,8 +29,9 @@ def require_trained(written: Lowered) -> FlatModel:
     """
     flat = parse(written.data)
     by_name: dict[str, list[FlatTensor]] = {}
-    for tensor in flat.tensors:
-        by_name.setdefault(tensor.name, []).append(tensor)
+    for tensor in flat.tensors:  # of tensors of one name, all but the first have a number behind it
+        for name in {tensor.name, tensor.name.rpartition("#")[0]}:
+            by_name.setdefault(name, []).append(tensor)
     for constant in _stored(written.network):
         if not any(_holds(tensor, constant) for tensor in by_name.get(constant.name, [])):
             raise VerificationError(

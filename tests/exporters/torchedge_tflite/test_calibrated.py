@@ -9,7 +9,7 @@ from torch import nn
 from tests.exporters.torchedge_tflite.networks import INPUT_SHAPES
 from torchedge.backends import TFLITE
 from torchedge.compressed import CompressedModel
-from torchedge.errors import CalibrationError, SchemeError
+from torchedge.errors import CalibrationError, ExportError
 from torchedge.export.samples import SAMPLES_FILE, batches, load_samples
 from torchedge.quantization import calibrate, prepare_qat
 from torchedge.quantization.modules import FakeQuantize
@@ -20,7 +20,7 @@ from torchedge_tflite.answers import with_answers_of
 from torchedge_tflite.calibrated import calibrated
 from torchedge_tflite.runner import TFLiteRunner
 from torchedge_tflite.step import OnnxToTFLite
-from torchedge_tflite.trained import read_trained
+from torchedge_tflite.trained import Grid, read_trained
 
 NETWORKS = [kind.__name__ for kind in INPUT_SHAPES]
 
@@ -85,11 +85,18 @@ def test_the_integer_graph_answers_almost_like_the_float_one(float_artifact):
     assert 0 < np.abs(error).max() < 0.05 * np.ptp(samples.expected[0])
 
 
-def test_an_operation_without_an_integer_form_is_named(float_artifact):
-    graph, samples = float_graph(float_artifact("TwoSums"))
-    graph.graph.node[-1].op_type = "Erf"
-    with pytest.raises(SchemeError, match=r"is a Erf, which calibration .* call prepare_qat"):
-        calibrated(graph, batches(samples.calibration, 1), TFLITE)
+def test_an_operation_that_tflite_lacks_is_named(litert, float_artifact, tmp_path):
+    torch.manual_seed(0)
+    source = moved(float_artifact, nn.Sequential(nn.Conv2d(1, 4, 1), Sine()))
+    with pytest.raises(ExportError, match=r"is a Sin, for which no TFLite operator is written"):
+        OnnxToTFLite().export(source, tmp_path)
+
+
+class Sine(nn.Module):
+    """What TFLite has no operator for here."""
+
+    def forward(self, x):
+        return torch.sin(x)
 
 
 class Joined(nn.Module):
@@ -116,10 +123,16 @@ def joined_graph(tmp_path, **options):
     return onnx.load(artifact.file(ONNX_FILE)), inputs.numpy()
 
 
-def test_boxes_and_sigmoids_under_one_scale_are_refused(tmp_path):
+def test_boxes_and_sigmoids_are_joined_in_floats_each_on_its_own_scale(tmp_path):
     graph, inputs = joined_graph(tmp_path, boxes=True)
-    with pytest.raises(SchemeError, match=r"\(Concat\) joins a sigmoid.*outputs of their own"):
-        calibrated(graph, batches((inputs,), 1), TFLITE)
+    made = calibrated(graph, batches((inputs,), 1), TFLITE)
+    join = next(node for node in made.graph.node if node.op_type == "Concat")
+    readers = {node.op_type for node in made.graph.node if join.output[0] in node.input}
+    assert readers == {"AveragePool"}
+    grids = read_trained(made).activations
+    made_by = {name: node for node in made.graph.node for name in node.output}
+    own = [grids[made_by[name].input[0]] for name in join.input]
+    assert own[0] != own[1] == Grid(scale=1 / 256, zero_point=-128)
 
 
 def test_sigmoids_joined_and_averaged_keep_their_fixed_scale(tmp_path):
@@ -175,7 +188,10 @@ def test_a_join_whatever_follows_has_a_grid_that_its_operands_share(float_artifa
 def test_a_join_or_a_pool_before_a_relu_becomes_a_file(litert, float_artifact, tmp_path, pool):
     torch.manual_seed(0)
     source = moved(float_artifact, JoinedThenClipped(pool=pool))
-    assert steps_from_reference(OnnxToTFLite().export(source, tmp_path)) <= 1.01
+    # A mean of four integers often ends in a half, which ONNX Runtime rounds to even and XNNPACK
+    # away from zero; the layer behind it adds two of those.
+    most = 2.01 if pool else 1.01
+    assert steps_from_reference(OnnxToTFLite().export(source, tmp_path)) <= most
 
 
 @pytest.mark.parametrize("end", [nn.Flatten(), nn.Identity()])

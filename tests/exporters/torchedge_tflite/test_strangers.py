@@ -4,13 +4,21 @@ import struct
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from tests.exporters.torchedge_tflite.files import Tensor, file_of
+from torchedge import export
+from torchedge.backends import TFLITE
+from torchedge.bench import Gate
+from torchedge.compressed import CompressedModel
 from torchedge.errors import ArtifactError
 from torchedge.export import TensorSpec
+from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge_tflite import probe
 from torchedge_tflite.flatbuffer import parse
 from torchedge_tflite.probe import require_survived
+from torchedge_tflite.runner import TFLiteRunner
 from torchedge_tflite.session import open_model
 from torchedge_tflite.soundness import require_sound
 from torchedge_tflite.structure import require_structure
@@ -121,3 +129,30 @@ def test_a_file_is_tried_before_it_is_opened_here(tmp_path, monkeypatch):
     spec = TensorSpec("input_0", (1, 4), "float32")
     with pytest.raises(ArtifactError, match="died"):
         open_model(path, (spec,), (spec,))
+
+
+class Words(nn.Module):
+    """Looks words up: whatever else an input held would be no index."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(5, 16), nn.Linear(16, 3)
+
+    def forward(self, words):
+        return self.head(self.embedding(words).mean(1))
+
+
+def test_a_file_whose_inputs_are_indices_is_tried_with_indices_that_exist(monkeypatch, tmp_path):
+    torch.manual_seed(0)
+    monkeypatch.setenv("MALLOC_PERTURB_", "90")  # glibc fills what nobody has written
+    server = probe._Server("litert")
+    monkeypatch.setattr(probe, "_server", lambda library, process: server)
+    words = torch.randint(0, 5, (8, 6))
+    prepared = calibrate(prepare_qat(Words().eval(), TFLITE, (words[:1],)), words.split(4), minmax)
+    source = CompressedModel(
+        module=prepared, example_inputs=(words[:1],), samples=(words,), scheme=TFLITE
+    ).save(tmp_path / "torch")
+    made = export.export(source, export.target("android"), tmp_path / "out", gate=Gate(forced=True))
+    with TFLiteRunner().open(made) as session:
+        assert session(words[:1].numpy())[0].shape == (1, 3)
+    server._end()

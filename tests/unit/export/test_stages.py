@@ -180,9 +180,15 @@ def test_exported_in_python_what_answers_differently_is_refused(save_model, tmp_
 
 @pytest.mark.parametrize(
     ("runtime_apart", "float_apart", "passes"),
-    [(1.0, 3.0, True), (1.0, 0.5, False), (4.0, 6.0, False)],  # the last are both below 20 dB
+    [
+        (1.0, 3.0, True),
+        (1.0, -0.5, False),
+        (4.0, 6.0, True),  # further from the reference, and nearer to float than that is
+        (4.0, -6.0, False),
+        (10.0, 60.0, False),  # what is hardly like float hides nothing
+    ],
 )
-def test_a_runtime_nearer_to_the_reference_than_that_is_to_float_may_choose_another_class(
+def test_a_runtime_as_near_as_the_reference_is_to_float_may_choose_another_class(
     runtime_apart, float_apart, passes, save_model, monkeypatch
 ):
     from contextlib import nullcontext

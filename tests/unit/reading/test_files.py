@@ -1,6 +1,7 @@
 """Files of strangers: regular ones, inside the folder, and no larger than such a file can be."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,17 @@ def test_a_file_that_is_larger_than_it_can_be_is_not_read(tmp_path):
         stream.truncate(2**40)
     with pytest.raises(ArtifactError, match="1,099,511,627,776 bytes, more than"):
         read_bounded(tmp_path / "hole", 2**20)
+
+
+def test_reading_asks_for_no_more_memory_than_the_file_has(tmp_path):
+    path = tmp_path / "small"
+    path.write_bytes(b"twelve bytes")
+    tracemalloc.start()
+    try:
+        assert read_bounded(path, 2**30) == b"twelve bytes"
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_lives_at_one_time_is_counted_until_its_last_reader():

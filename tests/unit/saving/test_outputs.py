@@ -100,6 +100,17 @@ def test_the_grid_of_each_output_is_under_its_own_name(images, tmp_path):
     assert one[0].scale != one[1].scale
 
 
+@pytest.mark.parametrize("form", [lambda *found: list(found), lambda *found: [list(found)]])
+@pytest.mark.parametrize("target", ["onnx-cpu", "jetson", "android"])
+def test_a_quantised_network_that_returns_a_list_is_saved_and_loaded(
+    form, target, images, tmp_path
+):
+    source = saved(form, images, tmp_path / "torch", target)
+    with TorchRunner().open(source) as session:
+        answer = session(images[:1].numpy())
+    assert [array.shape for array in answer] == [(1, 3), (1, 4, *answer[1].shape[2:])]
+
+
 def clashing(scores, maps):
     return {"add": scores, "relu": maps, "val_0": maps + 1}
 

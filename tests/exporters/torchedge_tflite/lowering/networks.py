@@ -192,8 +192,40 @@ FUNCTIONS = {
     "sum": lambda x: x * x.sum(1, keepdim=True),
     "border": lambda x: F.pad(x, (1, 0, 0, 2), value=3.0),
     "largest": lambda x: x * x.amax((2, 3), keepdim=True),
+    "expanded": lambda x: torch.cat([x.mean((2, 3), keepdim=True).expand_as(x), x[:, 4:]], 1)[
+        :, :8
+    ],
+    "gate_like": lambda x: x * x.mean((2, 3), keepdim=True).sigmoid().expand_as(x),
+    "average_ceiling": lambda x: F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False),
+    "hard_gate": lambda x: x * F.hardsigmoid(2 * x),
+    "repeated": lambda x: x[:, :4].repeat(1, 2, 1, 1),
 }
+
+
+class NormFirst(nn.Module):
+    """Norms before their layers, in a row: one rounding that differs would spread to all."""
+
+    def __init__(self):
+        super().__init__()
+        self.begin = nn.Conv2d(8, 16, 1)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(16) for _ in range(5))
+        self.layers = nn.ModuleList(nn.Conv2d(16, 16, 3, padding=1) for _ in range(5))
+        with torch.no_grad():
+            for norm in self.norms:
+                norm.weight.uniform_(-1.5, 1.5)
+                norm.bias.uniform_(-1, 1)
+                norm.running_mean.uniform_(-1, 1)
+                norm.running_var.uniform_(0.2, 2)
+
+    def forward(self, x):
+        x = self.begin(x)
+        for norm, layer in zip(self.norms, self.layers, strict=True):
+            x = x + layer(norm(x).relu())
+        return x
+
+
 NETWORKS = {
+    "norm_first": NormFirst,
     "product": lambda: Product(transposed=False),
     "product_transposed": lambda: Product(transposed=True),
     "head": Head,

@@ -12,8 +12,9 @@ from torchedge.export.samples import SAMPLES_FILE, Samples, load_samples
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge_onnx.runner import OnnxRunner
 from torchedge_onnx.step import TorchToOnnx
+from torchedge_tflite.flatbuffer import read_model
 from torchedge_tflite.runner import TFLiteRunner
-from torchedge_tflite.step import OnnxToTFLite
+from torchedge_tflite.step import FLOAT_FILE, MODEL_FILE, OnnxToTFLite
 
 # A step that one kernel rounds up and another down moves what is computed of it a little.
 _A_STEP = 1.001
@@ -66,3 +67,10 @@ def test_the_float_file_answers_like_the_float_graph(written):
             assert found.shape == wanted.shape
             # Sums of some hundred products in another order.
             np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_every_tensor_has_a_name_of_its_own(written):
+    _, tflite = written
+    for file in (MODEL_FILE, FLOAT_FILE):
+        names = [tensor.name for tensor in read_model(tflite.file(file)).tensors]
+        assert len(set(names)) == len(names)
