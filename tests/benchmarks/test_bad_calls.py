@@ -98,7 +98,6 @@ def _raw(scene):
     [
         (lambda scene: None, "works"),
         (_refused("it is 5; give 6."), "refused"),
-        (_refused("it is\n5; give 6."), "RAW"),
         (_refused("wrong"), "RAW"),
         (_refused("it is 5; " + "give 6 " * 100), "RAW"),
         (_raw, "RAW"),

@@ -9,6 +9,7 @@ quantiser itself, cannot round them again.
 """
 
 import math
+import operator
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, final
@@ -29,7 +30,7 @@ from torchedge.quantization.elementwise import (
 from torchedge.quantization.lines import hard_sigmoid_steps, norm_steps
 from torchedge.quantization.logistic import runtime_sigmoid, runtime_silu
 from torchedge.quantization.operator import fake_quantize_operator
-from torchedge.quantization.whole_numbers import whole_average, whole_sum
+from torchedge.quantization.whole_numbers import fixed_point_product, whole_average, whole_sum
 
 __all__ = ["IntegerProgram"]
 
@@ -63,6 +64,7 @@ _CLIPS = frozenset(
 )
 _ADDITIONS = frozenset({_ATEN.add.Tensor, _ATEN.add_.Tensor})
 _PRODUCTS = frozenset({_ATEN.mul.Tensor, _ATEN.mul_.Tensor})
+_MATRIX_PRODUCTS = frozenset({_ATEN.matmul.default, _ATEN.bmm.default})
 _HARD_GATES = frozenset({_ATEN.hardsigmoid.default, _ATEN.hardsigmoid_.default})
 _NORM = _ATEN.batch_norm.default
 _POOL = _ATEN.avg_pool2d.default
@@ -74,6 +76,22 @@ _SAME_VALUES = frozenset(
         *(_ATEN.squeeze.default, _ATEN.squeeze.dim, _ATEN.unsqueeze.default),
         *(_ATEN.permute.default, _ATEN.transpose.int, _ATEN.dropout.default),
         *(_ATEN.contiguous.default, _ATEN.pad.default, _ATEN.unflatten.int),
+    }
+)
+_PIECES = frozenset(
+    {
+        *(operator.getitem, _ATEN.chunk.default, _ATEN.split.Tensor, _ATEN.unbind.int),
+        *(_ATEN.split_with_sizes.default, _ATEN.select.int, _ATEN.slice.Tensor),
+        *(_ATEN.expand.default, _ATEN.as_strided.default, _ATEN.clone.default),
+        *(_ATEN.pixel_shuffle.default, _ATEN.roll.default, _ATEN.flip.default),
+        *(_ATEN.reshape_as.default, _ATEN.view_as.default, _ATEN.expand_as.default),
+    }
+)
+_MOVED = frozenset(
+    {
+        *(_ATEN.as_strided.default, _ATEN.flatten.using_ints, _ATEN.view.default),
+        *(_ATEN.reshape.default, _ATEN.squeeze.dim, _ATEN.unsqueeze.default),
+        *(_ATEN.permute.default, _ATEN.transpose.int, _ATEN.contiguous.default),
     }
 )
 _POINTWISE = {
@@ -135,6 +153,9 @@ class IntegerProgram(fx.Interpreter):
             return self._added if self._joins_integers(node) else None
         if node.target in _PRODUCTS:
             return self._multiplied if self._joins_integers(node) else None
+        if node.target in _MATRIX_PRODUCTS:
+            whole = self._whole_numbers and self._joins_integers(node)
+            return self._multiplied_matrices if whole else None
         if node.target in _HARD_GATES:
             return self._hard_gate_of(node, result)
         if node.target is _NORM:
@@ -164,7 +185,8 @@ class IntegerProgram(fx.Interpreter):
 
     def _source_grid(self, node: object) -> Grid | None:
         """The grid of an activation: its quantiser's, also through operations that keep values."""
-        while isinstance(node, fx.Node) and node.target in _SAME_VALUES:
+        passed = _SAME_VALUES | _PIECES if self._whole_numbers else _SAME_VALUES
+        while isinstance(node, fx.Node) and node.target in passed:
             node = node.args[0]
         if not isinstance(node, fx.Node) or node.target is not _QUANTIZE:
             return None
@@ -230,6 +252,12 @@ class IntegerProgram(fx.Interpreter):
         scales = source.scale, result.scale
         steps = norm_steps(torch.round(x / source.scale), norm, epsilon, scales)
         return steps * result.scale
+
+    def _multiplied_matrices(self, node: fx.Node, result: Grid) -> Tensor:
+        left, right = self._operands(node)
+        sums = left.steps.double() @ right.steps.double()
+        ratio = float(left.grid.scale * right.grid.scale) / float(result.scale)
+        return fixed_point_product(sums, ratio).float() * result.scale
 
     def _hard_gate(self, node: fx.Node, result: Grid) -> Tensor:
         (x,) = self._operands(node)
@@ -311,8 +339,10 @@ def _axes(node: object) -> int | None:
 
 
 def _before_clip(node: fx.Node) -> fx.Node | None:
-    """The operation whose result, perhaps after a ReLU, only the quantiser reads."""
-    if node.target in _CLIPS and len(node.users) == 1 and isinstance(node.args[0], fx.Node):
+    """The operation whose result, moved or perhaps after a ReLU, only the quantiser reads."""
+    passed = _MOVED | _CLIPS
+    while node.target in passed and len(node.users) == 1 and isinstance(node.args[0], fx.Node):
+        passed = passed - _CLIPS if node.target in _CLIPS else passed
         node = node.args[0]
     return node if len(node.users) == 1 else None
 

@@ -79,10 +79,11 @@ _LOWERINGS: Mapping[str, Callable[[Operation, Store], None]] = {
     "Unsqueeze": moves.reshape,
 }
 _UNSIGNED = 128
-_KEEPS_ORDER_OF_SIZE = frozenset(
+_KEEPS_VALUES = frozenset(  # of their first operand; of all of them, those that are joined
     {
-        *("Clip", "Expand", "Flatten", "Identity", "MaxPool", "Relu", "Reshape", "Squeeze"),
-        *("Tile", "Transpose", "Unsqueeze", "Slice", "Split", "Concat"),
+        *("Clip", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherND", "Identity", "MaxPool"),
+        *("ReduceMax", "Relu", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile"),
+        *("Transpose", "Unsqueeze", "Concat"),
     }
 )
 
@@ -157,9 +158,12 @@ def _wanted(network: Network) -> dict[str, Grid]:
         asked.setdefault(value.name, set()).add(_first(value))
     for operation in reversed(network.operations):
         behind = {grid for result in operation.results for grid in asked.get(result.name, ())}
-        for operand in operation.operands:
+        for place, operand in enumerate(operation.operands):
             if isinstance(operand, Value):
-                moved = not operand.grids and operation.kind in _KEEPS_ORDER_OF_SIZE
+                kept = operation.kind in _KEEPS_VALUES and (
+                    place == 0 or operation.kind == "Concat"
+                )
+                moved = kept and not operand.grids
                 asked.setdefault(operand.name, set()).update(behind if moved else {_first(operand)})
     found = {name: _widest(grids) for name, grids in asked.items()}
     return {name: grid for name, grid in found.items() if grid is not None}

@@ -13,6 +13,7 @@ from torchedge_tflite.trained import Grid
 
 __all__ = ["Store", "Stored"]
 
+_SIXTY_FOURTHS = 64  # a power of two: 64 steps of 1/64 are 1 exactly
 _Key: TypeAlias = tuple[str, tuple[Grid | None, ...], Order]
 
 
@@ -158,8 +159,19 @@ class Store:
         if key not in self._made:
             shape = in_order(value.shape, found.order)
             self._made[key] = self.draft.activation(f"{value.name}_on_grid", shape, grid)
-            self.draft.operator("QUANTIZE", [found.index], [self._made[key]])
+            self._write_change(found, self._made[key])
         return Stored(index=self._made[key], order=found.order, grid=grid)
+
+    def _write_change(self, found: Stored, result: int) -> None:
+        """From one grid to another a product with 1: XNNPACK's QUANTIZE has factors of 8 bits."""
+        if found.grid is None:
+            self.draft.operator("QUANTIZE", [found.index], [result])
+            return
+        one = self.draft.constant(
+            "one", np.full((1,), _SIXTY_FOURTHS, np.int8), np.float32([1 / _SIXTY_FOURTHS])
+        )
+        options = {"fusedActivationFunction": "NONE"}
+        self.draft.operator("MUL", [found.index, one], [result], **options)
 
     def _moved(
         self, value: Value, grids: tuple[Grid | None, ...], found: Stored, order: Order

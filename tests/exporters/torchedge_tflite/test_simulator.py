@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.exporters.torchedge_tflite.files import Tensor, file_of
 from tests.exporters.torchedge_tflite.networks import INPUT_SHAPES
 from torchedge.errors import ArtifactError, ExportError
+from torchedge.quantization.whole_numbers import fixed_point_product
 from torchedge_tflite.flatbuffer import parse
 from torchedge_tflite.simulator import Simulator, unknown_operators
 from torchedge_tflite.simulator.fixed_point import multiplier, rescaled
@@ -387,3 +389,9 @@ def test_whole_networks_equal_tflite_micro_in_every_output(exported, name):
         inputs = [draw.integers(flat.tensors[i].shape) for i in flat.inputs]
         for found, expected in zip(simulator(*inputs), device_answers(data, inputs), strict=True):
             np.testing.assert_array_equal(found, expected)
+
+
+@given(st.integers(-(2**30), 2**30), st.floats(2**-20, 0.99))
+def test_the_reference_rounds_products_of_matrices_as_gemmlowp_does(total, ratio):
+    found = fixed_point_product(torch.tensor([float(total)]).double(), ratio)
+    assert found.item() == rescaled(np.array([total]), multiplier(ratio)).item()
