@@ -1,6 +1,6 @@
 """The operations that a GELU is exported as, made one again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -43,26 +43,29 @@ def _gelu_source(operation: Operation, made_by: Mapping[str, Operation]) -> Valu
     """``x`` of ``x · 0.5 · (1 + erf(x / √2))``, multiplied in any order."""
     if operation.kind != "Mul":
         return None
-    factors = _factors(operation, made_by)
+    found = (_source_of_factors(factors, made_by) for factors in _triples(operation, made_by))
+    return next((source for source in found if source is not None), None)
+
+
+def _source_of_factors(factors: list[Operand], made_by: Mapping[str, Operation]) -> Value | None:
     halves = [f for f in factors if _is_number(f, 0.5)]
     ones = [
         s for f in factors if isinstance(f, Value) and (s := _erf_source(f, made_by)) is not None
     ]
     values = [f for f in factors if isinstance(f, Value) and _erf_source(f, made_by) is None]
-    if len(factors) != 3 or not (len(halves) == len(ones) == len(values) == 1):
+    if not (len(halves) == len(ones) == len(values) == 1):
         return None
     return values[0] if ones[0] == values[0] else None
 
 
-def _factors(operation: Operation, made_by: Mapping[str, Operation]) -> list[Operand]:
-    found: list[Operand] = []
-    for operand in operation.operands:
+def _triples(operation: Operation, made_by: Mapping[str, Operation]) -> Iterator[list[Operand]]:
+    """Three factors: one operand, and both of the product that the other one is."""
+    for place, operand in enumerate(operation.operands):
         inner = made_by.get(operand.name) if isinstance(operand, Value) else None
-        if inner is not None and inner.kind == "Mul" and not cast(Value, operand).grids:
-            found += [o for o in inner.operands if o is not None]
-        elif operand is not None:
-            found.append(operand)
-    return found
+        if inner is None or inner.kind != "Mul" or cast(Value, operand).grids:
+            continue
+        others = [*operation.operands[:place], *operation.operands[place + 1 :], *inner.operands]
+        yield [other for other in others if other is not None]
 
 
 def _erf_source(value: Value, made_by: Mapping[str, Operation]) -> Value | None:

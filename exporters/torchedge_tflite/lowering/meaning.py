@@ -140,9 +140,10 @@ class _Reader:
 
     def folds(self, node: onnx.NodeProto) -> bool:
         """Whether a node computes constants of constants; they are kept as such."""
-        if not all(name in self.values for name in node.input if name):
+        read = {name: self._constant(name) for name in node.input if name}
+        given = {name: constant.values for name, constant in read.items() if constant is not None}
+        if len(given) < len(read):
             return False
-        given = {name: self.values[name] for name in node.input if name}
         try:
             found = _evaluated(node, given)
         except Exception:  # whatever ONNX cannot evaluate stays, and is refused by its name

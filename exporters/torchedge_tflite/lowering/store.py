@@ -168,7 +168,9 @@ class Store:
             self.draft.operator("QUANTIZE", [found.index], [result])
             return
         one = self.draft.constant(
-            "one", np.full((1,), _SIXTY_FOURTHS, np.int8), np.float32([1 / _SIXTY_FOURTHS])
+            "one",
+            np.full((1,), _SIXTY_FOURTHS, np.int8),
+            np.array([1 / _SIXTY_FOURTHS], np.float32),
         )
         options = {"fusedActivationFunction": "NONE"}
         self.draft.operator("MUL", [found.index, one], [result], **options)

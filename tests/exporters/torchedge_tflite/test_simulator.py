@@ -393,5 +393,5 @@ def test_whole_networks_equal_tflite_micro_in_every_output(exported, name):
 
 @given(st.integers(-(2**30), 2**30), st.floats(2**-20, 0.99))
 def test_the_reference_rounds_products_of_matrices_as_gemmlowp_does(total, ratio):
-    found = fixed_point_product(torch.tensor([float(total)]).double(), ratio)
+    found = fixed_point_product(torch.tensor([total], dtype=torch.float64), ratio)
     assert found.item() == rescaled(np.array([total]), multiplier(ratio)).item()

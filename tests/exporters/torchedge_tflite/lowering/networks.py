@@ -195,6 +195,7 @@ FUNCTIONS = {
     "expanded": lambda x: torch.cat([x.mean((2, 3), keepdim=True).expand_as(x), x[:, 4:]], 1)[
         :, :8
     ],
+    "gelu_of_a_product": lambda x: F.gelu(x * x[:, :1]),
     "gate_like": lambda x: x * x.mean((2, 3), keepdim=True).sigmoid().expand_as(x),
     "average_ceiling": lambda x: F.avg_pool2d(x, 2, 2, ceil_mode=True, count_include_pad=False),
     "hard_gate": lambda x: x * F.hardsigmoid(2 * x),
