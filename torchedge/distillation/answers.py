@@ -43,7 +43,7 @@ def sized(data: object) -> SizedDataset:
     """
     found = data.dataset if isinstance(data, DataLoader) else data
     has_numbers = hasattr(found, "__len__") and hasattr(found, "__getitem__")
-    if isinstance(found, IterableDataset | Mapping | str) or not has_numbers:
+    if isinstance(found, IterableDataset | Mapping | str | type) or not has_numbers:
         raise DistillationError(
             f"the data is a {type(found).__name__}, and a cache asks for samples by number; give a "
             "dataset with __len__ and __getitem__, a tensor or a list."

@@ -185,3 +185,8 @@ def test_a_teacher_that_answers_with_nan_is_refused_and_nothing_is_written(tmp_p
     with pytest.raises(DistillationError, match="'output' is NaN or infinite for 4 of 4 samples"):
         cache_teacher(_Diverged(), data, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_class_instead_of_a_dataset_is_refused(tmp_path):
+    with pytest.raises(DistillationError, match="the data is a type"):
+        cache_teacher(nn.Linear(1, 1), TensorDataset, tmp_path / "cache")
