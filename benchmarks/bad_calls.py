@@ -72,7 +72,7 @@ def outcomes_of_kinds(
     name: str, scene: Scene, wrong: Mapping[str, object] = kinds.WRONG
 ) -> Iterator[Outcome]:
     """Make one public call with every argument replaced by every wrong value."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), scene.entered():
         warnings.simplefilter("ignore")
         for text, call in kinds.wrong_calls(scene, name, wrong):
             yield _called(text, call)

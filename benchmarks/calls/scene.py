@@ -1,5 +1,8 @@
 """What the calls work with, made once."""
 
+import contextlib
+import os
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import final
@@ -29,6 +32,16 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._count = 0
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """A wrong path without a folder, such as ``x``, is written in the scene's own."""
+        before = Path.cwd()
+        os.chdir(self.folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)
 
     @property
     def new(self) -> Path:

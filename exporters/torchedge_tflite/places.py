@@ -11,26 +11,10 @@ from typing import final
 
 import numpy as np
 
-from torchedge_tflite.lowering.meaning import Constant, Network, Operation, Value
+from torchedge_tflite.lowering.meaning import MOVES, Constant, Network, Operation, Value
 
-__all__ = ["MOVES", "Places", "is_weighted", "quantizer_places"]
+__all__ = ["Places", "is_weighted", "quantizer_places"]
 
-MOVES = frozenset(
-    {
-        *(
-            "DepthToSpace",
-            "Dropout",
-            "Expand",
-            "Flatten",
-            "Gather",
-            "GatherND",
-            "Identity",
-            "MaxPool",
-        ),
-        *("Pad", "ReduceMax", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze"),
-        *("Tile", "Transpose", "Unsqueeze"),
-    }
-)
 _SHARE = frozenset({"AveragePool", "Concat", "GlobalAveragePool", "Resize"})
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _CLIP = frozenset({"Clip", "Relu"})
@@ -105,7 +89,7 @@ class _Plan:
 
     def place(self, operation: Operation) -> None:
         """Place the quantiser of an operation's result, if it has one."""
-        if operation.kind in MOVES and not _has_a_border(operation):
+        if operation.kind in {*MOVES, "Pad"} and not _has_a_border(operation):
             self._carry(operation)
             return
         read = [operand.name for operand in operation.operands if isinstance(operand, Value)]

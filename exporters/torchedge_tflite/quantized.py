@@ -88,14 +88,14 @@ def _with_grid(output: TensorSpec, grid: "Grid | None") -> TensorSpec:
 def _output_grids(model: "onnx.ModelProto") -> "dict[str, Grid]":
     """Of the outputs that are on one, also behind what only moves values."""
     from torchedge_onnx.graph import producers
-    from torchedge_tflite.places import MOVES
+    from torchedge_tflite.lowering.meaning import MOVES
     from torchedge_tflite.trained import read_trained
 
     activations, made_by = read_trained(model).activations, producers(model)
     grids = {}
     for output in model.graph.output:
         node = made_by.get(output.name)
-        while node is not None and node.op_type in MOVES:
+        while node is not None and node.op_type in {*MOVES, "Pad"}:
             node = made_by.get(node.input[0])
         if node is not None and node.op_type == "DequantizeLinear":
             grids[output.name] = activations[node.input[0]]

@@ -77,6 +77,17 @@ def test_no_argument_of_another_kind_ends_in_a_raw_error(scene, name):
     assert any(outcome.result == "refused" for outcome in found)
 
 
+def test_a_wrong_path_is_written_into_the_scene_and_nowhere_else(tmp_path, monkeypatch):
+    for name in ("scene", "here"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    scene = Scene(tmp_path / "scene")
+    found = list(bad_calls.outcomes_of_kinds("cache_teacher", scene, {"'x'": "x"}))
+    assert "works" in {outcome.result for outcome in found}
+    assert (tmp_path / "scene/x").is_dir()
+    assert list((tmp_path / "here").iterdir()) == []
+
+
 def test_what_must_work_is_among_the_calls():
     assert set(NAMES) >= WORKS | SLOW
     assert len(NAMES) > 200

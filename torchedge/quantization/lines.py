@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from torchedge.quantization.elementwise import in_steps
+from torchedge.quantization.scales import BIAS_STEPS
 
 __all__ = ["hard_sigmoid_steps", "integer_lines", "norm_steps", "with_rounded_offset"]
 
 _Floats: TypeAlias = npt.NDArray[np.float64]
 _FEWEST, _MOST = 64, 127
-_BIAS_STEPS = 2**30  # half of what int32 holds
 _NEGLIGIBLE = 1e-30
 _KINDS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -45,7 +45,7 @@ def integer_lines(
         True
     """
     magnitudes = np.where(np.abs(factors) < _NEGLIGIBLE, 1.0, np.abs(factors))
-    smallest = np.abs(offsets) / (input_scale * _BIAS_STEPS)
+    smallest = np.abs(offsets) / (input_scale * BIAS_STEPS)
     most = np.floor(magnitudes / np.maximum(smallest, _NEGLIGIBLE)).clip(1, _MOST)
     tried = np.minimum(np.arange(_FEWEST, _MOST + 1)[:, None], most)
     scales = np.maximum(magnitudes / tried, smallest).astype(np.float32)

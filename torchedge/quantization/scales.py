@@ -9,6 +9,7 @@ from torchedge.quantization.straight_through import RelativeStep, StraightThroug
 from torchedge.scheme import QuantSpec
 
 __all__ = [
+    "BIAS_STEPS",
     "affine_params",
     "along_axis",
     "extremes",
@@ -23,7 +24,7 @@ __all__ = [
     "widened_for_bias",
 ]
 
-_BIAS_STEPS = 2**30  # half of what int32 holds; the other half is left to the sums
+BIAS_STEPS = 2**30  # half of what int32 holds; the other half is left to the sums
 
 
 def steps(spec: QuantSpec) -> int:
@@ -250,4 +251,4 @@ def widened_for_bias(
         ['9.3e-08', '0.1']
     """
     largest = bias.abs().view(-1, len(scale)).amax(0) if scale.ndim else bias.abs().amax()
-    return torch.maximum(scale, largest / (input_scale * _BIAS_STEPS))
+    return torch.maximum(scale, largest / (input_scale * BIAS_STEPS))

@@ -12,8 +12,16 @@ from torchedge.errors import ExportError
 from torchedge_onnx.graph import constants, producers, tensor_shapes
 from torchedge_tflite.trained import Grid
 
-__all__ = ["Constant", "Network", "Operand", "Operation", "Value", "network_of"]
+__all__ = ["MOVES", "Constant", "Network", "Operand", "Operation", "Value", "network_of"]
 
+# Operations that hand on numbers of their first operand, so that its grid stays.
+MOVES = frozenset(
+    {
+        *("DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherND", "Identity"),
+        *("MaxPool", "ReduceMax", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze"),
+        *("Tile", "Transpose", "Unsqueeze"),
+    }
+)
 _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 
 

@@ -9,7 +9,7 @@ from torchedge_tflite.lowering import elementwise, moves, pools, products
 from torchedge_tflite.lowering.affine import affine
 from torchedge_tflite.lowering.draft import Draft
 from torchedge_tflite.lowering.expanding import expanded
-from torchedge_tflite.lowering.meaning import Network, Operation, Value, network_of
+from torchedge_tflite.lowering.meaning import MOVES, Network, Operation, Value, network_of
 from torchedge_tflite.lowering.orders import channels_last
 from torchedge_tflite.lowering.packing import packed
 from torchedge_tflite.lowering.padding import pad
@@ -79,13 +79,7 @@ _LOWERINGS: Mapping[str, Callable[[Operation, Store], None]] = {
     "Unsqueeze": moves.reshape,
 }
 _UNSIGNED = 128
-_KEEPS_VALUES = frozenset(  # of their first operand; of all of them, those that are joined
-    {
-        *("Clip", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherND", "Identity", "MaxPool"),
-        *("ReduceMax", "Relu", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile"),
-        *("Transpose", "Unsqueeze", "Concat"),
-    }
-)
+_KEEPS_VALUES = MOVES | {"Clip", "Concat", "Relu"}  # of all operands, those that are joined
 
 
 @final
