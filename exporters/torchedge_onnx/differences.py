@@ -14,7 +14,7 @@ from torchedge.bench.session import Array
 from torchedge.compressed import integer_program
 from torchedge.errors import VerificationError
 from torchedge.export.artifact import Artifact
-from torchedge.quantization.integers import IntegerProgram
+from torchedge.reference.program import IntegerProgram
 from torchedge_onnx.census import optimised_graph, read_model
 from torchedge_onnx.graph import KEEP_VALUES, constants, producers
 from torchedge_onnx.session import observable, open_model, open_observed

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from torchedge.quantization.elementwise import is_hard_gate_grid
+from torchedge.reference.elementwise import is_hard_gate_grid
 from torchedge_onnx.graph import (
     KEEP_VALUES,
     Constant,

@@ -45,12 +45,12 @@ class Port:
     zero_point: int
 
     def stored(self, x: Array) -> Array:
-        """What the interpreter reads: channels last, rounded to the grid."""
+        """What the interpreter reads: channels last, rounded as XNNPACK's QUANTIZE rounds."""
         moved = x.transpose(self.axes)
         if not self.scale:
             return np.ascontiguousarray(moved, self.dtype)
         limits = np.iinfo(self.dtype)
-        steps = np.rint(moved / self.scale) + self.zero_point
+        steps = np.rint(moved * (np.float32(1) / self.scale)) + self.zero_point
         return np.asarray(np.clip(steps, limits.min, limits.max).astype(self.dtype))
 
     def real(self, x: Array) -> Array:

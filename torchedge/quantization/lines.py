@@ -9,19 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from torchedge.quantization.elementwise import in_steps
 from torchedge.quantization.scales import BIAS_STEPS
 
-__all__ = ["hard_sigmoid_steps", "integer_lines", "norm_steps", "with_rounded_offset"]
+__all__ = ["Floats", "integer_lines", "line_of", "with_rounded_offset"]
 
-_Floats: TypeAlias = npt.NDArray[np.float64]
+Floats: TypeAlias = npt.NDArray[np.float64]
 _FEWEST, _MOST = 64, 127
 _NEGLIGIBLE = 1e-30
 _KINDS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def integer_lines(
-    factors: _Floats, offsets: _Floats, input_scale: float
+    factors: Floats, offsets: Floats, input_scale: float
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Weights, their scales and biases that stand for ``factor · x + offset`` of each channel.
 
@@ -56,43 +55,6 @@ def integer_lines(
     return weights.astype(np.int8), scales[chosen], np.rint(exact[chosen]).astype(np.int32)
 
 
-def norm_steps(
-    steps: Tensor, norm: Sequence[Tensor | None], epsilon: float, scales: tuple[Tensor, Tensor]
-) -> Tensor:
-    """A norm in evaluation mode on integers, rounded once.
-
-    Args:
-        steps: Whole steps of the input, zero being 0, with channels along the second axis.
-        norm: Weight, bias, running mean and running variance.
-        epsilon: Added to the variance.
-        scales: Of the input and of the result, float32 numbers.
-    """
-    return _line_steps(steps, _line_of(norm, epsilon), scales)
-
-
-def hard_sigmoid_steps(steps: Tensor, scales: tuple[Tensor, Tensor]) -> Tensor:
-    """``x / 6 + 1/2`` on integers, rounded once; the ends are the caller's to cut.
-
-    Args:
-        steps: Whole steps of the input, zero being 0.
-        scales: Of the input and of the result, float32 numbers.
-    """
-    line = np.array([np.float32(1 / 6)], np.float64), np.array([0.5])
-    return _line_steps(steps, line, scales)
-
-
-def _line_steps(
-    steps: Tensor, line: tuple[_Floats, _Floats], scales: tuple[Tensor, Tensor]
-) -> Tensor:
-    numbers = integer_lines(*line, float(scales[0]))
-    along = [-1 if axis == 1 else 1 for axis in range(steps.ndim)]
-    weights, own, biases = (
-        torch.from_numpy(part).view(along if len(part) > 1 else []) for part in numbers
-    )
-    sums = steps.double() * weights + biases
-    return in_steps(sums.float(), scales[0] * own / scales[1])
-
-
 def with_rounded_offset(norm: _BatchNorm, input_scale: float) -> nn.Module:
     """A norm in evaluation mode whose offsets are whole steps of the device's sums.
 
@@ -105,7 +67,7 @@ def with_rounded_offset(norm: _BatchNorm, input_scale: float) -> nn.Module:
     if norm.running_mean is None or norm.running_var is None:
         return norm
     parts = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
-    factors, offsets = _line_of(parts, norm.eps)
+    factors, offsets = line_of(parts, norm.eps)
     weights, scales, biases = integer_lines(factors, offsets, input_scale)
     kind = next(kind for kind in _KINDS if isinstance(norm, kind))
     made = kind(norm.num_features, eps=norm.eps).eval()
@@ -116,8 +78,13 @@ def with_rounded_offset(norm: _BatchNorm, input_scale: float) -> nn.Module:
     return made
 
 
-def _line_of(norm: Sequence[Tensor | None], epsilon: float) -> tuple[_Floats, _Floats]:
-    """Factor and offset of each channel."""
+def line_of(norm: Sequence[Tensor | None], epsilon: float) -> tuple[Floats, Floats]:
+    """Factor and offset of each channel of a batch norm in evaluation mode.
+
+    Args:
+        norm: Weight, bias, running mean and running variance.
+        epsilon: Added to the variance.
+    """
     weight, bias, mean, variance = (
         None if part is None else part.detach().double().cpu().numpy() for part in norm
     )

@@ -14,8 +14,8 @@ from torchedge.bench.session import Array, Session
 from torchedge.errors import ArtifactError, TorchedgeError
 from torchedge.export.artifact import Artifact, Format
 from torchedge.program import load_module
-from torchedge.quantization.integers import IntegerProgram
 from torchedge.reading.names import one_line
+from torchedge.reference.program import IntegerProgram
 from torchedge.saving.outputs import named_tensors
 from torchedge.scheme import QuantScheme
 

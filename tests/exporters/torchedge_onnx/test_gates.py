@@ -14,7 +14,7 @@ from tests.conftest import quantized
 from torchedge import export
 from torchedge.bench import Gate
 from torchedge.compressed import CompressedModel, TorchRunner
-from torchedge.quantization.elementwise import (
+from torchedge.reference.elementwise import (
     Grid,
     Operand,
     hard_gate_steps,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.exporters.torchedge_tflite.files import Tensor, file_of
 from tests.exporters.torchedge_tflite.networks import INPUT_SHAPES
 from torchedge.errors import ArtifactError, ExportError
-from torchedge.quantization.whole_numbers import fixed_point_product
+from torchedge.reference.whole_numbers import fixed_point_product
 from torchedge_tflite.flatbuffer import parse
 from torchedge_tflite.simulator import Simulator, unknown_operators
 from torchedge_tflite.simulator.fixed_point import multiplier, rescaled

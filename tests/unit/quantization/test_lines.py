@@ -9,8 +9,9 @@ from torch import nn
 from torchedge.backends import TFLITE
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge.quantization.freeze import FrozenFakeQuantize, freeze
-from torchedge.quantization.integers import IntegerProgram
-from torchedge.quantization.lines import integer_lines, norm_steps, with_rounded_offset
+from torchedge.quantization.lines import integer_lines, with_rounded_offset
+from torchedge.reference.lines import norm_steps
+from torchedge.reference.program import IntegerProgram
 from torchedge.scheme import QuantSpec
 
 SIGNED = QuantSpec(symmetric=False)

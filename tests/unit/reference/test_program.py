@@ -10,8 +10,8 @@ from torchedge import export
 from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge.quantization.freeze import FrozenFakeQuantize, FrozenLayer
-from torchedge.quantization.integers import IntegerProgram
-from torchedge.quantization.whole_numbers import whole_sum
+from torchedge.reference.program import IntegerProgram
+from torchedge.reference.whole_numbers import whole_sum
 from torchedge.scheme import QuantSpec
 from torchedge_onnx.runner import OnnxRunner
 
@@ -271,3 +271,44 @@ def test_averages_of_tflite_round_half_away_from_zero(pool, integers, zero, even
 def test_sums_of_xnnpack_have_multipliers_of_21_bits(a, b, ratio_a, ratio_b, expected):
     steps = torch.tensor(float(a)), torch.tensor(float(b))
     assert whole_sum(steps, (torch.tensor(ratio_a), torch.tensor(ratio_b))).item() == expected
+
+
+class ReshapedWeight(nn.Module):
+    """A convolution whose weight is rounded as rows and read as filters."""
+
+    def __init__(self, axis):
+        super().__init__()
+        self.before, self.after = activation(0.25, 128), activation(0.1, 128)
+        scales = torch.tensor([0.25, 0.5])
+        spec = QuantSpec(axis=axis, narrow=True)
+        self.round = FrozenFakeQuantize.of_spec(scales, torch.zeros(2), spec)
+        self.shape = (1, 2, 4) if axis else (2, 4)
+        self.weight = nn.Parameter(torch.randint(-9, 9, (2, 1, 2, 2)) * scales.view(2, 1, 1, 1))
+
+    def forward(self, x):
+        weight = self.round(self.weight.reshape(self.shape)).reshape_as(self.weight)
+        return self.after(F.conv2d(self.before(x), weight))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_weight_that_is_reshaped_after_its_quantiser_is_multiplied_on_integers(axis):
+    torch.manual_seed(0)
+    model = ReshapedWeight(axis).requires_grad_(False)
+    x = torch.randint(-60, 60, (1, 1, 6, 6)) * 0.25
+    run = program(model, x)
+    convolution = next(n for n in run.module.graph.nodes if "conv2d" in str(n.target))
+    assert run._on_integers(convolution, run._grid(next(iter(convolution.users)))) is not None
+    sums = F.conv2d(x.double(), model.weight.double())
+    steps = torch.round(sums.float() * (1 / torch.tensor(0.1))).clamp(-128, 127)
+    assert (torch.round(run.run(x) / 0.1) - steps).abs().max() <= 1
+
+
+def test_a_weight_whose_scales_no_longer_lie_along_its_channels_is_left_in_floats():
+    model = ReshapedWeight(0).requires_grad_(False)
+    model.shape = (4, 2)
+    model.round = FrozenFakeQuantize.of_spec(
+        torch.full((4,), 0.25), torch.zeros(4), QuantSpec(axis=0, narrow=True)
+    )
+    run = program(model, torch.zeros(1, 1, 6, 6))
+    convolution = next(n for n in run.module.graph.nodes if "conv2d" in str(n.target))
+    assert run._on_integers(convolution, run._grid(next(iter(convolution.users)))) is None

@@ -3,7 +3,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from torchedge.quantization.logistic import runtime_sigmoid, runtime_silu
+from torchedge.reference.logistic import runtime_sigmoid, runtime_silu
 
 
 @pytest.mark.parametrize("silu", [False, True])
