@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from torchedge.graph.attention import SelfAttention
+from torchedge.graph.computed import ComputedWeight, computed_weight, parametrize_with
 from torchedge.graph.editing import arguments_of, call_instead, free_path
 from torchedge.graph.transformer import Encoder, EncoderLayer
 
@@ -58,7 +59,9 @@ def _is_inside_of_reader(path: str, model: nn.Module) -> bool:
 def layers_for_functions(graph_module: fx.GraphModule) -> None:
     """Exchange, in place, ``F.conv2d(x, self.weight, …)`` and the like for layers.
 
-    A layer shares the parameter it was called with and is named after the module that holds it.
+    A layer shares the parameter it was called with and is named after the module that holds it. A
+    weight that is computed from parameters, such as a standardised one (Qiao et al. 2019), is
+    computed by the layer whenever it is read.
     """
     for node in list(graph_module.graph.nodes):
         if node.op != "call_function":
@@ -102,18 +105,27 @@ def _layer_of(node: fx.Node, graph_module: fx.GraphModule) -> nn.Module | None:
     return None
 
 
-def _parameter(value: object, graph_module: fx.GraphModule) -> Tensor | None:
+def _parameter(value: object, graph_module: fx.GraphModule) -> Tensor | ComputedWeight | None:
+    """What a layer is given: a tensor that is stored, or one that is computed from such."""
     if not isinstance(value, fx.Node) or value.op != "get_attr":
-        return None
+        return computed_weight(value, graph_module)
     path, _, name = str(value.target).rpartition(".")
     found = getattr(graph_module.get_submodule(path), name, None)
     return found if isinstance(found, Tensor) else None
 
 
-def _with_parameters(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
-    layer.weight = weight if isinstance(weight, nn.Parameter) else nn.Parameter(weight)
-    if bias is not None:
-        layer.bias = bias if isinstance(bias, nn.Parameter) else nn.Parameter(bias)
+def _shape(given: Tensor | ComputedWeight) -> tuple[int, ...]:
+    return tuple((given if isinstance(given, Tensor) else given.value).shape)
+
+
+def _with_parameters(
+    layer: nn.Module, weight: Tensor | ComputedWeight, bias: Tensor | ComputedWeight | None
+) -> nn.Module:
+    for name, given in (("weight", weight), ("bias", bias)):
+        if isinstance(given, ComputedWeight):
+            parametrize_with(layer, name, given)
+        elif given is not None:
+            setattr(layer, name, given if isinstance(given, nn.Parameter) else nn.Parameter(given))
     return layer
 
 
@@ -123,7 +135,8 @@ def _linear(node: fx.Node, graph_module: fx.GraphModule) -> nn.Module | None:
     bias = _parameter(arguments.get("bias"), graph_module)
     if weight is None or (bias is None and arguments.get("bias") is not None):
         return None
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    outputs, inputs = _shape(weight)
+    layer = nn.Linear(inputs, outputs, bias is not None, device="meta")
     return _with_parameters(layer, weight, bias)
 
 
@@ -137,14 +150,21 @@ def _convolution(node: fx.Node, graph_module: fx.GraphModule) -> nn.Module | Non
     if weight is None or (bias is None and bias_node is not None):
         return None
     del arguments["input"]
-    groups = arguments.get("groups", 1)
-    ends = (weight.shape[0], weight.shape[1] * groups)
+    first, second, *kernel = _shape(weight)
+    ends = (first, second * arguments.get("groups", 1))
     sizes = ends if transposed else ends[::-1]
-    layer = kind(*sizes, tuple(weight.shape[2:]), bias=bias is not None, device="meta", **arguments)
+    layer = kind(*sizes, tuple(kernel), bias=bias is not None, device="meta", **arguments)
     return _with_parameters(layer, weight, bias)
 
 
 def _free_path(node: fx.Node, graph_module: fx.GraphModule) -> str:
     weight = arguments_of(node, ("input", "weight")).get("weight")
-    owner = str(weight.target).rpartition(".")[0] if isinstance(weight, fx.Node) else ""
+    owner = _owner(weight) if isinstance(weight, fx.Node) else ""
     return free_path(f"{owner}.functional" if owner else f"functional_{node.name}", graph_module)
+
+
+def _owner(weight: fx.Node) -> str:
+    """The module whose parameter is read, the first one where several are."""
+    while weight.op != "get_attr":
+        weight = weight.all_input_nodes[0]
+    return str(weight.target).rpartition(".")[0]
