@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from benchmarks.peers.measure import sqnr_db
 from torchedge.backends import ONNX_RUNTIME
 from torchedge.compressed import CompressedModel, TorchRunner
-from torchedge.export import Artifact
+from torchedge.exporting import Artifact
 from torchedge.quantization import calibrate, describe, minmax, prepare_qat
 from torchedge_onnx.census import runtime_census
 from torchedge_onnx.differences import tensor_differences

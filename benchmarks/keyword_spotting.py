@@ -23,8 +23,8 @@ import cyclopts
 import numpy as np
 
 from torchedge.bench.session import Array
-from torchedge.export import Artifact, load_artifact
-from torchedge.export.samples import SAMPLES_FILE, Samples, load_samples
+from torchedge.exporting import Artifact, load_artifact
+from torchedge.exporting.samples import SAMPLES_FILE, Samples, load_samples
 from torchedge_tflite.census import forbidden_operators
 from torchedge_tflite.flatbuffer import read_model
 from torchedge_tflite.runner import TFLiteRunner

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from torchedge.bench.session import Array
 from torchedge.errors import TorchedgeError
-from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge_onnx.foreign import import_onnx
 from torchedge_onnx.session import open_model
 from torchedge_onnx.step import MODEL_FILE

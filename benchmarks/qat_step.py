@@ -17,7 +17,7 @@ import torch
 import torchvision
 from torch import nn
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.quantization import prepare_qat
 
 Step: TypeAlias = Callable[[], None]
@@ -28,7 +28,7 @@ def qat_steps(*, compiled: bool = True) -> dict[str, Step]:
     """One training step a call: ``float`` and ``qat``, and both compiled where asked for."""
     torch.manual_seed(0)
     images, labels = torch.randn(BATCH, 3, SIZE, SIZE), torch.randint(0, CLASSES, (BATCH,))
-    scheme = export.target("onnx-cpu").scheme
+    scheme = exporting.target("onnx-cpu").scheme
     plain = float_model
     models: dict[str, nn.Module] = {
         "float": plain(),

@@ -23,7 +23,7 @@ from benchmarks.peers.measure import sqnr_db
 from benchmarks.rows import rows_of_networks
 from torchedge.backends import TENSORRT
 from torchedge.compressed import CompressedModel, TorchRunner
-from torchedge.export.artifact import Artifact
+from torchedge.exporting.artifact import Artifact
 from torchedge.models import MobileDigits
 from torchedge.quantization import calibrate, entropy, prepare_qat
 from torchedge_onnx.census import read_model
@@ -119,7 +119,7 @@ def saved(name: str, prepared: nn.Module, images: Tensor, folder: Path) -> Artif
 
 def _differences(source: Artifact, artifact: Artifact) -> dict[str, Any]:
     """Largest difference in steps of an 8-bit grid over the range of the output."""
-    from torchedge.export.samples import SAMPLES_FILE, load_samples
+    from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 
     samples = load_samples(source.file(SAMPLES_FILE))
     session = open_model(artifact.file(MODEL_FILE))

@@ -26,7 +26,7 @@ from benchmarks.rows import rows_of_networks
 from benchmarks.tensorrt import NETWORKS, prepared_network, saved
 from tests.exporters.torchedge_tensorrt.entropy_by_hand import guarded_scale, is_right
 from torchedge.bench.session import Array
-from torchedge.export.artifact import Artifact
+from torchedge.exporting.artifact import Artifact
 from torchedge.quantization import calibrate, entropy
 from torchedge.quantization.modules import FakeQuantize
 from torchedge_onnx.census import read_model

@@ -34,7 +34,7 @@ from torchedge.bench.session import Array, Session
 from torchedge.compressed import CompressedModel
 from torchedge.data import Digits
 from torchedge.errors import ExportError
-from torchedge.export import Artifact
+from torchedge.exporting import Artifact
 from torchedge.models import Classifier
 from torchedge.quantization import calibrate, prepare_qat
 from torchedge.quantization.range_rules import mse

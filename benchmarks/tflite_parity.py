@@ -27,8 +27,8 @@ from benchmarks.rows import quiet_with_converter, rows_of_networks
 from torchedge.backends import TFLITE
 from torchedge.bench.session import Array
 from torchedge.compressed import CompressedModel
-from torchedge.export import Artifact
-from torchedge.export.samples import SAMPLES_FILE, Samples, load_samples
+from torchedge.exporting import Artifact
+from torchedge.exporting.samples import SAMPLES_FILE, Samples, load_samples
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge.quantization.freeze import freeze
 from torchedge_onnx.step import TorchToOnnx

@@ -18,7 +18,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.cli import run_recipe
 from torchedge.compressed import CompressedModel
 from torchedge.data import Digits
@@ -62,11 +62,11 @@ def main(  # noqa: PLR0913 - options of a command line
             in (0, 1]; below 1 the network makes as many passes again.
         overwrite: Replace the folder if it holds nothing but what a recipe wrote.
     """
-    export.require_free(out, overwrite=overwrite)  # refused before minutes of training
+    exporting.require_free(out, overwrite=overwrite)  # refused before minutes of training
     pl.seed_everything(0, verbose=False)
     if distil == "none":
         torch.set_num_threads(1)  # layers this small finish before a second one has woken up
-    scheme = export.target(target).scheme
+    scheme = exporting.target(target).scheme
     scheme = replace(scheme, weight=replace(scheme.weight, bits=weight_bits))
     data = Digits()
     test = data.test_images, data.test_labels

@@ -18,7 +18,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.cli import run_recipe
 from torchedge.compressed import CompressedModel
 from torchedge.data import CLASSES, Keywords, SpokenKeywords, keyword_parts
@@ -61,12 +61,12 @@ def main(  # noqa: PLR0913 - options of a command line
         qat_epochs: Passes with the target's integers; 0 calibrates only.
         overwrite: Replace the folder if it holds nothing but what a recipe wrote.
     """
-    export.require_free(out, overwrite=overwrite)  # refused before minutes of training
+    exporting.require_free(out, overwrite=overwrite)  # refused before minutes of training
     pl.seed_everything(0, verbose=False)
     # Layers this small finish before a second thread has woken up; a teacher's do not.
     if not teacher_epochs:
         torch.set_num_threads(1)
-    scheme = export.target(target).scheme
+    scheme = exporting.target(target).scheme
     words = Keywords(keyword_parts(data, folder, SpokenKeywords(clips=clips), clips_folder))
     metrics: dict[str, float] = {}
 

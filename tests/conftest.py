@@ -8,9 +8,9 @@ import torch
 from hypothesis import settings
 from torch import nn
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.compressed import CompressedModel
-from torchedge.export import Artifact
+from torchedge.exporting import Artifact
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge.scheme import QuantScheme
 
@@ -95,7 +95,7 @@ def save_model(net, images, tmp_path):
     """Saves the residual net with a target's scheme; extra arguments go to CompressedModel."""
 
     def save(target: str = "onnx-cpu", folder: Path | None = None, **changes) -> Artifact:
-        scheme = export.target(target).scheme
+        scheme = exporting.target(target).scheme
         fields = {
             "module": quantized(net, images, scheme),
             "example_inputs": (images[:1],),

@@ -11,10 +11,10 @@ from torchedge.arguments import require
 from torchedge.batches.examples import run_once
 from torchedge.bench.session import Array
 from torchedge.errors import SchemeError
-from torchedge.export.artifact import Artifact, Format, TensorSpec, write_artifact
-from torchedge.export.normalisation import Normalisation
-from torchedge.export.pipeline import staged_folder
-from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
+from torchedge.exporting.artifact import Artifact, Format, TensorSpec, write_artifact
+from torchedge.exporting.normalisation import Normalisation
+from torchedge.exporting.pipeline import staged_folder
+from torchedge.exporting.samples import SAMPLES_FILE, Samples, save_samples
 from torchedge.graph.copies import copied
 from torchedge.graph.wrappers import without_wrappers
 from torchedge.kinds import kinds_checked

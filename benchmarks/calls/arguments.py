@@ -6,16 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import torchedge
 from benchmarks.calls.scene import Scene
-from torchedge import export
+from torchedge import exporting
 from torchedge.batches import Data
 from torchedge.compressed import CompressedModel
 from torchedge.distillation import Hinton
 from torchedge.distillation.born_again import Ensemble
 from torchedge.distillation.cache import cache_teacher
 from torchedge.distillation.lightning import DistillationModule
-from torchedge.export import Normalisation
-from torchedge.export.target import configured
+from torchedge.exporting import Normalisation
+from torchedge.exporting.target import configured
 from torchedge.models import Classifier
 from torchedge.pruning import (
     ChannelGroup,
@@ -259,16 +260,16 @@ CALLS: Mapping[str, Call] = {
     ),
     "analyse(calibrated, s.loader)": lambda s: analyse(s.calibrated, s.loader),
     "analyse(calibrated, [(x, x, x)])": lambda s: analyse(s.calibrated, [(s.x, s.x, s.x)]),
-    "configured(export.target('jetson'), jetpack=5.1)": lambda s: configured(
-        export.target("jetson"), jetpack=5.1
+    "configured(exporting.target('jetson'), jetpack=5.1)": lambda s: configured(
+        exporting.target("jetson"), jetpack=5.1
     ),
-    "configured(export.target('jetson'), precision=8)": lambda s: configured(
-        export.target("jetson"), precision=8
+    "configured(exporting.target('jetson'), precision=8)": lambda s: configured(
+        exporting.target("jetson"), precision=8
     ),
-    "export.export(s.saved.path, 'onnx-cpu', s.new)": lambda s: export.export(
+    "torchedge.export(s.saved.path, 'onnx-cpu', s.new)": lambda s: torchedge.export(
         s.saved.path, "onnx-cpu", s.new
     ),
-    "export.export(s.saved, 'onnx-cpu', s.new)": lambda s: export.export(
+    "torchedge.export(s.saved, 'onnx-cpu', s.new)": lambda s: torchedge.export(
         s.saved, "onnx-cpu", s.new
     ),
     "freeze(freeze(calibrated))": lambda s: freeze(freeze(s.calibrated)),

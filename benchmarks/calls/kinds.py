@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks.calls.scene import Scene
-from torchedge import export
+from torchedge import exporting
 from torchedge.batches import Data
 from torchedge.bench.gate import Gate
 from torchedge.compressed import CompressedModel
@@ -134,7 +134,7 @@ def _masked(scene: Scene) -> Given:
 
 
 def _way(scene: Scene) -> Given:
-    return {"source": scene.saved, "target": export.target("onnx-cpu")}
+    return {"source": scene.saved, "target": exporting.target("onnx-cpu")}
 
 
 BASES: Mapping[str, _Base] = {
@@ -227,23 +227,23 @@ BASES: Mapping[str, _Base] = {
         },
     ),
     "Ensemble": (Ensemble, lambda s: {"networks": [s.net]}),
-    "load_artifact": (export.load_artifact, lambda s: {"folder": s.saved.path}),
+    "load_artifact": (exporting.load_artifact, lambda s: {"folder": s.saved.path}),
     "export": (
-        export.export,
+        exporting.export,
         lambda s: {"source": s.saved, "target": "onnx-cpu", "folder": s.saved.path},
     ),
-    "export_chain": (export.export_chain, lambda s: {"folder": s.new, **_way(s)}),
-    "remaining_steps": (export.remaining_steps, _way),
+    "export_chain": (exporting.export_chain, lambda s: {"folder": s.new, **_way(s)}),
+    "remaining_steps": (exporting.remaining_steps, _way),
     "verify": (verify, lambda s: {"artifacts": (s.saved,), **_way(s)}),
-    "target": (export.target, lambda s: {"name": "jetson"}),
-    "runner": (export.runner, lambda s: {"format": "onnx"}),
-    "require_free": (export.require_free, lambda s: {"folder": s.new, "overwrite": False}),
-    "write_artifact": (export.write_artifact, lambda s: {"draft": s.saved}),
+    "target": (exporting.target, lambda s: {"name": "jetson"}),
+    "runner": (exporting.runner, lambda s: {"format": "onnx"}),
+    "require_free": (exporting.require_free, lambda s: {"folder": s.new, "overwrite": False}),
+    "write_artifact": (exporting.write_artifact, lambda s: {"draft": s.saved}),
     "Gate": (Gate, lambda s: {"agreement": 0.9}),
-    "Budget": (export.Budget, lambda s: {"flash_bytes": 5}),
+    "Budget": (exporting.Budget, lambda s: {"flash_bytes": 5}),
     "Data": (Data, lambda s: {"source": s.x}),
     "Normalisation": (
-        export.Normalisation,
+        exporting.Normalisation,
         lambda s: {"mean": (0.5,), "deviation": (0.5,)},
     ),
     "QuantSpec": (QuantSpec, lambda s: {"bits": 8}),

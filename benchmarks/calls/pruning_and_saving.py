@@ -6,15 +6,16 @@ from typing import Any
 import torch
 from torch import nn
 
+import torchedge
 from benchmarks.calls.networks import Branching, Functional, Locked, Returns, TwoInputs
 from benchmarks.calls.scene import Scene
-from torchedge import export
+from torchedge import exporting
 from torchedge.compressed import CompressedModel
 from torchedge.distillation import Hinton
 from torchedge.distillation.cache import cache_teacher
 from torchedge.distillation.functional import hinton_loss
 from torchedge.distillation.lightning import DistillationModule
-from torchedge.export import Normalisation, load_artifact
+from torchedge.exporting import Normalisation, load_artifact
 from torchedge.models import Classifier
 from torchedge.pruning import (
     Limits,
@@ -185,19 +186,19 @@ _SAVING: Mapping[str, Call] = {
 }
 
 _EXPORT: Mapping[str, Call] = {
-    "export.target('iphone')": lambda s: export.target("iphone"),
-    "export.target(None)": lambda s: export.target(None),  # type: ignore[arg-type]
+    "exporting.target('iphone')": lambda s: exporting.target("iphone"),
+    "exporting.target(None)": lambda s: exporting.target(None),  # type: ignore[arg-type]
     "load_artifact(nowhere)": lambda s: load_artifact("nowhere"),
     "load_artifact(a file)": lambda s: load_artifact(s.file("a.pt2")),
     "load_artifact(of pictures)": lambda s: load_artifact(s.pictures),
-    "export(artefact, target, folder)": lambda s: export.export(
-        s.saved, export.target("onnx-cpu"), s.new
+    "export(artefact, target, folder)": lambda s: torchedge.export(
+        s.saved, exporting.target("onnx-cpu"), s.new
     ),
-    "export(float artefact, 'jetson')": lambda s: export.export(
-        s.saved_float, export.target("jetson"), s.new
+    "export(float artefact, 'jetson')": lambda s: torchedge.export(
+        s.saved_float, exporting.target("jetson"), s.new
     ),
-    "export to another target": lambda s: export.export(
-        s.saved, export.target("jetson"), str(s.new)
+    "export to another target": lambda s: torchedge.export(
+        s.saved, exporting.target("jetson"), str(s.new)
     ),
     "prepare_qat(…, OpenVINO)": lambda s: prepare_qat(s.net, "OpenVINO", s.x[:1]),
 }

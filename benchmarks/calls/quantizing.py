@@ -22,7 +22,7 @@ from benchmarks.calls.networks import (
     net,
 )
 from benchmarks.calls.scene import Scene
-from torchedge import export
+from torchedge import exporting
 from torchedge.batches import Data
 from torchedge.models import Classifier
 from torchedge.pruning import prune_by
@@ -152,7 +152,7 @@ _ORDER: Mapping[str, Call] = {
     "quantize(net, None, x)": lambda s: quantize(s.net, None, s.x),  # type: ignore[arg-type]
     "quantize(net, target, x)": lambda s: quantize(
         s.net,
-        export.target("jetson"),  # type: ignore[arg-type]
+        exporting.target("jetson"),  # type: ignore[arg-type]
         s.x,
         effort="fast",
     ),

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.calls.networks import net
 from torchedge.compressed import CompressedModel
-from torchedge.export import Artifact, target
+from torchedge.exporting import Artifact, target
 from torchedge.quantization import calibrate, minmax, prepare_qat
 
 __all__ = ["Scene"]

@@ -13,13 +13,14 @@ from typing import Any, final
 import torch
 from torch.utils.data import TensorDataset
 
+import torchedge
 from benchmarks.hostile_inputs.sources import images, network
-from torchedge import export
+from torchedge import exporting
 from torchedge.distillation.cache import TeacherCache
 from torchedge.errors import TorchedgeError
-from torchedge.export.artifact import Artifact
-from torchedge.export.plugins import known_runner
-from torchedge.export.stages import verified_stages
+from torchedge.exporting.artifact import Artifact
+from torchedge.exporting.plugins import known_runner
+from torchedge.exporting.stages import verified_stages
 from torchedge.pruning.tickets import Ticket
 
 __all__ = ["Outcome", "kilobytes", "opened", "tried"]
@@ -101,11 +102,11 @@ def _open(folder: Path, kind: str, *, exported: bool) -> None:
     elif kind == "ticket":
         Ticket.open(folder).network(network())
     else:
-        _open_network(export.load_artifact(folder), folder, exported=exported)
+        _open_network(exporting.load_artifact(folder), folder, exported=exported)
 
 
 def _open_network(artifact: Artifact, folder: Path, *, exported: bool) -> None:
-    gate = export.Gate(forced=True)
+    gate = exporting.Gate(forced=True)
     verified_stages(artifact, (), gate)
     runner = known_runner(artifact.format)
     if runner is not None and hasattr(runner, "census"):
@@ -115,7 +116,7 @@ def _open_network(artifact: Artifact, folder: Path, *, exported: bool) -> None:
     place = _NEXT.get(str(artifact.format))
     if exported and place is not None:
         out = folder.with_name(f"{folder.name}-out")
-        export.export(artifact, export.target(place), out, gate=gate)
+        torchedge.export(artifact, exporting.target(place), out, gate=gate)
 
 
 @contextmanager

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from torchedge import export
+import torchedge
+from torchedge import exporting
 from torchedge.compressed import CompressedModel
 from torchedge.distillation.cache import cache_teacher
-from torchedge.export.artifact import copy_artifact
+from torchedge.exporting.artifact import copy_artifact
 from torchedge.pruning.masks import mask_weights
 from torchedge.pruning.tickets import Ticket, plain_weights
 from torchedge.quantization import calibrate, minmax, prepare_qat
@@ -66,10 +67,10 @@ def sources(folder: Path, formats: tuple[str, ...] = tuple(TARGETS)) -> dict[str
     for name in formats:
         trained = folder / f"for-{name}"
         _trained(TARGETS[name], data, trained)
-        place = export.target(TARGETS[name])
-        made = export.export(
-            export.load_artifact(trained), place, folder / name, gate=export.Gate(forced=True)
-        )
+        place = exporting.target(TARGETS[name])
+        made = torchedge.export(
+            exporting.load_artifact(trained), place, folder / name, gate=exporting.Gate(forced=True)
+        ).artifact
         alone = folder / f"{name}-alone"  # which holds its samples itself
         alone.mkdir()
         found[name] = copy_artifact(made, alone).path
@@ -80,7 +81,7 @@ def sources(folder: Path, formats: tuple[str, ...] = tuple(TARGETS)) -> dict[str
 
 
 def _trained(target: str, data: Tensor, folder: Path) -> Path:
-    scheme = export.target(target).scheme
+    scheme = exporting.target(target).scheme
     prepared = calibrate(prepare_qat(network(), scheme, (data[:1],)), data.split(4), minmax)
     CompressedModel(
         module=prepared,

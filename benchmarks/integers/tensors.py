@@ -12,7 +12,7 @@ from typing import final
 import numpy as np
 
 from torchedge.bench.session import Array
-from torchedge.export import Artifact
+from torchedge.exporting import Artifact
 from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
 from torchedge_tflite.flatbuffer import (
     WEIGHT_INPUT,

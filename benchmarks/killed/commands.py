@@ -23,7 +23,7 @@ _WITHOUT_SOURCE = (
 _PLAIN = (
     "import sys; from pathlib import Path; "
     "from torchedge.stopping import stop_in_one_line; stop_in_one_line(); "
-    "from torchedge.export import Artifact, Format, write_artifact; "
+    "from torchedge.exporting import Artifact, Format, write_artifact; "
     "from torchedge.writing import staged_folder, temporary_folder\n"
     "with staged_folder(Path(sys.argv[1]), overwrite='--overwrite' in sys.argv) as staging:\n"
     "  with temporary_folder('plain') as other:\n"

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.cli import run_recipe
 from torchedge.compressed import CompressedModel
 from torchedge.models import Classifier
@@ -34,9 +34,9 @@ def main(
         seed: Of weights and data.
         overwrite: Replace the folder if it is ours.
     """
-    export.require_free(out, overwrite=overwrite)
+    exporting.require_free(out, overwrite=overwrite)
     pl.seed_everything(seed, verbose=False)
-    scheme = export.target(target).scheme
+    scheme = exporting.target(target).scheme
     images, labels = torch.rand(64, 1, 8, 8), torch.arange(64) % 3
     network = nn.Sequential(
         *(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1)),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from torchedge.errors import TorchedgeError
-from torchedge.export import load_artifact
+from torchedge.exporting import load_artifact
 from torchedge.writing import staged_folder
 
 __all__ = ["Found", "Moment", "Trial", "contents", "drawn_moment", "killed", "run_to_end"]

@@ -18,7 +18,7 @@ from benchmarks.coverage import with_own_statistics
 from benchmarks.peers.torch_pruning import removed_by_torch_pruning
 from benchmarks.pruned.networks import NAMES, network, pictures
 from torchedge.compressed import CompressedModel, TorchRunner
-from torchedge.export.artifact import load_artifact
+from torchedge.exporting.artifact import load_artifact
 from torchedge.pruning import Limits, channel_groups, prune_to, remove_channels
 from torchedge.pruning.targets import choose_share
 from torchedge_onnx.session import open_model

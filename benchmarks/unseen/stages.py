@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import torchedge
 from benchmarks.peers.measure import sqnr_db, top1_agreement
 from benchmarks.unseen.subjects import Subject, tensors_of_answer
-from torchedge import export
+from torchedge import exporting
 from torchedge.backends import ONNX_RUNTIME, TENSORRT
 from torchedge.bench import Gate
 from torchedge.bench.session import Array
 from torchedge.compressed import CompressedModel, TorchRunner
-from torchedge.export import Artifact
+from torchedge.exporting import Artifact
 from torchedge.graph.copies import copied
 from torchedge.pruning import prune_to, remove_channels
 from torchedge.quantization import FakeQuantize, QuantizedLayer, calibrate, mse, prepare_qat
@@ -103,9 +104,11 @@ class Work:
             example_inputs=data.example,
             samples=(data.unseen[:_COMPARED],),
             calibration=(data.seen,),
-            scheme=export.target(target).scheme,
+            scheme=exporting.target(target).scheme,
         ).save(self.folder / f"{target}-torch")
-        made = export.export(source, export.target(target), self.folder / target, gate=_UNTRAINED)
+        made = torchedge.export(
+            source, exporting.target(target), self.folder / target, gate=_UNTRAINED
+        ).artifact
         return source, made
 
 

@@ -7,7 +7,7 @@ from benchmarks.unseen.stages import Found, Work, against_float, in_session, run
 from torchedge.backends import TFLITE
 from torchedge.bench.session import Array
 from torchedge.compressed import TorchRunner
-from torchedge.export import Artifact
+from torchedge.exporting import Artifact
 from torchedge.quantization import calibrate, mse, prepare_qat
 from torchedge_tflite.runner import TFLiteRunner
 

@@ -6,7 +6,7 @@ from typing import final
 from torchedge.bench.census import Census, LayerCount
 from torchedge.bench.session import Session
 from torchedge.errors import NotRunError
-from torchedge.export.artifact import Artifact, Format
+from torchedge.exporting.artifact import Artifact, Format
 from torchedge.reading.files import read_bounded
 from torchedge_edgetpu.step import MODEL_FILE
 

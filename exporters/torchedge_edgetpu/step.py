@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import final
 
 from torchedge.errors import ExportError
-from torchedge.export.artifact import Artifact, Format
-from torchedge.export.samples import SAMPLES_FILE
-from torchedge.export.step import write_result
-from torchedge.export.templates import rendered
+from torchedge.exporting.artifact import Artifact, Format
+from torchedge.exporting.samples import SAMPLES_FILE
+from torchedge.exporting.step import write_result
+from torchedge.exporting.templates import rendered
 from torchedge_edgetpu.operators import Mapped, mapped_operators
 from torchedge_tflite.step import MODEL_FILE
 

@@ -2,7 +2,7 @@
 
 from torchedge.backends import TFLITE
 from torchedge.devices import EDGE_TPU
-from torchedge.export.target import Target
+from torchedge.exporting.target import Target
 from torchedge_edgetpu.step import TFLiteToEdgeTPU
 from torchedge_onnx.step import TorchToOnnx
 from torchedge_tflite.step import OnnxToTFLite

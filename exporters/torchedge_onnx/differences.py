@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from torchedge.bench.session import Array
 from torchedge.compressed import integer_program
 from torchedge.errors import VerificationError
-from torchedge.export.artifact import Artifact
+from torchedge.exporting.artifact import Artifact
 from torchedge.reference.program import IntegerProgram
 from torchedge_onnx.census import optimised_graph, read_model
 from torchedge_onnx.graph import KEEP_VALUES, constants, producers

@@ -9,10 +9,10 @@ import numpy as np
 
 from torchedge.bench.session import Array
 from torchedge.errors import ArtifactError, CalibrationError, UsageError
-from torchedge.export.artifact import Artifact, Format, TensorSpec, write_artifact
-from torchedge.export.normalisation import Normalisation
-from torchedge.export.pipeline import staged_folder
-from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
+from torchedge.exporting.artifact import Artifact, Format, TensorSpec, write_artifact
+from torchedge.exporting.normalisation import Normalisation
+from torchedge.exporting.pipeline import staged_folder
+from torchedge.exporting.samples import SAMPLES_FILE, Samples, save_samples
 from torchedge_onnx.foreign_graph import OPSET, normal_form, plain_form
 from torchedge_onnx.foreign_kinds import require_known_kind
 from torchedge_onnx.foreign_sizes import Input, inputs_of, with_shapes

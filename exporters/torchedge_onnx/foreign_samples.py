@@ -13,7 +13,7 @@ from torchedge.batches.folders import InputSpec
 from torchedge.batches.pictures import PICTURES
 from torchedge.bench.session import Array
 from torchedge.errors import CalibrationError, UsageError
-from torchedge.export.normalisation import Normalisation
+from torchedge.exporting.normalisation import Normalisation
 from torchedge_onnx.foreign_sizes import Input, shown
 from torchedge_onnx.sample_folder import Taken, taken_batches
 

@@ -12,7 +12,7 @@ from torchedge.batches.folders import InputSpec, Sample, read_samples, samples_i
 from torchedge.batches.pictures import PixelScale, picture_layout
 from torchedge.bench.session import Array
 from torchedge.errors import CalibrationError, UsageError
-from torchedge.export.normalisation import Normalisation
+from torchedge.exporting.normalisation import Normalisation
 
 if TYPE_CHECKING:
     import onnx

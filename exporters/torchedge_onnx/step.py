@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, final
 
 from torchedge.backends import ONNX_LIMITS
 from torchedge.errors import ExportError
-from torchedge.export.artifact import Artifact, Format
-from torchedge.export.samples import SAMPLES_FILE
-from torchedge.export.step import write_result
+from torchedge.exporting.artifact import Artifact, Format
+from torchedge.exporting.samples import SAMPLES_FILE
+from torchedge.exporting.step import write_result
 
 if TYPE_CHECKING:
     import onnx

@@ -2,7 +2,7 @@
 
 from torchedge.backends import ONNX_RUNTIME
 from torchedge.devices import HOST
-from torchedge.export.target import Target
+from torchedge.exporting.target import Target
 from torchedge_onnx.step import TorchToOnnx
 
 __all__ = ["ONNX_CPU"]

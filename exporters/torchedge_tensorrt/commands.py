@@ -72,7 +72,7 @@ def platform_of(target: str, jetpack: str | None) -> "Platform":
         (10, 3, 0)
     """
     from torchedge.errors import UnknownNameError
-    from torchedge.export.plugins import target as target_named
+    from torchedge.exporting.plugins import target as target_named
     from torchedge_tensorrt.platforms import PLATFORMS, with_jetpack
 
     name = target_named(target).name

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal, cast, final
 
 from torchedge.errors import ExportError, MissingDependencyError
-from torchedge.export.artifact import Artifact, Format
-from torchedge.export.step import write_result
+from torchedge.exporting.artifact import Artifact, Format
+from torchedge.exporting.step import write_result
 from torchedge_tensorrt.api import Members, TensorRT
 from torchedge_tensorrt.platforms import Precision
 

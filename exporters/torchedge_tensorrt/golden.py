@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from torchedge.bench.session import Array
-from torchedge.export.samples import Samples
+from torchedge.exporting.samples import Samples
 
 __all__ = ["MOST_BATCHES", "write_golden"]
 
@@ -44,7 +44,7 @@ def write_golden(
 
 
 def _answers(plain: Path, inputs: tuple[Array, ...], batch_size: int) -> tuple[Array, ...]:
-    from torchedge.export.samples import batches
+    from torchedge.exporting.samples import batches
     from torchedge_onnx.session import open_model
 
     session = open_model(plain)

@@ -12,7 +12,7 @@ import numpy as np
 
 from torchedge.bench.session import Array
 from torchedge.errors import UnknownNameError
-from torchedge.export.artifact import file_record
+from torchedge.exporting.artifact import file_record
 from torchedge_tensorrt.calibration_record import HostCalibration
 
 if TYPE_CHECKING:

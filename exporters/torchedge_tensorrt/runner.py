@@ -7,7 +7,7 @@ from typing import final
 from torchedge.bench.census import Census
 from torchedge.bench.session import Session
 from torchedge.errors import NotRunError
-from torchedge.export.artifact import Artifact, Format
+from torchedge.exporting.artifact import Artifact, Format
 from torchedge_tensorrt.step import PLAIN_FILE, QUANTIZED_FILE
 
 __all__ = ["TensorRTBundleRunner"]

@@ -8,10 +8,10 @@ from typing import Any, final
 
 from torchedge.backends import TENSORRT_LIMITS
 from torchedge.errors import ArtifactError, CalibrationError, ExportError
-from torchedge.export.artifact import Artifact, Format, file_record
-from torchedge.export.samples import SAMPLES_FILE, Samples, batches, load_samples
-from torchedge.export.step import write_result
-from torchedge.export.templates import rendered
+from torchedge.exporting.artifact import Artifact, Format, file_record
+from torchedge.exporting.samples import SAMPLES_FILE, Samples, batches, load_samples
+from torchedge.exporting.step import write_result
+from torchedge.exporting.templates import rendered
 from torchedge_onnx.step import FLOAT_FILE, MODEL_FILE
 from torchedge_tensorrt.calibration_record import (
     CACHE_FILE,

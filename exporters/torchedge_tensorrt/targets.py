@@ -8,7 +8,7 @@ from typing import cast, get_args
 
 from torchedge.backends import TENSORRT
 from torchedge.errors import UnknownNameError
-from torchedge.export.target import Target
+from torchedge.exporting.target import Target
 from torchedge_onnx.step import TorchToOnnx
 from torchedge_tensorrt.platforms import (
     PLATFORMS,

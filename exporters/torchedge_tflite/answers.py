@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from torchedge.bench.parity import compare
-from torchedge.export.samples import Samples
+from torchedge.exporting.samples import Samples
 
 if TYPE_CHECKING:
     import onnx

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from torchedge.errors import ArtifactError
-from torchedge.export.artifact import Artifact
+from torchedge.exporting.artifact import Artifact
 
 __all__ = ["ABOUT_FILE", "LABELS_FILE", "read_embedded", "with_embedded", "without_embedded"]
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, final
 
 from torchedge.backends import TFLITE, TFLITE_LIMITS
 from torchedge.errors import SchemeError
-from torchedge.export.artifact import Artifact, TensorSpec
-from torchedge.export.samples import Samples, batches
+from torchedge.exporting.artifact import Artifact, TensorSpec
+from torchedge.exporting.samples import Samples, batches
 from torchedge_onnx.step import FLOAT_FILE as ONNX_FLOAT_FILE
 from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
 

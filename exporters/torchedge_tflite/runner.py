@@ -7,7 +7,7 @@ from typing import final
 
 from torchedge.bench.census import Census
 from torchedge.bench.session import Session
-from torchedge.export.artifact import Artifact, Format
+from torchedge.exporting.artifact import Artifact, Format
 from torchedge_tflite.session import Kernels, open_model
 from torchedge_tflite.step import FLOAT_FILE, MODEL_FILE
 

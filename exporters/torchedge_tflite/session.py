@@ -16,7 +16,7 @@ from torchedge_tflite.probe import require_survived
 from torchedge_tflite.soundness import require_sound
 
 if TYPE_CHECKING:
-    from torchedge.export.artifact import TensorSpec
+    from torchedge.exporting.artifact import TensorSpec
 
 __all__ = ["Kernels", "Port", "open_model"]
 

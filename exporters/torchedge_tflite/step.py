@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from torchedge.errors import UsageError
-from torchedge.export.artifact import Artifact, Format
-from torchedge.export.samples import SAMPLES_FILE, load_samples, save_samples
-from torchedge.export.step import write_result
+from torchedge.exporting.artifact import Artifact, Format
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples, save_samples
+from torchedge.exporting.step import write_result
 from torchedge.writing import temporary_folder
 from torchedge_onnx.step import FLOAT_FILE as ONNX_FLOAT_FILE
 from torchedge_tflite.embedded import with_embedded

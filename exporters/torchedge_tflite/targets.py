@@ -6,7 +6,7 @@ from typing import cast, get_args
 from torchedge.backends import TFLITE
 from torchedge.devices import ANDROID_PHONE, RASPBERRY_PIS, Device
 from torchedge.errors import UnknownNameError
-from torchedge.export.target import Target
+from torchedge.exporting.target import Target
 from torchedge_onnx.step import TorchToOnnx
 from torchedge_tflite.process import Precision
 from torchedge_tflite.step import OnnxToTFLite

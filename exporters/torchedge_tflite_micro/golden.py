@@ -8,8 +8,8 @@ import numpy as np
 
 from torchedge.bench.session import Array
 from torchedge.errors import VerificationError
-from torchedge.export.artifact import Artifact
-from torchedge.export.samples import Samples
+from torchedge.exporting.artifact import Artifact
+from torchedge.exporting.samples import Samples
 from torchedge_tflite.flatbuffer import FlatModel
 from torchedge_tflite.simulator import Simulator, unknown_operators
 from torchedge_tflite_micro.runtime import Interpreter

@@ -7,8 +7,8 @@ from typing import Any, final
 
 from torchedge.bench.fit import Fit
 from torchedge.bench.session import Array
-from torchedge.export.normalisation import Normalisation
-from torchedge.export.templates import rendered
+from torchedge.exporting.normalisation import Normalisation
+from torchedge.exporting.templates import rendered
 from torchedge_tflite.flatbuffer import FlatModel, FlatTensor
 from torchedge_tflite_micro.golden import Golden
 from torchedge_tflite_micro.names import c_identifier, c_string, class_constants

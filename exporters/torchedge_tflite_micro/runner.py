@@ -8,7 +8,7 @@ from torchedge.bench.census import Census
 from torchedge.bench.fit import Fit
 from torchedge.bench.session import Session
 from torchedge.errors import ArtifactError
-from torchedge.export.artifact import Artifact, Format
+from torchedge.exporting.artifact import Artifact, Format
 from torchedge.reading.plain import as_whole
 from torchedge_tflite_micro.session import open_micro
 from torchedge_tflite_micro.step import MODEL_FILE

@@ -7,7 +7,7 @@ import numpy as np
 
 from torchedge.bench.session import Array, Session
 from torchedge.errors import ArtifactError
-from torchedge.export.artifact import TensorSpec
+from torchedge.exporting.artifact import TensorSpec
 from torchedge.reading.files import read_bounded
 from torchedge_tflite.flatbuffer import FlatModel
 from torchedge_tflite.layout import tflite_axes

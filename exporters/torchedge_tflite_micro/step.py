@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import final
 
 from torchedge.errors import BudgetError, ExportError
-from torchedge.export.artifact import Artifact, Format
-from torchedge.export.samples import SAMPLES_FILE, load_samples
-from torchedge.export.step import write_result
+from torchedge.exporting.artifact import Artifact, Format
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting.step import write_result
 from torchedge_tflite.embedded import without_embedded
 from torchedge_tflite.flatbuffer import FlatModel, read_model
 from torchedge_tflite.step import MODEL_FILE

@@ -1,7 +1,7 @@
 """Microcontrollers, which run TFLite files by TensorFlow Lite Micro."""
 
 from torchedge.backends import TFLITE
-from torchedge.export.target import Budget, Target
+from torchedge.exporting.target import Budget, Target
 from torchedge_onnx.step import TorchToOnnx
 from torchedge_tflite.step import OnnxToTFLite
 from torchedge_tflite_micro.boards import BOARDS

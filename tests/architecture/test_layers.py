@@ -102,7 +102,7 @@ def test_importing_it_loads_no_heavy_package(module):
     assert not (HEAVY - {"numpy"}) & modules_after(f"import {module}")
 
 
-@pytest.mark.parametrize("module", ["torchedge.bench", "torchedge.export", "torchedge.report"])
+@pytest.mark.parametrize("module", ["torchedge.bench", "torchedge.exporting", "torchedge.report"])
 def test_export_and_bench_do_not_need_torch(module):
     assert not (HEAVY - {"numpy"}) & modules_after(f"import {module}")
 

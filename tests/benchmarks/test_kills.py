@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.killed.trial import contents
 from benchmarks.kills import campaign
-from torchedge.export import Artifact, Format, write_artifact
+from torchedge.exporting import Artifact, Format, write_artifact
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

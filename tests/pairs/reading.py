@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import torch
 
-from torchedge import export
+from torchedge import exporting
 from torchedge_onnx.graph import constants
 from torchedge_onnx.step import MODEL_FILE, TorchToOnnx
 
@@ -14,7 +14,7 @@ WEIGHTED = {"Conv", "Gemm", "MatMul", "ConvTranspose"}
 def integer_weights(artifact, folder, target="onnx-cpu"):
     """The int8 weights of the exported Q/DQ file, in the order in which layers run."""
     folder.mkdir()
-    step = export.target(target).steps[0]
+    step = exporting.target(target).steps[0]
     assert isinstance(step, TorchToOnnx)
     model = onnx.load(step.export(artifact, folder).file(MODEL_FILE))
     values = constants(model)

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests.conftest import ResidualNet
 from tests.pairs.reading import integer_weights
-from torchedge import export
+from torchedge import exporting
 from torchedge.distillation import FitNet, Hinton
 from torchedge.distillation.lightning import DistillationModule
 from torchedge.models import Classifier
@@ -56,7 +56,7 @@ def test_a_student_is_pruned_while_it_is_taught_and_exported_with_its_zeros(
     assert masks_of(module).keys() == {f"task.model.{name}" for name in masks}
     kept = masks["project.weight"]
     assert not torch.equal(student.project.weight[kept], before[kept])
-    model = quantize(student.eval(), export.target("onnx-cpu").scheme, [images])
+    model = quantize(student.eval(), exporting.target("onnx-cpu").scheme, [images])
     layers = integer_weights(save_model(module=model), tmp_path / "onnx")
     names = ("stem.0.weight", "depthwise.weight", "project.weight")
     for name, integers in zip(names, layers, strict=False):

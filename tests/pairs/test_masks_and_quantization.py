@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.pairs.reading import integer_weights
-from torchedge import export
+from torchedge import exporting
 from torchedge.models import Classifier
 from torchedge.pruning import (
     NOfM,
@@ -31,7 +31,7 @@ pytestmark = [
 ]
 
 LAYERS = ["stem.0", "depthwise", "project", "classifier"]
-SCHEME = export.target("onnx-cpu").scheme
+SCHEME = exporting.target("onnx-cpu").scheme
 FLOORED = Unstructured(least_kept=0.1)
 
 
@@ -134,7 +134,7 @@ def test_two_of_four_is_in_the_exported_integers(target, net, images, save_model
     masked = mask_weights(net, weight_masks(net, 0.0, pattern=pattern))
     assert list(masks_of(masked)) == ["project.weight"]  # the only one with runs of four inputs
     masked = fit(masked, images, gradual(0.5, pattern))
-    scheme = export.target(target).scheme
+    scheme = exporting.target(target).scheme
     model = prepare_qat(masked, scheme, (images[:1],))
     trained = fit(calibrate(model, images.split(8), minmax), images, quantized_training())
     folder = tmp_path / "exported"

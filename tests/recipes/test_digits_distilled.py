@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from torchedge.compressed import TorchRunner
-from torchedge.export.artifact import load_artifact
+from torchedge.exporting.artifact import load_artifact
 
 ROOT = Path(__file__).parents[2]
 

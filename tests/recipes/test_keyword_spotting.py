@@ -15,7 +15,7 @@ import pytest
 
 from torchedge.data import CLASSES
 from torchedge.errors import MissingDependencyError
-from torchedge.export import load_artifact
+from torchedge.exporting import load_artifact
 
 ROOT = Path(__file__).parents[2]
 RECIPE, EXPORT = ROOT / "recipes/keyword_spotting.py", ROOT / "scripts/export.py"

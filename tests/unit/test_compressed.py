@@ -9,8 +9,8 @@ from torchedge.errors import (
     SchemeError,
     WeightError,
 )
-from torchedge.export import load_artifact
-from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting import load_artifact
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 
 
 def test_a_saved_model_needs_no_class_and_answers_as_it_did(save_model):

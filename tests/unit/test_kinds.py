@@ -16,7 +16,7 @@ from torchedge.errors import PruningError, UnknownNameError, UsageError
 from torchedge.kinds import fields_checked, kinds_checked
 
 _ROOMS = (
-    "torchedge.export",
+    "torchedge.exporting",
     "torchedge.pruning",
     "torchedge.quantization",
     "torchedge.quantization.diagnostics",

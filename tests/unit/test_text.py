@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.table import Table
 
-from torchedge.export.templates import rendered
+from torchedge.exporting.templates import rendered
 from torchedge.text import (
     can_say_anything,
     cell,

@@ -9,7 +9,7 @@ from torchedge.bench.census import Census
 from torchedge.bench.fit import Fit
 
 if TYPE_CHECKING:
-    from torchedge.export.artifact import Artifact, Format
+    from torchedge.exporting.artifact import Artifact, Format
 
 __all__ = ["Array", "CountsIntegers", "HasFloatTwin", "Runner", "Session", "WeighsMemory"]
 

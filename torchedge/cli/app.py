@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cyclopts
 
-from torchedge import __version__
 from torchedge.cli.benchmark import benchmark
 from torchedge.cli.export import export
 from torchedge.cli.targets import targets
@@ -18,6 +17,7 @@ from torchedge.errors import TorchedgeError
 from torchedge.stopping import raise_if_stopped
 from torchedge.telling import harmless_messages
 from torchedge.text import can_say_anything, say
+from torchedge.version import __version__
 
 __all__ = ["COMMANDS_GROUP", "make_app", "run_command", "run_function"]
 

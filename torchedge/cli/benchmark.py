@@ -11,7 +11,7 @@ from torchedge.text import cell, console
 
 if TYPE_CHECKING:
     from torchedge.bench.census import Census
-    from torchedge.export.artifact import Artifact
+    from torchedge.exporting.artifact import Artifact
 
 __all__ = ["benchmark"]
 
@@ -35,7 +35,7 @@ def benchmark(
         warmup: Inferences before that.
         as_json: Print JSON instead of text.
     """
-    from torchedge.export.artifact import load_artifact
+    from torchedge.exporting.artifact import load_artifact
 
     opened = load_artifact(artifact)
     found = _census(opened) if census else _latency(opened, runs, warmup)
@@ -52,7 +52,7 @@ def _identity(artifact: "Artifact") -> dict[str, Any]:
 def _census(artifact: "Artifact") -> dict[str, Any]:
     from torchedge.bench.session import CountsIntegers
     from torchedge.errors import UnknownNameError
-    from torchedge.export.plugins import runner
+    from torchedge.exporting.plugins import runner
 
     counter = runner(artifact.format)
     if not isinstance(counter, CountsIntegers):
@@ -79,7 +79,7 @@ def _latency(artifact: "Artifact", runs: int, warmup: int) -> dict[str, Any]:
     import numpy as np
 
     from torchedge.bench.latency import measure_latency
-    from torchedge.export.plugins import runner
+    from torchedge.exporting.plugins import runner
 
     random = np.random.default_rng(0)
     inputs = [random.random(spec.shape, dtype=np.float32) for spec in artifact.inputs]

@@ -12,8 +12,7 @@ from torchedge.writing import temporary_folder
 
 if TYPE_CHECKING:
     from torchedge.bench.gate import Gate
-    from torchedge.export.artifact import Artifact
-    from torchedge.export.target import Target
+    from torchedge.exporting.target import Target
     from torchedge.report.report import Report
 
 __all__ = ["export"]
@@ -52,12 +51,12 @@ def export(  # noqa: PLR0913 - options of a command line
         force: Export all the same what is further from the float network; the report says so.
     """
     from torchedge.bench.gate import Gate
+    from torchedge.delivery import deliver
     from torchedge.errors import UsageError
-    from torchedge.export.artifact import load_artifact
-    from torchedge.export.pipeline import remaining_steps, require_scheme, staged_folder
-    from torchedge.export.plugins import target as target_named
-    from torchedge.export.sources import explain_file
-    from torchedge.export.target import configured
+    from torchedge.exporting.artifact import load_artifact
+    from torchedge.exporting.plugins import target as target_named
+    from torchedge.exporting.sources import explain_file
+    from torchedge.exporting.target import configured
 
     gate = Gate(agreement=min_agreement, sqnr_db=min_sqnr, forced=force)
     place = configured(target_named(target), jetpack=jetpack, precision=precision)
@@ -66,43 +65,35 @@ def export(  # noqa: PLR0913 - options of a command line
     if source is None:
         recipe = recipe or "digits"
         folder = out or _default_folder(recipe, target)
-        with (
-            staged_folder(folder, overwrite=overwrite) as staging,  # refused before minutes of work
-            _trained_model(recipe, target) as trained,
-        ):
-            report = _export(load_artifact(trained), place, staging, gate)
+        report = _train_and_deliver(recipe, place, target, folder, gate, overwrite=overwrite)
     else:
         if source.is_file():
             raise UsageError(explain_file(source))
         artifact = load_artifact(source)
-        remaining_steps(artifact, place)
-        require_scheme(artifact, place)
         folder = out or _default_folder(artifact.name, target)
-        with staged_folder(folder, overwrite=overwrite, inputs=(source,)) as staging:
-            report = _export(artifact, place, staging, gate)
+        report = deliver(
+            artifact, place, folder, overwrite=overwrite, gate=gate, progress=_progress
+        )
     _print(report, folder)
+
+
+def _train_and_deliver(
+    recipe: _Recipe, place: "Target", target: str, folder: Path, gate: "Gate", *, overwrite: bool
+) -> "Report":
+    """Train first; a folder that cannot be written to is refused before minutes of work."""
+    from torchedge.delivery import deliver_into
+    from torchedge.exporting.artifact import load_artifact
+    from torchedge.exporting.pipeline import staged_folder
+
+    with (
+        staged_folder(folder, overwrite=overwrite) as staging,
+        _trained_model(recipe, target) as trained,
+    ):
+        return deliver_into(load_artifact(trained), place, staging, gate=gate, progress=_progress)
 
 
 def _default_folder(model: str, target: str) -> Path:
     return Path("runs") / f"{for_file_name(model)}-{target}"
-
-
-def _export(artifact: "Artifact", place: "Target", staging: Path, gate: "Gate") -> "Report":
-    from torchedge.export.artifact import copy_artifact
-    from torchedge.export.pipeline import export_chain
-    from torchedge.export.stages import require_like_float
-    from torchedge.report.verify import verify
-
-    require_like_float(artifact, gate)
-    if artifact.format == "torch":
-        artifact = copy_artifact(artifact, staging / artifact.format)
-    _progress(f"exporting '{artifact.name}' for {place.device.name}")
-    artifacts = export_chain(artifact, place, staging)
-    _progress("opening every artefact again")
-    report = verify(artifact, artifacts, place, gate)
-    (staging / "report.md").write_text(report.to_markdown(), encoding="utf-8")
-    (staging / "report.json").write_text(report.to_json(), encoding="utf-8")
-    return report
 
 
 def _progress(text: str) -> None:
@@ -146,10 +137,9 @@ def _trained_model(recipe: _Recipe, target: str) -> Iterator[Path]:
 
 def _script(recipe: _Recipe) -> Path:
     """A recipe's script: in the repository, or inside the installed wheel."""
-    import torchedge
     from torchedge.errors import MissingDependencyError
 
-    package = Path(torchedge.__file__).parent
+    package = Path(__file__).parent.parent
     name = f"{recipe.replace('-', '_')}.py"
     places = (package.parent / "recipes" / name, package / "default_recipe" / name)
     found = next((place for place in places if place.is_file()), None)

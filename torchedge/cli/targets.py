@@ -18,7 +18,7 @@ def targets(
     Args:
         as_json: Print JSON instead of a table.
     """
-    from torchedge.export.plugins import targets as all_targets
+    from torchedge.exporting.plugins import targets as all_targets
 
     rows = [
         {

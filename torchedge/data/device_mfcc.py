@@ -9,8 +9,8 @@ import numpy as np
 from torchedge.bench.session import Array
 from torchedge.data.mfcc import COEFFICIENTS, FRAMES, Mfcc
 from torchedge.data.sound import SAMPLE_RATE
-from torchedge.export.pipeline import staged_folder
-from torchedge.export.templates import rendered
+from torchedge.exporting.pipeline import staged_folder
+from torchedge.exporting.templates import rendered
 
 __all__ = ["write_mfcc"]
 

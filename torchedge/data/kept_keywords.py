@@ -6,8 +6,8 @@ from torch import Tensor
 
 from torchedge.data.keywords import KeywordParts, KeywordSet
 from torchedge.errors import ArtifactError
-from torchedge.export.artifact import Artifact, Format, load_artifact, write_artifact
-from torchedge.export.pipeline import staged_folder
+from torchedge.exporting.artifact import Artifact, Format, load_artifact, write_artifact
+from torchedge.exporting.pipeline import staged_folder
 from torchedge.reading.tensors import read_tensors
 
 __all__ = ["PARTS", "keep_parts", "kept_parts"]

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from typing_extensions import override
 
 from torchedge.errors import DataError
-from torchedge.export.normalisation import Normalisation
+from torchedge.exporting.normalisation import Normalisation
 
 __all__ = [
     *("CLASSES", "KEYWORDS", "OTHER_WORDS", "SILENCE", "UNKNOWN"),

@@ -17,13 +17,13 @@ from torchedge.distillation.fingerprints import fingerprint, sample_digests
 from torchedge.distillation.sources import NONE_NAMED, LiveTeacher
 from torchedge.distillation.taps import Taps
 from torchedge.errors import ArtifactError, DistillationError
-from torchedge.export.artifact import (
+from torchedge.exporting.artifact import (
     Artifact,
     Format,
     load_artifact,
     write_artifact,
 )
-from torchedge.export.pipeline import staged_folder
+from torchedge.exporting.pipeline import staged_folder
 from torchedge.graph.wrappers import without_wrappers
 from torchedge.kinds import kinds_checked
 from torchedge.reading.tensors import read_tensors

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from torchedge.errors import ArtifactError, PruningError
-from torchedge.export.artifact import Artifact, Format, load_artifact, write_artifact
-from torchedge.export.pipeline import staged_folder
+from torchedge.exporting.artifact import Artifact, Format, load_artifact, write_artifact
+from torchedge.exporting.pipeline import staged_folder
 from torchedge.kinds import kinds_checked
 from torchedge.pruning.functional import shuffled_mask
 from torchedge.pruning.mask_checks import require_same_names

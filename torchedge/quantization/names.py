@@ -31,20 +31,20 @@ def scheme_of(scheme: object) -> QuantScheme:
         UnknownNameError: There is no target of that name.
 
     Example:
-        >>> from torchedge.export import target
+        >>> from torchedge.exporting import target
         >>> scheme_of("jetson") == target("jetson").scheme
         True
     """
     if isinstance(scheme, QuantScheme):
         return scheme
-    from torchedge.export.plugins import target_of
-    from torchedge.export.target import Target
+    from torchedge.exporting.plugins import target_of
+    from torchedge.exporting.target import Target
 
     if isinstance(scheme, Target | str):
         return target_of(scheme).scheme
     raise SchemeError(
         f"the scheme is a {type(scheme).__name__} ({_shown(scheme)}); pass the name of a target, "
-        "torchedge.export.target('jetson').scheme, or a QuantScheme of your own."
+        "torchedge.exporting.target('jetson').scheme, or a QuantScheme of your own."
     )
 
 

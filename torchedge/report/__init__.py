@@ -1,6 +1,6 @@
 """What an export was found to be: verified, counted, weighed, timed, and written down."""
 
-from torchedge.export.stages import Stage
+from torchedge.exporting.stages import Stage
 from torchedge.report.diagnostics import Diagnostics
 from torchedge.report.render import to_json, to_markdown, to_table
 from torchedge.report.report import Report

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from torchedge.errors import ArtifactError
-from torchedge.export.artifact import Artifact
+from torchedge.exporting.artifact import Artifact
 from torchedge.reading.files import read_bounded
 from torchedge.reading.names import one_line
 from torchedge.reading.strict_json import strict_json

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from torchedge.bench.census import operators_text
 from torchedge.bench.gate import likeness_text
-from torchedge.text import cell, for_code, for_markdown, harmless_markdown
+from torchedge.text import cell, console, for_code, for_markdown, for_terminal, harmless_markdown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from torchedge.bench.parity import Parity
     from torchedge.report.report import Report, SpeedComparison, Stage
 
-__all__ = ["stage_rows", "summary_lines", "to_json", "to_markdown", "to_table"]
+__all__ = ["stage_rows", "summary_lines", "to_json", "to_markdown", "to_table", "to_text"]
 
+_TEXT_COLUMNS = 100
 _COLUMNS = ("stage", "accuracy", "bytes", "difference", "like float")
 
 
@@ -57,8 +58,8 @@ def _difference_text(parity: "Parity") -> str:
 
 
 def summary_lines(report: "Report") -> list[str]:
-    """Sentences below the table: integer share, speed, and what was not run."""
-    lines = []
+    """Sentences below the table: how it was made, integer share, speed, and what was not run."""
+    lines = [f"{note}." for note in report.notes]
     if census := report.census:
         lines.append(
             f"Integer share of the arithmetic: {census.integer_share:.1%} of {census.macs:,} MACs "
@@ -191,6 +192,7 @@ def to_json(report: "Report") -> str:
         "speed": None if report.speed is None else dataclasses.asdict(report.speed),
         "fit": None if report.fit is None else report.fit.to_dict(),
         "diagnostics": None if report.diagnostics is None else dict(report.diagnostics.figures),
+        "notes": list(report.notes),
         "not_run": [stage.note for stage in report.stages if stage.missing == "not run"],
         "files": {name: record.bytes for name, record in report.artifact.files.items()},
     }
@@ -226,3 +228,12 @@ def to_table(report: "Report") -> "Table":
     for row in stage_rows(report):
         table.add_row(*map(cell, row))
     return table
+
+
+def to_text(report: "Report") -> str:
+    """The table and the summary as plain text."""
+    terminal = console(width=_TEXT_COLUMNS)
+    with terminal.capture() as captured:
+        terminal.print(to_table(report))
+    table = "\n".join(line.rstrip() for line in captured.get().splitlines())
+    return "\n".join([table.rstrip("\n"), *map(for_terminal, summary_lines(report))])

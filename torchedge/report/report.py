@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
+from typing_extensions import override
+
 from torchedge.bench.census import Census
 from torchedge.bench.fit import Fit
 from torchedge.bench.latency import Latency
 from torchedge.bench.parity import Parity
-from torchedge.export.artifact import Artifact
-from torchedge.export.stages import Stage
-from torchedge.export.target import Target
+from torchedge.exporting.artifact import Artifact
+from torchedge.exporting.stages import Stage
+from torchedge.exporting.target import Target
 from torchedge.report.diagnostics import Diagnostics
-from torchedge.report.render import to_json, to_markdown
+from torchedge.report.render import to_json, to_markdown, to_text
 
 __all__ = ["Report", "SpeedComparison", "Stage"]
 
@@ -56,6 +58,7 @@ class Report:
         speed: Float against integers.
         diagnostics: Where the network loses accuracy, if the recipe looked.
         fit: What it takes of the device's memories, where the export weighed them.
+        notes: What else must be said, sentences without a full stop.
     """
 
     artifact: Artifact
@@ -68,6 +71,12 @@ class Report:
     speed: SpeedComparison | None = None
     diagnostics: Diagnostics | None = None
     fit: Fit | None = None
+    notes: tuple[str, ...] = ()
+
+    @override
+    def __str__(self) -> str:
+        """The table of all forms, and the sentences below it."""
+        return to_text(self)
 
     def to_markdown(self) -> str:
         """The report as a page."""

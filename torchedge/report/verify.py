@@ -10,11 +10,11 @@ from torchedge.bench.gate import GATE, Gate
 from torchedge.bench.latency import latency_ratio
 from torchedge.bench.session import CountsIntegers, HasFloatTwin, WeighsMemory
 from torchedge.devices import HOST
-from torchedge.export.artifact import Artifact
-from torchedge.export.plugins import known_runner
-from torchedge.export.samples import SAMPLES_FILE, Samples, load_samples
-from torchedge.export.stages import LEAST_AGREEMENT, verified_stages
-from torchedge.export.target import Target
+from torchedge.exporting.artifact import Artifact
+from torchedge.exporting.plugins import known_runner
+from torchedge.exporting.samples import SAMPLES_FILE, Samples, load_samples
+from torchedge.exporting.stages import LEAST_AGREEMENT, verified_stages
+from torchedge.exporting.target import Target
 from torchedge.kinds import kinds_checked
 from torchedge.report.diagnostics import diagnostics_of
 from torchedge.report.report import Report, SpeedComparison

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from torchedge.bench.session import Array, Session
 from torchedge.errors import ArtifactError, TorchedgeError
-from torchedge.export.artifact import Artifact, Format
+from torchedge.exporting.artifact import Artifact, Format
 from torchedge.program import load_module
 from torchedge.reading.names import one_line
 from torchedge.reference.program import IntegerProgram

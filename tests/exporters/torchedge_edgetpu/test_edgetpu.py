@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.backends import TFLITE
 from torchedge.cli import main
 from torchedge.errors import ExportError, MissingDependencyError, NotRunError
-from torchedge.export import Artifact, Format, TensorSpec, load_artifact, write_artifact
-from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
+from torchedge.exporting import Artifact, Format, TensorSpec, load_artifact, write_artifact
+from torchedge.exporting.samples import SAMPLES_FILE, Samples, save_samples
 from torchedge_edgetpu.operators import mapped_operators
 from torchedge_edgetpu.runner import EdgeTPURunner
 from torchedge_edgetpu.step import MODEL_FILE, TFLiteToEdgeTPU
@@ -94,10 +94,10 @@ def test_the_runner_says_that_nothing_was_run():
 
 
 def test_the_target_trains_with_tflites_numbers_and_has_a_source():
-    target = export.target("coral-edge-tpu")
+    target = exporting.target("coral-edge-tpu")
     assert target.scheme == TFLITE
     assert target.device.source
-    assert isinstance(export.runner(Format("edgetpu")), EdgeTPURunner)
+    assert isinstance(exporting.runner(Format("edgetpu")), EdgeTPURunner)
 
 
 @pytest.fixture

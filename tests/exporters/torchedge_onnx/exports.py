@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from torchedge.compressed import CompressedModel, TorchRunner
-from torchedge.export import Artifact
+from torchedge.exporting import Artifact
 from torchedge.scheme import QuantScheme
 from torchedge_onnx.session import open_model
 from torchedge_onnx.step import MODEL_FILE, TorchToOnnx

@@ -10,8 +10,8 @@ from torch import nn
 from tests.conftest import ResidualNet, with_batchnorm_statistics
 from torchedge.cli import main
 from torchedge.errors import ArtifactError, CalibrationError, OutputExistsError, UsageError
-from torchedge.export import Normalisation, load_artifact
-from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting import Normalisation, load_artifact
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge_onnx.foreign import import_onnx
 from torchedge_onnx.runner import OnnxRunner
 from torchedge_onnx.sample_folder import folder_normalisation

@@ -9,8 +9,8 @@ from PIL import Image
 from tests.exporters.torchedge_onnx import onnx_files as files
 from torchedge.cli import main
 from torchedge.errors import CalibrationError, UsageError
-from torchedge.export import Normalisation, load_artifact
-from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting import Normalisation, load_artifact
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge_onnx.foreign_samples import samples_for
 from torchedge_onnx.foreign_sizes import inputs_of
 from torchedge_onnx.runner import OnnxRunner

@@ -7,8 +7,8 @@ from onnx import helper
 
 from tests.exporters.torchedge_onnx import onnx_files as files
 from torchedge.errors import ExportError, TorchedgeError, UsageError, VerificationError
-from torchedge.export import load_artifact
-from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting import load_artifact
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge_onnx import foreign_graph, same_answers
 from torchedge_onnx.foreign import import_onnx
 from torchedge_onnx.runner import OnnxRunner

@@ -10,8 +10,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+import torchedge
 from tests.conftest import quantized
-from torchedge import export
+from torchedge import exporting
 from torchedge.bench import Gate
 from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.reference.elementwise import (
@@ -24,7 +25,7 @@ from torchedge_onnx.hard_gates import hard_gates_as_sums
 from torchedge_onnx.session import open_model
 from torchedge_onnx.step import FLOAT_FILE, MODEL_FILE
 
-TARGET = export.target("onnx-cpu")
+TARGET = exporting.target("onnx-cpu")
 EVERY = np.meshgrid(*[np.arange(256, dtype=np.uint8)] * 2)
 
 
@@ -129,7 +130,12 @@ def exported(request, images, tmp_path):
         samples=(x,),
         scheme=TARGET.scheme,
     ).save(tmp_path / "source")
-    return net, x, source, export.export(source, TARGET, tmp_path / "out", gate=Gate(forced=True))
+    return (
+        net,
+        x,
+        source,
+        torchedge.export(source, TARGET, tmp_path / "out", gate=Gate(forced=True)).artifact,
+    )
 
 
 def test_a_gated_network_has_integer_kernels_only(exported, tmp_path):

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.bench import compare
 from torchedge.errors import ArtifactError, SchemeError
-from torchedge.export.artifact import file_record, load_artifact
-from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting.artifact import file_record, load_artifact
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge.scheme import QuantScheme, QuantSpec
 from torchedge_onnx.census import runtime_census
 from torchedge_onnx.cpu import may_saturate
@@ -23,7 +23,7 @@ def onnx_artifact(save_model, tmp_path):
     def make(target="onnx-cpu"):
         folder = tmp_path / f"onnx-{target}"
         folder.mkdir()
-        return export.target(target).steps[0].export(save_model(target), folder)
+        return exporting.target(target).steps[0].export(save_model(target), folder)
 
     return make
 
@@ -101,7 +101,7 @@ def test_int8_weights_take_a_quarter_of_the_bytes(save_model, tmp_path, images):
     from torchedge.quantization import calibrate, minmax, prepare_qat
 
     wide = nn.Sequential(nn.Flatten(), nn.Linear(256, 512))
-    scheme = export.target("onnx-cpu").scheme
+    scheme = exporting.target("onnx-cpu").scheme
     module = calibrate(prepare_qat(wide, scheme, (images[:1],)), [images], minmax)
     (tmp_path / "onnx").mkdir()
     artifact = TorchToOnnx().export(save_model(module=module, labels=None), tmp_path / "onnx")
@@ -222,7 +222,7 @@ def test_real_networks_become_integer_as_a_whole(name, target, save_model, tmp_p
 
     images = torch.rand(4, 3, 64, 64)
     model = getattr(torchvision.models, name)().eval()
-    place = export.target(target)
+    place = exporting.target(target)
     module = calibrate(prepare_qat(model, place.scheme, (images[:1],)), [images], minmax)
     saved = save_model(
         target,

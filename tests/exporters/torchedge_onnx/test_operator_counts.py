@@ -12,8 +12,8 @@ from torch import nn
 from tests.exporters.torchedge_onnx.exports import exported
 from torchedge.backends import ONNX_RUNTIME
 from torchedge.cli import main
-from torchedge.export import load_artifact
-from torchedge.export.plugins import runner
+from torchedge.exporting import load_artifact
+from torchedge.exporting.plugins import runner
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge_onnx.census import runtime_census
 

@@ -8,9 +8,10 @@ from types import ModuleType
 
 import pytest
 
-import torchedge.export
+import torchedge
+import torchedge.exporting
 from tests.exporters.torchedge_tensorrt.networks import BATCH, images, save_trained
-from torchedge.export import Artifact, load_artifact
+from torchedge.exporting import Artifact, load_artifact
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +19,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the artefacts ``onnx`` and ``tensorrt-bundle`` of a tiny network."""
     folder = tmp_path_factory.mktemp("jetson")
     trained = save_trained(folder / "torch", calibration=(images(4 * BATCH, seed=1),))
-    torchedge.export.export(trained, torchedge.export.target("jetson"), folder / "out")
+    torchedge.export(trained, torchedge.exporting.target("jetson"), folder / "out")
     return folder / "out"
 
 

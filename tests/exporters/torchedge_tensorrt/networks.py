@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from torchedge.backends import TENSORRT
 from torchedge.compressed import CompressedModel
-from torchedge.export import Artifact
+from torchedge.exporting import Artifact
 from torchedge.quantization import calibrate, prepare_qat
 from torchedge.quantization.calibration import minmax
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.exporters.torchedge_tensorrt.fake_tensorrt import fake_tensorrt
 from torchedge.errors import ExportError, MissingDependencyError
-from torchedge.export import Artifact, load_artifact
+from torchedge.exporting import Artifact, load_artifact
 from torchedge_tensorrt.engine import OnnxToTensorRT
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from torchedge.errors import NotRunError
-from torchedge.export import Artifact, Format, runner
+from torchedge.exporting import Artifact, Format, runner
 from torchedge_tensorrt import runner as tensorrt_runner
 from torchedge_tensorrt.runner import TensorRTBundleRunner
 

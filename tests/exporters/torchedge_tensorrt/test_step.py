@@ -9,11 +9,12 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-import torchedge.export
+import torchedge
+import torchedge.exporting
 from tests.exporters.torchedge_tensorrt.entropy_by_hand import entropy_scale
 from tests.exporters.torchedge_tensorrt.networks import BATCH, images, save_trained
 from torchedge.errors import CalibrationError
-from torchedge.export import Artifact, load_artifact
+from torchedge.exporting import Artifact, load_artifact
 from torchedge_tensorrt.calibration_cache import parse_cache
 from torchedge_tensorrt.platforms import PLATFORMS
 from torchedge_tensorrt.step import OnnxToTensorRTBundle
@@ -270,7 +271,7 @@ def test_the_caches_header_is_of_the_boards_tensorrt(
 def test_without_calibration_data_there_is_no_bundle(tmp_path: Path) -> None:
     source = save_trained(tmp_path / "torch", calibration=())
     with pytest.raises(CalibrationError, match="the calibration set is empty"):
-        torchedge.export.export(source, torchedge.export.target("jetson"), tmp_path / "out")
+        torchedge.export(source, torchedge.exporting.target("jetson"), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["torch"]
 
 
@@ -285,7 +286,7 @@ def test_without_calibration_data_there_is_no_bundle(tmp_path: Path) -> None:
 def test_the_readme_of_a_bundle_names_its_own_software_and_every_file_that_lies_in_it(
     exported: Path, tmp_path: Path, target: str, made_for: str
 ) -> None:
-    step = torchedge.export.target(target).steps[-1]
+    step = torchedge.exporting.target(target).steps[-1]
     made = step.export(load_artifact(exported / "onnx"), tmp_path)
     text = made.file("README.md").read_text()
     assert f"Made for {made_for}; the models, of opset 13, are read by TensorRT 8.0.0" in text

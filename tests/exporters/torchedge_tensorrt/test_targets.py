@@ -1,8 +1,8 @@
 import pytest
 
 from torchedge.errors import SchemeError, UnknownNameError
-from torchedge.export import target
-from torchedge.export.target import configured
+from torchedge.exporting import target
+from torchedge.exporting.target import configured
 from torchedge.scheme import Placement, QuantSpec
 from torchedge_onnx.step import TorchToOnnx
 from torchedge_tensorrt.step import OnnxToTensorRTBundle

@@ -5,7 +5,8 @@ import torch
 import torchvision
 from torch import nn
 
-import torchedge.export
+import torchedge
+import torchedge.exporting
 from tests.unit.graph.networks import NormAct
 from torchedge.backends import TENSORRT
 from torchedge.bench.census import Census
@@ -135,8 +136,8 @@ def test_what_vanishes_in_an_export_parts_nothing_that_tensorrt_fuses(name, tmp_
     source = CompressedModel(
         module=model, example_inputs=(x,), samples=(x,), calibration=(x,), scheme=TENSORRT
     ).save(tmp_path / "torch")
-    target = torchedge.export.target("jetson")
-    bundle = torchedge.export.export(source, target, tmp_path / "out")
+    target = torchedge.exporting.target("jetson")
+    bundle = torchedge.export(source, target, tmp_path / "out").artifact
     assert bundle.details["rules_broken"] == []
     census = eligible_census(bundle.path / "model_qdq.onnx")
     assert isinstance(census, Census)

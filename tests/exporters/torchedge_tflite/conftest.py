@@ -12,7 +12,7 @@ from tests.exporters.torchedge_tflite.networks import INPUT_SHAPES
 from torchedge.backends import TFLITE
 from torchedge.compressed import CompressedModel
 from torchedge.errors import MissingDependencyError
-from torchedge.export import Artifact
+from torchedge.exporting import Artifact
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge.scheme import QuantScheme
 from torchedge_onnx.step import TorchToOnnx

@@ -10,7 +10,7 @@ from tests.exporters.torchedge_tflite.networks import INPUT_SHAPES
 from torchedge.backends import TFLITE
 from torchedge.compressed import CompressedModel
 from torchedge.errors import CalibrationError, ExportError
-from torchedge.export.samples import SAMPLES_FILE, batches, load_samples
+from torchedge.exporting.samples import SAMPLES_FILE, batches, load_samples
 from torchedge.quantization import calibrate, prepare_qat
 from torchedge.quantization.modules import FakeQuantize
 from torchedge.quantization.range_rules import mse

@@ -7,10 +7,11 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+import torchedge
 from tests.exporters.torchedge_tflite.lowering.networks import FUNCTIONS, NETWORKS, After
-from torchedge import export
+from torchedge import exporting
 from torchedge.backends import TFLITE
-from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge.quantization import calibrate, prepare_qat
 from torchedge.quantization.range_rules import mse
 from torchedge_onnx.foreign import import_onnx
@@ -268,7 +269,7 @@ def test_a_foreign_file_answers_on_integers_almost_as_it_does_in_float(litert, t
     # Every fourth is kept for checks: with each four times, calibration has seen them all.
     batches = [(one[None],) for one in inputs.repeat(4, axis=0)]
     artifact = import_onnx(tmp_path / "foreign.onnx", batches, tmp_path / "imported")
-    made = export.export(artifact, export.target("android"), tmp_path / "out")
+    made = torchedge.export(artifact, exporting.target("android"), tmp_path / "out").artifact
     seen = load_samples(made.file(SAMPLES_FILE))
     session = onnxruntime.InferenceSession(tmp_path / "foreign.onnx")
     real = np.concatenate([session.run(None, {"x": x})[0] for (x,) in seen.batches(1)])

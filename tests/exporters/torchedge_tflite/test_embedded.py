@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.exporters.torchedge_tflite_micro.models import dense
 from torchedge.errors import ArtifactError
-from torchedge.export import Artifact, Format, Normalisation
+from torchedge.exporting import Artifact, Format, Normalisation
 from torchedge_tflite.embedded import (
     ABOUT_FILE,
     LABELS_FILE,

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from torchedge import export
+import torchedge
+from torchedge import exporting
 from torchedge.compressed import CompressedModel
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge_tflite.flatbuffer import read_model
@@ -28,7 +29,7 @@ class TestConverted:
     pytestmark = pytest.mark.slow
 
     def test_names_are_those_of_the_network_and_the_answers_too(self, litert, tmp_path):
-        target = export.target("raspberry-pi-5")
+        target = exporting.target("raspberry-pi-5")
         x = torch.rand(16, 3, 8, 8)
         prepared = prepare_qat(Heads().eval(), target.scheme, (x[:1],))
         source = CompressedModel(
@@ -37,7 +38,7 @@ class TestConverted:
             samples=(x,),
             scheme=target.scheme,
         ).save(tmp_path / "torch")
-        artifact = export.export(source, target, tmp_path / "out")
+        artifact = torchedge.export(source, target, tmp_path / "out").artifact
         names = ["add", "levels.0", "levels.1.0"]
         assert [spec.name for spec in artifact.outputs] == names
         assert set(read_model(artifact.file(MODEL_FILE)).signature) == {"input_0", *names}

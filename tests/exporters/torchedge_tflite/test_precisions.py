@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+import torchedge
 from tests.exporters.torchedge_tflite.networks import Wide
-from torchedge import export
+from torchedge import exporting
 from torchedge.bench import Gate
 from torchedge.cli import main
 from torchedge.errors import SchemeError, UnknownNameError, UsageError
-from torchedge.export import Normalisation, load_artifact
-from torchedge.export.samples import SAMPLES_FILE, load_samples
-from torchedge.export.target import configured
+from torchedge.exporting import Normalisation, load_artifact
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting.target import configured
 from torchedge.report.verify import verify
 from torchedge_onnx.foreign import import_onnx
 from torchedge_tflite.census import file_census, forbidden_operators
@@ -159,7 +160,7 @@ class TestCalibratedHere:
         found, samples = answers(artifact)
         step = artifact.outputs[0].scale
         assert np.abs(found - samples.expected[0]).max() <= 1.01 * step
-        assert artifact.scheme == export.target("android").scheme
+        assert artifact.scheme == exporting.target("android").scheme
         assert file_census(artifact.file(MODEL_FILE)).integer_share == 1
         assert "calibrated in this export on 16 samples" in artifact.details["compared_with"]
 
@@ -205,9 +206,9 @@ class TestTargets:
     def test_a_float_network_with_samples_goes_to_a_phone_in_int8(
         self, converter, float_artifact, tmp_path
     ):
-        source, target = float_artifact("TwoSums"), export.target("android")
-        untrained = export.Gate(forced=True)  # random scores lie close together
-        artifact = export.export(source, target, tmp_path / "out", gate=untrained)
+        source, target = float_artifact("TwoSums"), exporting.target("android")
+        untrained = exporting.Gate(forced=True)  # random scores lie close together
+        artifact = torchedge.export(source, target, tmp_path / "out", gate=untrained).artifact
         report = verify(source, [artifact], target)
         assert report.census.integer_share == 1
         assert "compared with the network calibrated in this export" in report.to_markdown()
@@ -216,7 +217,7 @@ class TestTargets:
 def test_a_float_network_without_samples_is_refused_in_one_line(litert, float_artifact, tmp_path):
     source = float_artifact("Wide", calibration=())
     with pytest.raises(SchemeError, match="neither quantisers nor calibration samples") as caught:
-        export.export(source, export.target("android"), tmp_path / "out")
+        torchedge.export(source, exporting.target("android"), tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
@@ -229,12 +230,12 @@ def test_other_ends_are_for_integers_only(precision):
 
 def test_a_precision_that_tflite_does_not_have_is_refused_with_those_it_has():
     with pytest.raises(UnknownNameError, match="int8, float32, float16, dynamic-range"):
-        configured(export.target("android"), precision="fp16")
+        configured(exporting.target("android"), precision="fp16")
 
 
 def test_a_phone_has_no_jetpack():
     with pytest.raises(UnknownNameError, match="leave --jetpack out"):
-        configured(export.target("android"), jetpack="6.0")
+        configured(exporting.target("android"), jetpack="6.0")
 
 
 def test_the_float_twin_is_written_beside_every_precision(written):
@@ -257,9 +258,9 @@ class TestForeign:
         )
         random = np.random.default_rng(0)
         batches = [(random.random((1, 1, 8, 8), np.float32),) for _ in range(24)]
-        source, target = import_onnx(path, batches, tmp_path / "onnx"), export.target("android")
+        source, target = import_onnx(path, batches, tmp_path / "onnx"), exporting.target("android")
         untrained = Gate(forced=True)  # random scores lie close together
-        artifact = export.export(source, target, tmp_path / "out", gate=untrained)
+        artifact = torchedge.export(source, target, tmp_path / "out", gate=untrained).artifact
         report = verify(source, [artifact], target, untrained)
         assert report.census.integer_share == 1
         assert report.parity.outputs[0].max_lsb <= 1.01

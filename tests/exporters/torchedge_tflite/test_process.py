@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from torchedge import export
+import torchedge
+from torchedge import exporting
 from torchedge.compressed import CompressedModel
 from torchedge.errors import ExportError, MissingDependencyError, StorageError
-from torchedge.export.target import configured
+from torchedge.exporting.target import configured
 from torchedge.writing import space
 from torchedge_tflite.process import ENVIRONMENT_VARIABLE, VERSIONS, Converter, find_converter
 from torchedge_tflite.step import FLOAT_FILE, OnnxToTFLite
@@ -21,7 +22,7 @@ from torchedge_tflite.step import FLOAT_FILE, OnnxToTFLite
 SAYS_VERSION = f'[ "$1" = -c ] && {{ echo 3.11.7; echo {VERSIONS[0]}; exit 0; }}\n'
 
 
-IN_HALVES = configured(export.target("raspberry-pi-5"), precision="float16")
+IN_HALVES = configured(exporting.target("raspberry-pi-5"), precision="float16")
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_a_broken_conversion_says_what_broke_and_leaves_nothing_behind(
     source = save_model("raspberry-pi-5")
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(ExportError, match=r"exit code 3 at onnx_op_name: node_a") as caught:
-        export.export(source, IN_HALVES, tmp_path / "out")
+        torchedge.export(source, IN_HALVES, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert "ERROR: no such thing" in str(caught.value)
     log = Path(str(caught.value).split("output is in ")[1].split(". Replace")[0])
@@ -115,7 +116,7 @@ def test_operators_that_tflite_lacks_are_named(litert, other_python, save_model,
     )
     source = save_model("raspberry-pi-5")
     with pytest.raises(ExportError, match="TFLite has no operator for Erf") as caught:
-        export.export(source, IN_HALVES, tmp_path / "out")
+        torchedge.export(source, IN_HALVES, tmp_path / "out")
     Path(str(caught.value).split("output is in ")[1].split(". Replace")[0]).unlink()
 
 
@@ -133,7 +134,7 @@ def test_a_full_temporary_folder_is_not_taken_for_an_operation(
         lambda place: 0 if temporary.resolve() == place.parent.resolve() else free(place),
     )
     with pytest.raises(StorageError, match=r"the temporary folder '.*' is full") as caught:
-        export.export(source, IN_HALVES, tmp_path / "out")
+        torchedge.export(source, IN_HALVES, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -176,7 +177,7 @@ def test_five_axes_are_refused_before_the_conversion(
         calibration=(inputs,),
     ).save(tmp_path / "torch")
     with pytest.raises(ExportError, match=said) as caught:
-        export.export(source, export.target("android"), tmp_path / "out")
+        torchedge.export(source, exporting.target("android"), tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -186,7 +187,7 @@ def test_a_conversion_that_does_not_end_is_given_up(litert, other_python, save_m
     onnx_folder, folder = tmp_path / "onnx", tmp_path / "tflite"
     onnx_folder.mkdir()
     folder.mkdir()
-    step = export.target("raspberry-pi-5").steps[0]
+    step = exporting.target("raspberry-pi-5").steps[0]
     source = step.export(save_model("raspberry-pi-5"), onnx_folder)
     with pytest.raises(ExportError, match="did not finish within 1 s") as caught:
         OnnxToTFLite(precision="float16", time_limit_s=1.0).export(source, folder)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.docs.pages import ROOT, blocks, run_block
 from torchedge.errors import ArtifactError
-from torchedge.export import TensorSpec
+from torchedge.exporting import TensorSpec
 from torchedge_tflite.runner import TFLiteRunner
 from torchedge_tflite.session import open_model
 from torchedge_tflite.step import MODEL_FILE

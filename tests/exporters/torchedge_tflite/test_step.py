@@ -8,11 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
+import torchedge
 from tests.exporters.torchedge_tflite.editing import with_grid
-from torchedge import export
+from torchedge import exporting
 from torchedge.bench import compare
 from torchedge.errors import SchemeError, VerificationError
-from torchedge.export.samples import SAMPLES_FILE, Samples, load_samples
+from torchedge.exporting.samples import SAMPLES_FILE, Samples, load_samples
 from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
 from torchedge_tflite.census import file_census, forbidden_operators
 from torchedge_tflite.flatbuffer import WEIGHT_INPUT, parse, read_model
@@ -212,11 +213,11 @@ def test_an_integer_that_is_not_the_trained_one_is_refused_by_name(exported):
 def test_a_model_of_another_scheme_is_refused(save_model, tmp_path, target):
     source = save_model("onnx-cpu")
     with pytest.raises(SchemeError, match="other numbers"):
-        export.export(source, export.target(target), tmp_path / "out")
+        torchedge.export(source, exporting.target(target), tmp_path / "out")
 
 
 def test_unsigned_activations_are_refused_with_the_nearest_scheme(save_model, tmp_path):
     (tmp_path / "onnx").mkdir()
-    source = export.target("onnx-cpu").steps[0].export(save_model("onnx-cpu"), tmp_path / "onnx")
+    source = exporting.target("onnx-cpu").steps[0].export(save_model("onnx-cpu"), tmp_path / "onnx")
     with pytest.raises(SchemeError, match=r"unsigned.*int8, asymmetric"):
         OnnxToTFLite().export(source, tmp_path)

@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+import torchedge
 from tests.exporters.torchedge_tflite.files import Tensor, file_of
-from torchedge import export
+from torchedge import exporting
 from torchedge.backends import TFLITE
 from torchedge.bench import Gate
 from torchedge.compressed import CompressedModel
 from torchedge.errors import ArtifactError
-from torchedge.export import TensorSpec
+from torchedge.exporting import TensorSpec
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge_tflite import probe
 from torchedge_tflite.flatbuffer import parse
@@ -152,7 +153,9 @@ def test_a_file_whose_inputs_are_indices_is_tried_with_indices_that_exist(monkey
     source = CompressedModel(
         module=prepared, example_inputs=(words[:1],), samples=(words,), scheme=TFLITE
     ).save(tmp_path / "torch")
-    made = export.export(source, export.target("android"), tmp_path / "out", gate=Gate(forced=True))
+    made = torchedge.export(
+        source, exporting.target("android"), tmp_path / "out", gate=Gate(forced=True)
+    ).artifact
     with TFLiteRunner().open(made) as session:
         assert session(words[:1].numpy())[0].shape == (1, 3)
     server._end()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.backends import TFLITE
 from torchedge.errors import ArtifactError
 from torchedge_tflite.layout import tflite_axes
@@ -13,7 +13,7 @@ TARGETS = ("android", "raspberry-pi-4", "raspberry-pi-5")
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_tflite_target_trains_with_tflites_numbers_and_has_a_source(name):
-    target = export.target(name)
+    target = exporting.target(name)
     assert target.name == name
     assert target.scheme == TFLITE
     assert target.steps[-1].produces == "tflite"
@@ -21,7 +21,7 @@ def test_a_tflite_target_trains_with_tflites_numbers_and_has_a_source(name):
 
 
 def test_the_runner_of_the_format_is_found_by_its_entry_point():
-    assert isinstance(export.runner(export.Format("tflite")), TFLiteRunner)
+    assert isinstance(exporting.runner(exporting.Format("tflite")), TFLiteRunner)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from benchmarks.integers.files import kept_numbers
 from benchmarks.integers.tensors import checked_tensors
 from tests.exporters.torchedge_tflite.editing import with_grid
 from tests.exporters.torchedge_tflite.networks import INPUT_SHAPES
-from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
 from torchedge_tflite.flatbuffer import parse
 from torchedge_tflite.step import FLOAT_FILE, MODEL_FILE

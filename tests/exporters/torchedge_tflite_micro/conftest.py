@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from torchedge.errors import MissingDependencyError
-from torchedge.export import Artifact, Format, TensorSpec, write_artifact
-from torchedge.export.samples import SAMPLES_FILE, Samples, save_samples
+from torchedge.exporting import Artifact, Format, TensorSpec, write_artifact
+from torchedge.exporting.samples import SAMPLES_FILE, Samples, save_samples
 from torchedge_tflite.flatbuffer import parse, schema
 from torchedge_tflite_micro.runtime import tflite_micro
 from torchedge_tflite_micro.step import MODEL_FILE

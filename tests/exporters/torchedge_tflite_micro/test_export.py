@@ -6,10 +6,10 @@ from importlib.metadata import version
 
 import pytest
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.backends import TFLITE
 from torchedge.cli import main
-from torchedge.export import load_artifact
+from torchedge.exporting import load_artifact
 from torchedge_tflite.flatbuffer import read_model
 from torchedge_tflite_micro.operators import model_operators, resolver_method
 from torchedge_tflite_micro.runner import TFLiteMicroRunner
@@ -20,7 +20,7 @@ TARGETS = ("arduino-nano-33-ble", "esp32", "esp32-s3", "stm32h7", "stm32f4", "rp
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_microcontroller_has_facts_with_a_source_and_trains_with_tflites_numbers(name):
-    target = export.target(name)
+    target = exporting.target(name)
     board = target.steps[-1].board
     assert target.name == name
     assert target.scheme == TFLITE
@@ -32,7 +32,7 @@ def test_a_microcontroller_has_facts_with_a_source_and_trains_with_tflites_numbe
 
 
 def test_the_runner_of_the_format_is_found_by_its_entry_point():
-    assert isinstance(export.runner(export.Format("tflite-micro")), TFLiteMicroRunner)
+    assert isinstance(exporting.runner(exporting.Format("tflite-micro")), TFLiteMicroRunner)
 
 
 def test_the_installed_runtime_is_the_one_that_messages_name(runtimes):

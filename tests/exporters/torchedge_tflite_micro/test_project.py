@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.exporters.torchedge_tflite_micro.models import dense
-from torchedge.export import Normalisation
+from torchedge.exporting import Normalisation
 from torchedge_tflite_micro.boards import BOARDS
 from torchedge_tflite_micro.step import TFLiteToMicro
 

@@ -9,8 +9,8 @@ from ai_edge_litert import schema_py_generated
 from tests.exporters.torchedge_tflite.files import Tensor, file_of
 from tests.exporters.torchedge_tflite_micro.models import convolution, dense
 from torchedge.errors import ArtifactError, BudgetError, ExportError, MissingDependencyError
-from torchedge.export import load_artifact
-from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting import load_artifact
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge_tflite.embedded import with_embedded
 from torchedge_tflite.flatbuffer import parse, read_model
 from torchedge_tflite.simulator import Simulator

@@ -11,7 +11,7 @@ import pytest
 from torchedge.cli import app, main
 from torchedge.cli import export as export_command
 from torchedge.errors import MissingDependencyError
-from torchedge.export import load_artifact
+from torchedge.exporting import load_artifact
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_an_unforeseen_error_is_one_line_as_well(trained, capsys, monkeypatch):
     def broken(folder):
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr("torchedge.export.artifact.load_artifact", broken)
+    monkeypatch.setattr("torchedge.exporting.artifact.load_artifact", broken)
     assert main(["benchmark", str(trained)]) == 1
     assert errors_of(capsys) == ["error: RuntimeError: first line (--debug shows where)"]
 
@@ -118,7 +118,7 @@ def test_an_interrupt_says_that_nothing_is_left_half_written(trained, capsys, mo
     def interrupted(folder):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("torchedge.export.artifact.load_artifact", interrupted)
+    monkeypatch.setattr("torchedge.exporting.artifact.load_artifact", interrupted)
     assert main(["benchmark", str(trained)]) == 130
     assert "nothing half-written is left behind" in errors_of(capsys)[0]
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from torchedge.cli import export as export_command
 from torchedge.cli import main
-from torchedge.export import load_artifact
+from torchedge.exporting import load_artifact
 
 NAME = "a [red] #_1,(2)"
 

@@ -2,10 +2,10 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.quantization import calibrate, freeze, minmax, prepare_qat
 
-ONNX = export.target("onnx-cpu").scheme
+ONNX = exporting.target("onnx-cpu").scheme
 
 
 def test_a_network_pruned_by_hooks_is_prepared_trained_and_frozen_with_its_zeros(net, images):

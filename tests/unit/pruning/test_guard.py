@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.unit.pruning.networks import Written, conv, head, made
-from torchedge import export
+from torchedge import exporting
 from torchedge.errors import PruningError, TraceError
 from torchedge.pruning import Limits, channel_groups, prune_by, prune_to, remove_channels, settling
 from torchedge.quantization import prepare_qat
@@ -122,7 +122,7 @@ def test_modes_of_single_modules_are_kept():
 
 
 def test_a_network_on_integers_is_refused_in_one_line():
-    scheme = export.target("onnx-cpu").scheme
+    scheme = exporting.target("onnx-cpu").scheme
     model = prepare_qat(nn.Sequential(conv(3, 8), nn.ReLU(), conv(8, 3)).eval(), scheme, (IMAGE,))
     with pytest.raises(PruningError, match=r"'0' is a quantised .*prune the float network"):
         prune_to(model, (IMAGE,), macs=0.5)

@@ -16,7 +16,7 @@ from torchedge_onnx.step import MODEL_FILE, TorchToOnnx
 _OPENED_ELSEWHERE = """
 import sys, pathlib, numpy
 from torchedge.compressed import TorchRunner
-from torchedge.export.artifact import load_artifact
+from torchedge.exporting.artifact import load_artifact
 
 folder = pathlib.Path(sys.argv[1])
 with TorchRunner().open(load_artifact(folder / "torch")) as session:

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.errors import CalibrationError, SchemeError, TraceError
 from torchedge.quantization import QuantSpec, calibrate, freeze, minmax, prepare_qat
 
-ONNX = export.target("onnx-cpu").scheme
+ONNX = exporting.target("onnx-cpu").scheme
 
 
 class Inner(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.errors import CalibrationError
 from torchedge.quantization import (
     QuantSpec,
@@ -19,8 +19,8 @@ from torchedge.quantization.clipping import clipped_share
 from torchedge.quantization.functional import affine_params
 from torchedge.quantization.histogram import BINS, observe
 
-JETSON = export.target("jetson").scheme
-ONNX = export.target("onnx-cpu").scheme
+JETSON = exporting.target("jetson").scheme
+ONNX = exporting.target("onnx-cpu").scheme
 SPECS = [QuantSpec(), QuantSpec(bits=4), QuantSpec(symmetric=False, signed=False)]
 
 

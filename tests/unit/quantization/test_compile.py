@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import multiprocessing, nn
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.quantization import FakeQuantize, QuantSpec, calibrate, minmax, prepare_qat
 from torchedge.quantization.learned import learn_step_sizes
 
 pytestmark = pytest.mark.slow
 
-SCHEMES = {name: export.target(name).scheme for name in ("onnx-cpu", "jetson")}
+SCHEMES = {name: exporting.target(name).scheme for name in ("onnx-cpu", "jetson")}
 SPECS = (
     QuantSpec(symmetric=False, signed=False),
     QuantSpec(narrow=True),

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.unit.quantization.networks import NETWORKS, trained
-from torchedge import export
+from torchedge import exporting
 from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.quantization import (
     FakeQuantize,
@@ -17,7 +17,7 @@ from torchedge.quantization import (
 )
 from torchedge_onnx.runner import OnnxRunner
 
-ONNX = export.target("onnx-cpu").scheme
+ONNX = exporting.target("onnx-cpu").scheme
 FLOAT_EPSILON = 2.0**-24
 # Products of two activations, and grouped transposed convolutions, have no integer kernel there.
 FLOAT_LAYERS = {
@@ -145,7 +145,7 @@ def test_onnx_runtime_computes_the_integers_of_pytorch(name, tmp_path):
         module=prepared, example_inputs=(inputs[:1],), samples=(inputs,), scheme=ONNX
     ).save(tmp_path / "torch")
     (tmp_path / "onnx").mkdir()
-    artifact = export.target("onnx-cpu").steps[0].export(saved, tmp_path / "onnx")
+    artifact = exporting.target("onnx-cpu").steps[0].export(saved, tmp_path / "onnx")
     with TorchRunner().open(saved) as reference, OnnxRunner().open(artifact) as session:
         rows = [[f(row[None].numpy()) for row in inputs] for f in (reference, session)]
     wanted, found = ([np.concatenate(column) for column in zip(*r, strict=True)] for r in rows)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.errors import CalibrationError, SchemeError
 from torchedge.quantization import (
     QuantizedLayer,
@@ -19,8 +19,8 @@ from torchedge.quantization.diagnostics import with_bits
 from torchedge.quantization.freeze import FrozenFakeQuantize, FrozenLayer
 from torchedge.quantization.operator import fake_quantize_operator
 
-ONNX = export.target("onnx-cpu").scheme
-TENSORRT = export.target("jetson").scheme
+ONNX = exporting.target("onnx-cpu").scheme
+TENSORRT = exporting.target("jetson").scheme
 
 
 def calibrated(net, images, scheme):

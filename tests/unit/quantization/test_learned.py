@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.errors import CalibrationError, SchemeError
 from torchedge.quantization import (
     FakeQuantize,
@@ -27,8 +27,8 @@ from torchedge.quantization.learned import learn_step_sizes
 from torchedge.quantization.scales import total_magnitude, weight_params
 from torchedge.scheme import QuantSpec
 
-ONNX = export.target("onnx-cpu").scheme
-JETSON = export.target("jetson").scheme
+ONNX = exporting.target("onnx-cpu").scheme
+JETSON = exporting.target("jetson").scheme
 ZERO = torch.tensor(0)
 
 

@@ -3,7 +3,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.errors import CalibrationError, SchemeError, UsageError
 from torchedge.models import Classifier
 from torchedge.quantization import (
@@ -15,7 +15,7 @@ from torchedge.quantization import (
 )
 from torchedge.quantization.lightning import QuantizationAwareTraining
 
-SCHEME = export.target("onnx-cpu").scheme
+SCHEME = exporting.target("onnx-cpu").scheme
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.quantization import FakeQuantize, QuantizedLayer, QuantSpec, calibrate, prepare_qat
 from torchedge.quantization.functional import affine_params
 
-ONNX = export.target("onnx-cpu").scheme
+ONNX = exporting.target("onnx-cpu").scheme
 
 
 def train(model, images, steps, average=None):

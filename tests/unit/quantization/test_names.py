@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.errors import CalibrationError, SchemeError, UnknownNameError, WeightError
 from torchedge.quantization import calibrate, entropy, minmax, mse, prepare_qat
 from torchedge.quantization.diagnostics import lint_calibration, requantize, sensitivity
@@ -22,7 +22,7 @@ def net():
 
 @pytest.mark.parametrize("name", ["jetson", "onnx-cpu", "android"])
 def test_a_target_its_name_and_its_scheme_are_one_scheme(name):
-    target = export.target(name)
+    target = exporting.target(name)
     assert scheme_of(name) == scheme_of(target) == scheme_of(target.scheme) == target.scheme
 
 
@@ -54,7 +54,7 @@ def test_what_is_no_rule_is_refused_with_the_names_there_are(net, rule):
 def test_everything_that_takes_batches_takes_a_loader_with_labels(net):
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, Y), 8)
     model = calibrate(prepare_qat(net, "onnx-cpu", X), loader, "minmax")
-    plain = calibrate(prepare_qat(net, export.target("onnx-cpu").scheme, (X,)), [X], minmax)
+    plain = calibrate(prepare_qat(net, exporting.target("onnx-cpu").scheme, (X,)), [X], minmax)
     assert torch.equal(model(X), plain(X))
     assert torch.equal(correct_biases(model, loader)(X), correct_biases(model, X.split(8))(X))
     assert requantize(model, "jetson", loader).model(X).shape == (16, 2)

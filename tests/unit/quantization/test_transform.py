@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.errors import CalibrationError, SchemeError, WeightError
 from torchedge.quantization import (
     FakeQuantize,
@@ -15,8 +15,8 @@ from torchedge.quantization import (
 )
 from torchedge.scheme import QuantScheme
 
-ONNX = export.target("onnx-cpu").scheme
-TENSORRT = export.target("jetson").scheme
+ONNX = exporting.target("onnx-cpu").scheme
+TENSORRT = exporting.target("jetson").scheme
 
 
 def quantized_tensors(model):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge.quantization.freeze import FrozenFakeQuantize, FrozenLayer
@@ -15,7 +15,7 @@ from torchedge.reference.whole_numbers import whole_sum
 from torchedge.scheme import QuantSpec
 from torchedge_onnx.runner import OnnxRunner
 
-ONNX = export.target("onnx-cpu").scheme
+ONNX = exporting.target("onnx-cpu").scheme
 WEIGHTS = QuantSpec(axis=0, narrow=True)
 
 
@@ -220,7 +220,7 @@ def test_each_integer_equals_onnx_runtimes(case, tmp_path):
         module=prepared, example_inputs=(x[:1],), samples=(x,), scheme=ONNX
     ).save(tmp_path / "torch")
     (tmp_path / "onnx").mkdir()
-    artifact = export.target("onnx-cpu").steps[0].export(saved, tmp_path / "onnx")
+    artifact = exporting.target("onnx-cpu").steps[0].export(saved, tmp_path / "onnx")
     with TorchRunner().open(saved) as reference, OnnxRunner().open(artifact) as session:
         for row in x:
             pairs = zip(reference(row[None].numpy()), session(row[None].numpy()), strict=True)

@@ -3,9 +3,9 @@ import shutil
 
 import pytest
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.errors import ArtifactError
-from torchedge.export.artifact import copy_artifact, load_artifact, write_artifact
+from torchedge.exporting.artifact import copy_artifact, load_artifact, write_artifact
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge.quantization.diagnostics import analyse, attach, markdown
 from torchedge.report import verify
@@ -14,16 +14,16 @@ from torchedge.report.diagnostics import diagnostics_of
 
 @pytest.fixture
 def analysis(net, images):
-    scheme = export.target("onnx-cpu").scheme
+    scheme = exporting.target("onnx-cpu").scheme
     prepared = calibrate(prepare_qat(net, scheme, (images[:1],)), images.split(8), minmax)
     return analyse(prepared, [images])
 
 
 def exported(artifact, folder):
     folder.mkdir()
-    target = export.target("onnx-cpu")
+    target = exporting.target("onnx-cpu")
     source = copy_artifact(artifact, folder / "torch")
-    return verify(source, export.export_chain(source, target, folder), target)
+    return verify(source, exporting.export_chain(source, target, folder), target)
 
 
 def test_an_attached_analysis_is_sealed_with_the_model(analysis, save_model):

@@ -4,10 +4,10 @@ import sys
 import numpy as np
 import pytest
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.errors import VerificationError
-from torchedge.export.pipeline import export_chain
-from torchedge.export.plugins import known_runner
+from torchedge.exporting.pipeline import export_chain
+from torchedge.exporting.plugins import known_runner
 from torchedge.report import verify
 from torchedge.report.render import stage_rows
 
@@ -17,7 +17,7 @@ def exported(save_model, tmp_path):
     def run(name):
         source = save_model(name, metrics={"float_accuracy": 0.75})
         (tmp_path / "out").mkdir()
-        target = export.target(name)
+        target = exporting.target(name)
         return source, export_chain(source, target, tmp_path / "out"), target
 
     return run
@@ -64,7 +64,7 @@ def test_the_accuracy_is_measured_on_the_labels(exported):
 
 
 def load_answers(source):
-    from torchedge.export.samples import SAMPLES_FILE, load_samples
+    from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 
     return load_samples(source.file(SAMPLES_FILE)).expected[0]
 
@@ -86,7 +86,7 @@ def test_an_artefact_that_answers_differently_is_refused(exported, monkeypatch):
     source, artifacts, target = exported("onnx-cpu")
     shuffled = {"onnx": Shuffled()}
     monkeypatch.setattr(
-        sys.modules["torchedge.export.stages"],
+        sys.modules["torchedge.exporting.stages"],
         "known_runner",
         lambda f: shuffled.get(f) or known_runner(f),
     )

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.conftest import quantized
-from torchedge import export
+from torchedge import exporting
 from torchedge.backends import CORE_ML, ONNX_RUNTIME, TENSORRT, TFLITE
 from torchedge.compressed import CompressedModel
 from torchedge.errors import SchemeError
@@ -89,7 +89,7 @@ def test_transposed_convolutions_and_linear_layers_have_axes_of_their_own(images
         nn.Conv2d(1, 4, 3), nn.ConvTranspose2d(4, 4, 2, groups=2), nn.Flatten(), nn.Linear(900, 3)
     )
     for name in ("onnx-cpu", "raspberry-pi-5"):
-        scheme = export.target(name).scheme
+        scheme = exporting.target(name).scheme
         module = quantized(net.eval(), images, scheme)
         del module.torchedge_origin
         require_carried(module, scheme)

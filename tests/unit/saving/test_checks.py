@@ -8,7 +8,7 @@ import torch
 
 from torchedge.compressed import CompressedModel
 from torchedge.errors import CalibrationError, UsageError
-from torchedge.export import load_artifact
+from torchedge.exporting import load_artifact
 from torchedge.saving.checks import finite_metrics
 
 

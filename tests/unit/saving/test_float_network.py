@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 from tests.conftest import ResidualNet, quantized, with_batchnorm_statistics
-from torchedge import export
+from torchedge import exporting
 from torchedge.compressed import CompressedModel
 from torchedge.errors import UsageError
-from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge.quantization import calibrate, merge_batchnorms, minmax, prepare_qat
 from torchedge.quantization.diagnostics import requantize
 from torchedge.quantization.origin import origin_of
 from torchedge.quantization.recovery import quantize
 
-SCHEME = export.target("onnx-cpu").scheme
+SCHEME = exporting.target("onnx-cpu").scheme
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ MADE = {
     "quantised": lambda net, images: quantize(net, SCHEME, images.split(8)),
     "moved from another backend": lambda net, images: (
         requantize(
-            quantized(net, images, export.target("jetson").scheme), SCHEME, images.split(8)
+            quantized(net, images, exporting.target("jetson").scheme), SCHEME, images.split(8)
         ).model
     ),
 }

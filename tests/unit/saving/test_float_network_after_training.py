@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.compressed import CompressedModel
-from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge.quantization import calibrate, minmax, prepare_qat
 
-SCHEME = export.target("onnx-cpu").scheme
+SCHEME = exporting.target("onnx-cpu").scheme
 
 
 def points():

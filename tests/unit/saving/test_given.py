@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from torchedge.compressed import CompressedModel
 from torchedge.errors import CalibrationError, TraceError, UsageError
-from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge.reading.names import require_model_name
 from torchedge.saving.given import folder_for
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils import _pytree
 
-from torchedge import export
+import torchedge
+from torchedge import exporting
 from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.errors import ExportError
-from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge.saving.outputs import named_tensors
 
@@ -52,7 +53,7 @@ class Returning(nn.Module):
 
 def saved(form, images, folder, target="onnx-cpu"):
     torch.manual_seed(0)
-    scheme = export.target(target).scheme
+    scheme = exporting.target(target).scheme
     prepared = prepare_qat(Returning(form).eval(), scheme, (images[:1],))
     return CompressedModel(
         module=calibrate(prepared, images.split(8), minmax),
@@ -71,7 +72,7 @@ def names_in_file(path):
 @pytest.mark.parametrize("form", FORMS)
 def test_names_of_outputs_reach_manifest_and_file_in_order(form, target, images, tmp_path):
     source = saved(FORMS[form], images, tmp_path / "torch", target)
-    export.export(source, export.target(target), tmp_path / "out")
+    torchedge.export(source, exporting.target(target), tmp_path / "out")
     assert [spec.name for spec in source.outputs] == ["scores", "maps"]
     assert names_in_file(tmp_path / "out/onnx/model.onnx") == ["scores", "maps"]
     assert names_in_file(tmp_path / "out/onnx/model_fp32.onnx") == ["scores", "maps"]
@@ -118,7 +119,7 @@ def clashing(scores, maps):
 @pytest.mark.parametrize("target", ["onnx-cpu", "jetson"])
 def test_an_output_may_be_called_as_a_value_inside_of_the_graph(target, images, tmp_path):
     source = saved(clashing, images, tmp_path / "torch", target)
-    export.export(source, export.target(target), tmp_path / "out")
+    torchedge.export(source, exporting.target(target), tmp_path / "out")
     assert names_in_file(tmp_path / "out/onnx/model.onnx") == ["add", "relu", "val_0"]
 
 
@@ -136,7 +137,7 @@ class HandsOn(nn.Module):
 
 @pytest.mark.parametrize("target", ["onnx-cpu", "jetson"])
 def test_an_input_and_a_tensor_twice_may_be_outputs(target, images, tmp_path):
-    scheme = export.target(target).scheme
+    scheme = exporting.target(target).scheme
     prepared = prepare_qat(HandsOn().eval(), scheme, (images[:1],))
     source = CompressedModel(
         module=calibrate(prepared, images.split(8), minmax),
@@ -145,7 +146,7 @@ def test_an_input_and_a_tensor_twice_may_be_outputs(target, images, tmp_path):
         calibration=(images,),
         scheme=scheme,
     ).save(tmp_path / "torch")
-    export.export(source, export.target(target), tmp_path / "out")
+    torchedge.export(source, exporting.target(target), tmp_path / "out")
     assert names_in_file(tmp_path / "out/onnx/model_fp32.onnx") == ["y", "same", "input"]
 
 
@@ -218,8 +219,8 @@ def test_a_report_says_which_output_differs_most(images, tmp_path):
 
     source = saved(FORMS["dict"], images, tmp_path / "torch")
     (tmp_path / "out").mkdir()
-    target = export.target("onnx-cpu")
-    report = verify(source, export.export_chain(source, target, tmp_path / "out"), target)
+    target = exporting.target("onnx-cpu")
+    report = verify(source, exporting.export_chain(source, target, tmp_path / "out"), target)
     assert [output.name for output in report.parity.outputs] == ["scores", "maps"]
     assert "(scores)" in report.to_markdown() or "(maps)" in report.to_markdown()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from torchedge.errors import OutputExistsError
-from torchedge.export import Artifact, Format, write_artifact
-from torchedge.export.artifact import MANIFEST
+from torchedge.exporting import Artifact, Format, write_artifact
+from torchedge.exporting.artifact import MANIFEST
 from torchedge.writing import ours, require_free, staged_folder
 
 

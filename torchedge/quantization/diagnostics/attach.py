@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from torchedge.export.artifact import Artifact, copy_artifact, write_artifact
+from torchedge.exporting.artifact import Artifact, copy_artifact, write_artifact
 from torchedge.kinds import kinds_checked
 from torchedge.quantization.diagnostics.analyse import Analysis
 from torchedge.writing import staged_folder

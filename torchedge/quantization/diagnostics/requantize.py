@@ -122,11 +122,11 @@ def requantize(
         CalibrationError: There is no batch.
 
     Example:
-        >>> from torchedge import export
+        >>> from torchedge import exporting
         >>> from torchedge.quantization import minmax
         >>> x = torch.rand(64, 3, generator=torch.Generator().manual_seed(0))
         >>> net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
-        >>> jetson, cpu = (export.target(name).scheme for name in ("jetson", "onnx-cpu"))
+        >>> jetson, cpu = (exporting.target(name).scheme for name in ("jetson", "onnx-cpu"))
         >>> model = calibrate(prepare_qat(net, jetson, (x,)), [x], minmax)
         >>> moved = requantize(model, cpu, [x])
         >>> moved.transferred, moved.calibrated

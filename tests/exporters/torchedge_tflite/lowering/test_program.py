@@ -8,7 +8,7 @@ from tests.exporters.torchedge_tflite.lowering.networks import FUNCTIONS, NETWOR
 from torchedge.backends import TFLITE
 from torchedge.bench import compare
 from torchedge.compressed import CompressedModel
-from torchedge.export.samples import SAMPLES_FILE, Samples, load_samples
+from torchedge.exporting.samples import SAMPLES_FILE, Samples, load_samples
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge_onnx.runner import OnnxRunner
 from torchedge_onnx.step import TorchToOnnx

@@ -1,13 +1,13 @@
 import pytest
 from torch import nn
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.quantization import calibrate, minmax, prepare_qat
 
 
 @pytest.fixture
 def scheme():
-    return export.target("onnx-cpu").scheme
+    return exporting.target("onnx-cpu").scheme
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ import torch
 from torch import nn
 from torchvision.models import mobilenet_v3_small
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.errors import CalibrationError, SchemeError
 from torchedge.quantization import FakeQuantize, calibrate, minmax, prepare_qat
 from torchedge.quantization.diagnostics import dequantized, requantize, sqnr
 from torchedge.quantization.diagnostics.requantize import _transfer
 from torchedge.quantization.learned import learn_step_sizes
 
-CPU, JETSON = export.target("onnx-cpu").scheme, export.target("jetson").scheme
+CPU, JETSON = exporting.target("onnx-cpu").scheme, exporting.target("jetson").scheme
 
 
 def node_names(model, scheme):

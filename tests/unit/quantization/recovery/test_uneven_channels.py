@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchedge import export
+from torchedge import exporting
 from torchedge.data.digits import Digits
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge.quantization.recovery import Recovery, quantize
@@ -14,7 +14,7 @@ from torchedge.quantization.recovery.channel_groups import float_graph
 
 pytest.importorskip("mlxtend")
 
-SCHEME = export.target("onnx-cpu").scheme
+SCHEME = exporting.target("onnx-cpu").scheme
 
 
 class Reparametrized(nn.Module):

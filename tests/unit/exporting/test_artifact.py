@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.hostile_inputs.sealing import edited_manifest
 from torchedge.errors import ArtifactError, UsageError
-from torchedge.export import Artifact, Format, TensorSpec, load_artifact, write_artifact
-from torchedge.export.artifact import MANIFEST, copy_artifact
+from torchedge.exporting import Artifact, Format, TensorSpec, load_artifact, write_artifact
+from torchedge.exporting.artifact import MANIFEST, copy_artifact
 from torchedge.scheme import QuantScheme
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from torchedge.cli import main
 from torchedge.errors import TorchedgeError
-from torchedge.export.artifact import MANIFEST, copy_artifact, load_artifact
-from torchedge.export.manifest import sealed
-from torchedge.export.samples import SAMPLES_FILE, load_samples
+from torchedge.exporting.artifact import MANIFEST, copy_artifact, load_artifact
+from torchedge.exporting.manifest import sealed
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 
 
 @pytest.fixture

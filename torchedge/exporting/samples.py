@@ -9,7 +9,7 @@ import numpy as np
 
 from torchedge.bench.session import Array
 from torchedge.errors import ArtifactError
-from torchedge.export.records import Artifact, TensorSpec
+from torchedge.exporting.records import Artifact, TensorSpec
 from torchedge.reading.names import one_line
 from torchedge.reading.tensors import read_arrays
 

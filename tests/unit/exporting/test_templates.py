@@ -1,7 +1,7 @@
 import jinja2
 import pytest
 
-from torchedge.export.templates import rendered
+from torchedge.exporting.templates import rendered
 
 VALUES = {"title": "a", "mapped": 1, "operators": 2, "left": [{"operator": "X", "reason": "y"}]}
 

@@ -6,8 +6,8 @@ from typing import Protocol, final
 from torchedge.arguments import require
 from torchedge.devices import Device
 from torchedge.errors import BudgetError, UnknownNameError
-from torchedge.export.artifact import Artifact
-from torchedge.export.step import ExportStep
+from torchedge.exporting.artifact import Artifact
+from torchedge.exporting.step import ExportStep
 from torchedge.kinds import fields_checked, kinds_checked
 from torchedge.scheme import QuantScheme
 
@@ -117,7 +117,7 @@ def configured(
         SchemeError: The device does not have that precision.
 
     Example:
-        >>> from torchedge.export import target
+        >>> from torchedge.exporting import target
         >>> configured(target("jetson"), jetpack="5.1").summary
         'TensorRT INT8 bundle, JetPack 5.1'
     """

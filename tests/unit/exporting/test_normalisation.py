@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from torchedge.errors import ArtifactError, UsageError
-from torchedge.export import Normalisation, load_artifact
+from torchedge.exporting import Normalisation, load_artifact
 
 
 def test_a_normalisation_comes_back_from_the_manifest(save_model):

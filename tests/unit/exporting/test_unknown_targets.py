@@ -3,8 +3,8 @@ import re
 import pytest
 
 from torchedge.errors import UnknownNameError
-from torchedge.export import plugins
-from torchedge.export.unknown_targets import HINTS, hint_for, plain
+from torchedge.exporting import plugins
+from torchedge.exporting.unknown_targets import HINTS, hint_for, plain
 
 
 def said(name):

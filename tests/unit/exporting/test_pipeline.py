@@ -6,7 +6,7 @@ import pytest
 
 from torchedge.devices import HOST
 from torchedge.errors import BudgetError, OutputExistsError, SchemeError, StorageError
-from torchedge.export import (
+from torchedge.exporting import (
     Artifact,
     Budget,
     Format,
@@ -16,7 +16,7 @@ from torchedge.export import (
     remaining_steps,
     write_artifact,
 )
-from torchedge.export.pipeline import require_scheme
+from torchedge.exporting.pipeline import require_scheme
 from torchedge.scheme import QuantScheme, QuantSpec
 
 SCHEME = QuantScheme()

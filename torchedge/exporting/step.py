@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from torchedge.export.artifact import Artifact, Format, write_artifact
+from torchedge.exporting.artifact import Artifact, Format, write_artifact
 
 __all__ = ["ExportStep", "write_result"]
 

@@ -1,8 +1,8 @@
 import pytest
 
 from torchedge.errors import UnknownNameError
-from torchedge.export import plugins
-from torchedge.export.artifact import Format
+from torchedge.exporting import plugins
+from torchedge.exporting.artifact import Format
 
 
 def test_jetson_is_the_orin_nano():

@@ -3,20 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
-from torchedge.bench.gate import GATE, Gate
 from torchedge.errors import SchemeError
-from torchedge.export.artifact import Artifact, keeping_once, load_artifact
-from torchedge.export.plugins import target_of
-from torchedge.export.samples import SAMPLES_FILE
-from torchedge.export.stages import require_like_float, verified_stages
-from torchedge.export.step import ExportStep
-from torchedge.export.target import Target
+from torchedge.exporting.artifact import Artifact, keeping_once
+from torchedge.exporting.samples import SAMPLES_FILE
+from torchedge.exporting.step import ExportStep
+from torchedge.exporting.target import Target
 from torchedge.kinds import kinds_checked
 from torchedge.scheme import QuantScheme
 from torchedge.writing import require_free, staged_folder
 
 __all__ = [
-    "export",
     "export_chain",
     "remaining_steps",
     "require_free",
@@ -108,46 +104,3 @@ def export_chain(source: Artifact, target: Target, folder: Path) -> tuple[Artifa
         made.append(keeping_once(step.export(made[-1], place), SAMPLES_FILE, made))
     target.budget.check(made[-1])
     return tuple(made[1:])
-
-
-@kinds_checked()
-def export(
-    source: Artifact | Path | str,
-    target: Target | str,
-    folder: Path | str,
-    *,
-    overwrite: bool = False,
-    gate: Gate = GATE,
-) -> Artifact:
-    """Take an artefact all the way to a target, and open every form of it again.
-
-    What is refused, and when, is as with ``torchedge export``, which also writes a report.
-
-    Args:
-        source: What a recipe saved, or any artefact on the target's way, or its folder.
-        target: Where it will run, or the name of it.
-        folder: New folder; it appears only when every step has succeeded and every form that can
-            be run here computes what it should.
-        overwrite: Replace the folder if it is one of ours and does not hold the source; see
-            :func:`~torchedge.writing.ours.require_free`.
-        gate: How far from the user's float network it may be.
-
-    Returns:
-        The target's own artefact, inside ``folder``.
-
-    Raises:
-        TorchedgeError: As the steps, :func:`staged_folder`, the budget and
-            :func:`~torchedge.export.stages.verified_stages` raise it.
-    """
-    source = load_artifact(source) if isinstance(source, Path | str) else source
-    folder, target = Path(folder), target_of(target)
-    remaining_steps(source, target)
-    require_scheme(source, target)
-    inputs = (source.path,)
-    require_free(folder, overwrite=overwrite, inputs=inputs)
-    require_like_float(source, gate)
-    with staged_folder(folder, overwrite=overwrite, inputs=inputs) as staging:
-        artifacts = export_chain(source, target, staging)
-        verified_stages(source, artifacts, gate)
-    last = artifacts[-1]
-    return replace(last, path=folder.absolute() / last.path.name)

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from torchedge import export
+import torchedge
+from torchedge import exporting
 from torchedge.errors import ArtifactError, SchemeError, UnknownNameError
-from torchedge.export.pipeline import export as exported
-from torchedge.export.plugins import target_of
+from torchedge.exporting.plugins import target_of
 
 
 def test_a_target_is_taken_as_it_is_or_by_name():
-    jetson = export.target("jetson")
+    jetson = exporting.target("jetson")
     assert target_of("jetson") is jetson
     changed = replace(jetson, summary="mine")
     assert target_of(changed) is changed
@@ -21,11 +21,11 @@ def test_a_target_is_taken_as_it_is_or_by_name():
 def test_a_folder_is_opened_before_anything_else(save_model, tmp_path, form):
     source = save_model("onnx-cpu")
     with pytest.raises(SchemeError, match="was trained with other numbers than jetson-orin-nano"):
-        exported(form(source.path), "jetson", tmp_path / "out")
+        torchedge.export(form(source.path), "jetson", tmp_path / "out")
 
 
 def test_a_name_that_no_target_has_and_a_missing_folder_are_refused(save_model, tmp_path):
     with pytest.raises(UnknownNameError, match="planned and not built yet"):
-        exported(save_model("onnx-cpu"), "iphone", tmp_path / "out")
+        torchedge.export(save_model("onnx-cpu"), "iphone", tmp_path / "out")
     with pytest.raises(ArtifactError, match="does not exist"):
-        exported("nowhere", "onnx-cpu", tmp_path / "out")
+        torchedge.export("nowhere", "onnx-cpu", tmp_path / "out")

@@ -1,7 +1,7 @@
 import pytest
 
 from torchedge.cli import main
-from torchedge.export.sources import explain_file
+from torchedge.exporting.sources import explain_file
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from torchedge.errors import ArtifactError
-from torchedge.export.samples import Samples, load_samples, save_samples
+from torchedge.exporting.samples import Samples, load_samples, save_samples
 
 
 def test_samples_survive_the_file(tmp_path):

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from torchedge.errors import ArtifactError, UsageError
-from torchedge.export.manifest import MANIFEST, MANIFEST_VERSION, from_plain, sealed
-from torchedge.export.records import Artifact, FileRecord, Format, TensorSpec
+from torchedge.exporting.manifest import MANIFEST, MANIFEST_VERSION, from_plain, sealed
+from torchedge.exporting.records import Artifact, FileRecord, Format, TensorSpec
 from torchedge.kinds import kinds_checked
 from torchedge.reading.files import open_regular, read_bounded, require_inside
 from torchedge.reading.names import one_line

@@ -5,9 +5,9 @@ from importlib.metadata import EntryPoint, entry_points
 
 from torchedge.bench.session import Runner
 from torchedge.errors import UnknownNameError
-from torchedge.export.artifact import Format
-from torchedge.export.target import Target
-from torchedge.export.unknown_targets import hint_for
+from torchedge.exporting.artifact import Format
+from torchedge.exporting.target import Target
+from torchedge.exporting.unknown_targets import hint_for
 from torchedge.kinds import kinds_checked
 
 __all__ = [

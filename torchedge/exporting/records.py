@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NewType, final
 
 from torchedge.errors import ArtifactError
-from torchedge.export.normalisation import Normalisation
+from torchedge.exporting.normalisation import Normalisation
 from torchedge.scheme import QuantScheme
 
 __all__ = ["Artifact", "FileRecord", "Format", "TensorSpec"]

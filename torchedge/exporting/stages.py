@@ -10,9 +10,9 @@ from torchedge.bench.gate import GATE, Gate
 from torchedge.bench.parity import Parity, compare_answers, top1_accuracy
 from torchedge.bench.session import Array, Runner, Session
 from torchedge.errors import NotRunError, VerificationError
-from torchedge.export.artifact import Artifact
-from torchedge.export.plugins import known_runner
-from torchedge.export.samples import (
+from torchedge.exporting.artifact import Artifact
+from torchedge.exporting.plugins import known_runner
+from torchedge.exporting.samples import (
     SAMPLES_FILE,
     Samples,
     load_samples,

@@ -8,19 +8,20 @@ import pytest
 import torch
 from torch import nn
 
+import torchedge
 from tests.conftest import quantized
-from torchedge import export
+from torchedge import exporting
 from torchedge.bench.gate import Gate
 from torchedge.cli import main
 from torchedge.compressed import CompressedModel
 from torchedge.errors import VerificationError
-from torchedge.export.artifact import load_artifact, write_artifact
-from torchedge.export.pipeline import export_chain
-from torchedge.export.samples import SAMPLES_FILE, load_samples, save_samples
-from torchedge.export.stages import verified_stages
+from torchedge.exporting.artifact import load_artifact, write_artifact
+from torchedge.exporting.pipeline import export_chain
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples, save_samples
+from torchedge.exporting.stages import verified_stages
 from torchedge.report import verify
 
-TARGET = export.target("onnx-cpu")
+TARGET = exporting.target("onnx-cpu")
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_below_nine_of_ten_the_command_ends_with_1_and_python_raises(save_model,
     assert "top-1 agreement 87.50% on 32 samples, less than 90%" in line
     assert "--force" in line
     with pytest.raises(VerificationError, match=r"top-1 agreement 87\.50% on 32 samples"):
-        export.export(source, TARGET, out)
+        torchedge.export(source, TARGET, out)
     assert not out.exists()
 
 
@@ -106,7 +107,7 @@ def test_the_gate_is_moved_or_passed_when_asked(words, gate, save_model, tmp_pat
     assert [s["like_float"]["top1_agreement"] for s in plain["stages"][1:]] == [0.875, 0.875]
     forced = "exported all the same" in (out / "report.md").read_text()
     assert forced == gate.forced
-    export.export(source, TARGET, tmp_path / "python", gate=gate)
+    torchedge.export(source, TARGET, tmp_path / "python", gate=gate)
 
 
 def test_a_limit_that_is_no_share_is_refused_before_any_work(capsys):
@@ -115,21 +116,21 @@ def test_a_limit_that_is_no_share_is_refused_before_any_work(capsys):
 
 
 def test_three_of_32_wrong_pass(save_model, tmp_path):
-    export.export(far(save_model(), 3 / 32), TARGET, tmp_path / "out")
+    torchedge.export(far(save_model(), 3 / 32), TARGET, tmp_path / "out")
 
 
 def test_a_calibration_that_clips_everything_does_not_pass(ruined, tmp_path):
     with pytest.raises(VerificationError, match="is too far from its float network"):
-        export.export(ruined, TARGET, tmp_path / "out")
+        torchedge.export(ruined, TARGET, tmp_path / "out")
 
 
 def test_nothing_is_converted_for_a_network_that_is_too_far(save_model, tmp_path, monkeypatch):
     source = far(save_model(), 0.5)
     monkeypatch.setattr(
-        "torchedge.export.pipeline.export_chain", lambda *_: pytest.fail("work was done")
+        "torchedge.exporting.pipeline.export_chain", lambda *_: pytest.fail("work was done")
     )
     with pytest.raises(VerificationError, match="too far"):
-        export.export(source, TARGET, tmp_path / "out")
+        torchedge.export(source, TARGET, tmp_path / "out")
 
 
 def test_an_artefact_of_an_earlier_version_is_exported_and_says_what_is_missing(
@@ -143,7 +144,7 @@ def test_an_artefact_of_an_earlier_version_is_exported_and_says_what_is_missing(
     assert "- float network: not given." in report.to_markdown()
     assert all(stage.like_float is None for stage in report.stages)
     assert json.loads(report.to_json())["not_run"] == []
-    export.export(load_artifact(source.path), TARGET, str(tmp_path / "again"))
+    torchedge.export(load_artifact(source.path), TARGET, str(tmp_path / "again"))
 
 
 def test_maps_are_held_against_the_float_network_in_decibels(images, tmp_path):
@@ -156,7 +157,7 @@ def test_maps_are_held_against_the_float_network_in_decibels(images, tmp_path):
     assert stage.like_float.top1_agreement is None
     assert 30 < decibels < 60  # eight bits, of which two to four are lost to the range
     with pytest.raises(VerificationError, match=f"SQNR {decibels:.1f} dB on 32 samples, less"):
-        export.export(source, TARGET, tmp_path / "out", gate=Gate(sqnr_db=decibels + 1))
+        torchedge.export(source, TARGET, tmp_path / "out", gate=Gate(sqnr_db=decibels + 1))
 
 
 def test_exported_in_python_what_answers_differently_is_refused(save_model, tmp_path, monkeypatch):
@@ -169,12 +170,12 @@ def test_exported_in_python_what_answers_differently_is_refused(save_model, tmp_
             generator = np.random.default_rng(0)
             return nullcontext(lambda *_: (generator.random((1, 4), dtype=np.float32),))
 
-    from torchedge.export import stages
+    from torchedge.exporting import stages
 
     known = stages.known_runner
     monkeypatch.setattr(stages, "known_runner", lambda f: Shuffled() if f == "onnx" else known(f))
     with pytest.raises(VerificationError, match="agrees with the PyTorch model on"):
-        export.export(save_model(), TARGET, tmp_path / "out")
+        torchedge.export(save_model(), TARGET, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -193,7 +194,7 @@ def test_a_runtime_as_near_as_the_reference_is_to_float_may_choose_another_class
 ):
     from contextlib import nullcontext
 
-    from torchedge.export import stages
+    from torchedge.exporting import stages
 
     source = save_model()
     path = source.file(SAMPLES_FILE)

@@ -6,10 +6,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from torchedge import __version__
 from torchedge.errors import ArtifactError, UsageError
-from torchedge.export.normalisation import Normalisation
-from torchedge.export.records import Artifact, FileRecord, Format, TensorSpec
+from torchedge.exporting.normalisation import Normalisation
+from torchedge.exporting.records import Artifact, FileRecord, Format, TensorSpec
 from torchedge.reading.names import (
     require_file_name,
     require_model_name,
@@ -26,6 +25,7 @@ from torchedge.reading.plain import (
 )
 from torchedge.reading.strict_json import canonical_json, strict_json
 from torchedge.scheme import QuantScheme
+from torchedge.version import __version__
 
 __all__ = ["MANIFEST", "MANIFEST_VERSION", "from_plain", "require_printable", "sealed"]
 
