@@ -39,6 +39,11 @@ def make_student():
 
 
 @pytest.fixture
+def litert():
+    pytest.importorskip("ai_edge_litert")
+
+
+@pytest.fixture
 def names():
     """What a reader has before the first line of the table: a network, its data, a trainer."""
     images, network = torch.rand(32, 1, 8, 8), make_student().eval()
@@ -68,14 +73,23 @@ def lines():
 
 
 @pytest.mark.filterwarnings("ignore::Warning:pytorch_lightning", "ignore:.*LeafSpec:FutureWarning")
-@pytest.mark.filterwarnings("ignore:.*(validation_step|many workers)")
+@pytest.mark.filterwarnings("ignore:.*(validation_step|many workers)", "ignore:the range clips")
 def test_every_line_of_the_table_of_techniques_runs_in_its_order(names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (imports,) = [block.text for block in blocks(README) if block.language == "python"]
+    _, imports = [block.text for block in blocks(README) if block.language == "python"]
     assert len(lines()) > 20
     for line in (imports, *lines()):
         exec(compile(line, "README.md", "exec", dont_inherit=True), names)
     assert (Path("runs/mine") / "manifest.json").is_file()
+
+
+@pytest.mark.filterwarnings("ignore:the range clips")  # of some twenty pictures
+def test_the_one_call_runs_as_it_is_printed(names, tmp_path, monkeypatch, litert):
+    monkeypatch.chdir(tmp_path)
+    one_call, _ = [block.text for block in blocks(README) if block.language == "python"]
+    exec(compile(one_call, "README.md", "exec", dont_inherit=True), names)
+    assert (Path("runs/my-network/tflite") / "manifest.json").is_file()
+    assert str(names["report"]).splitlines()[0] == "model for raspberry-pi-4, 8 samples"
 
 
 def test_the_lines_behind_the_recipe_run_one_after_the_other(

@@ -12,6 +12,7 @@ __all__ = ["Contest"]
 
 _SINGLE_SAMPLE_GAIN = 0.2  # of the noise, where one sample has no deviation: 1 dB
 _LEAST_SIGNAL = 1e-20
+_CERTAINTY = 0.995
 
 
 @final
@@ -43,9 +44,10 @@ class Contest:
     def is_won_by(self, candidate: nn.Module, *, least_gain: float = 0.0) -> bool:
         """Whether a candidate has less noise by more than chance; it then is the best.
 
-        Beyond chance is a mean difference above the 97.5 % quantile of Student's t times its
-        standard error, so that a few held-out samples have to agree well. Of equal ones the earlier
-        stays, which is the one that less was done to.
+        Beyond chance is a mean difference above the 99.5 % quantile of Student's t times its
+        standard error, so that a few held-out samples have to agree well: two or three candidates
+        are tried on every network. Of equal ones the earlier stays, which is the one that less was
+        done to.
 
         Args:
             candidate: The network.
@@ -82,7 +84,7 @@ class Contest:
 
 
 def _student_quantile(samples: int) -> float:
-    """The 97.5 % quantile of Student's t for the mean of so many samples (Student 1908)."""
+    """The 99.5 % quantile of Student's t for the mean of so many samples (Student 1908)."""
     from scipy.stats import t
 
-    return float(t.ppf(0.975, samples - 1))
+    return float(t.ppf(_CERTAINTY, samples - 1))
