@@ -68,7 +68,7 @@ def summary_lines(report: "Report") -> list[str]:
         if census.operators:
             lines.append(f"{operators_text(census)}.")
     if report.speed:
-        lines.append(_speed_text(report.speed))
+        lines += [_speed_text(report.speed), *_no_gain_text(report)]
     if report.fit:
         lines += [_memory_text(memory, report.fit.device) for memory in report.fit.memories]
     lines += [
@@ -97,6 +97,18 @@ def _speed_text(speed: "SpeedComparison") -> str:
         f"({speed.float_latency.p50_ms:.3f} ms / {speed.integer_latency.p50_ms:.3f} ms, p50 of "
         f"{speed.integer_latency.runs} runs in turn; {speed.place})."
     )
+
+
+def _no_gain_text(report: "Report") -> list[str]:
+    """That integers do not win here, where their kernels ran and were no faster."""
+    speed, census = report.speed, report.census
+    if speed is None or census is None or speed.ratio >= 1 or not speed.integer_share:
+        return []
+    operators = sum(entry.count for entry in census.operators)
+    return [
+        f"{speed.form} does not win on this computer: float32 takes {speed.ratio:.0%} of its time, "
+        f"for {census.macs:,} MACs in {operators:,} operators; what it saves is memory."
+    ]
 
 
 def _memory_text(memory: "Memory", device: str) -> str:

@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,20 @@ def test_markdown_and_json_show_the_same_figures(exported):
             assert f"{stage['accuracy']:.2%}" in report.to_markdown()
     assert f"{plain['census']['integer_share']:.1%}" in report.to_markdown()
     assert f"ratio {plain['speed']['ratio']:.2f}" in report.to_markdown()
+
+
+@pytest.mark.parametrize(("ratio", "said"), [(0.8, True), (1.0, False), (1.4, False)])
+def test_the_report_says_where_integers_are_no_faster_than_floats(exported, ratio, said):
+    report = verify(*exported("onnx-cpu"))
+    changed = replace(report, speed=replace(report.speed, ratio=ratio))
+    sentence = "int8 does not win on this computer: float32 takes 80% of its time"
+    assert (sentence in changed.to_markdown()) == said
+
+
+def test_integers_that_were_simulated_in_float_are_not_said_to_lose(exported):
+    report = verify(*exported("onnx-cpu"))
+    changed = replace(report, speed=replace(report.speed, ratio=0.5, integer_share=0.0))
+    assert "does not win" not in changed.to_markdown()
 
 
 def test_a_figure_of_training_is_marked_as_such(exported):
