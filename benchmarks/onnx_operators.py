@@ -25,7 +25,7 @@ from rich.table import Table
 from torchedge.bench.session import Array
 from torchedge.errors import TorchedgeError
 from torchedge.exporting.samples import SAMPLES_FILE, load_samples
-from torchedge_onnx.foreign import import_onnx
+from torchedge_onnx.import_model import import_onnx
 from torchedge_onnx.session import open_model
 from torchedge_onnx.step import MODEL_FILE
 

@@ -33,8 +33,8 @@ from torchedge_tensorrt.calibration_cache import read_cache
 from torchedge_tensorrt.explicit import explicit_model
 from torchedge_tensorrt.host_calibration import calibrate_onnx
 from torchedge_tensorrt.platforms import PLATFORMS
-from torchedge_tensorrt.ranges import float_tensors, trained_scales
 from torchedge_tensorrt.rules import broken_rules
+from torchedge_tensorrt.scales import float_tensors, trained_scales
 from torchedge_tensorrt.step import CACHE_FILE, PLAIN_FILE, QUANTIZED_FILE, OnnxToTensorRTBundle
 
 _OPSETS = (13, 17, 20)

@@ -36,7 +36,7 @@ from torchedge_onnx.step import TorchToOnnx
 from torchedge_tensorrt.calibration_cache import read_cache
 from torchedge_tensorrt.host_calibration import calibrate_onnx
 from torchedge_tensorrt.platforms import PLATFORMS
-from torchedge_tensorrt.ranges import float_tensors, trained_scales
+from torchedge_tensorrt.scales import float_tensors, trained_scales
 from torchedge_tensorrt.step import CACHE_FILE, PLAIN_FILE, QUANTIZED_FILE, OnnxToTensorRTBundle
 
 if TYPE_CHECKING:

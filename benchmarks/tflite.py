@@ -40,8 +40,8 @@ from torchedge.quantization import calibrate, prepare_qat
 from torchedge.quantization.range_rules import mse
 from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
 from torchedge_onnx.step import TorchToOnnx
+from torchedge_tflite.qdq_reader import read_trained
 from torchedge_tflite.step import MODEL_FILE, OnnxToTFLite
-from torchedge_tflite.trained import read_trained
 
 _CALIBRATION = 64
 _ROUNDS = 30

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         prune_weights,
         quantize,
     )
-    from torchedge.pruning.gradual import GradualPruning
+    from torchedge.pruning.lightning import GradualPruning
     from torchedge.quantization.lightning import QuantizationAwareTraining
 
 __all__ = [
@@ -59,7 +59,7 @@ _HOMES = {
         ("analyse", "calibrate", "describe", "distill", "prepare_qat"), "torchedge.api.techniques"
     ),
     **dict.fromkeys(("prune_channels", "prune_weights", "quantize"), "torchedge.api.techniques"),
-    "GradualPruning": "torchedge.pruning.gradual",
+    "GradualPruning": "torchedge.pruning.lightning",
     "QuantizationAwareTraining": "torchedge.quantization.lightning",
 }
 

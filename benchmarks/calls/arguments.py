@@ -39,6 +39,7 @@ from torchedge.quantization import (
     percentile,
     prepare_qat,
 )
+from torchedge.quantization.bit_widths import with_bits
 from torchedge.quantization.diagnostics import analyse, lint_calibration, requantize, sensitivity
 from torchedge.quantization.recovery import (
     Recovery,
@@ -49,7 +50,6 @@ from torchedge.quantization.recovery import (
     refit_last_layer,
     round_adaptively,
 )
-from torchedge.quantization.widths import with_bits
 
 __all__ = ["CALLS"]
 

@@ -37,7 +37,7 @@ from torchedge.pruning import (
     remove_channels,
     weight_masks,
 )
-from torchedge.pruning.gradual import GradualPruning
+from torchedge.pruning.lightning import GradualPruning
 from torchedge.quantization import (
     QuantScheme,
     QuantSpec,
@@ -47,6 +47,7 @@ from torchedge.quantization import (
     learn_step_sizes,
     prepare_qat,
 )
+from torchedge.quantization.bit_widths import with_bits
 from torchedge.quantization.diagnostics import (
     BitBudget,
     analyse,
@@ -65,7 +66,6 @@ from torchedge.quantization.recovery import (
     refit_last_layer,
     round_adaptively,
 )
-from torchedge.quantization.widths import with_bits
 from torchedge.report.verify import verify
 
 __all__ = ["BASES", "WRONG", "wrong_calls"]

@@ -8,8 +8,8 @@ import numpy as np
 from torchedge.bench.session import Array, Session
 from torchedge_tflite.flatbuffer import WEIGHT_INPUT, FlatModel, parse
 from torchedge_tflite.layout import tflite_axes
+from torchedge_tflite.qdq_reader import TrainedNumbers
 from torchedge_tflite.session import Port
-from torchedge_tflite.trained import TrainedNumbers
 
 __all__ = ["Kept", "kept_numbers", "open_bytes"]
 

@@ -22,8 +22,8 @@ from torchedge_tflite.flatbuffer import (
     parse,
     schema,
 )
+from torchedge_tflite.qdq_reader import Grid, Layer, TrainedNumbers
 from torchedge_tflite.step import MODEL_FILE
-from torchedge_tflite.trained import Grid, Layer, TrainedNumbers
 from torchedge_tflite_micro.session import input_ports
 
 __all__ = ["TensorCheck", "checked_tensors"]
@@ -66,7 +66,7 @@ def checked_tensors(
         ArtifactError: One of the files cannot be run.
     """
     from torchedge_onnx.census import read_model
-    from torchedge_tflite.trained import read_trained
+    from torchedge_tflite.qdq_reader import read_trained
 
     trained = read_trained(read_model(onnx_artifact.file(ONNX_FILE)))
     data = artifact.file(MODEL_FILE).read_bytes()

@@ -20,7 +20,7 @@ from benchmarks.pruned.networks import NAMES, network, pictures
 from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.exporting.artifact import load_artifact
 from torchedge.pruning import Limits, channel_groups, prune_to, remove_channels
-from torchedge.pruning.targets import choose_share
+from torchedge.pruning.prune import choose_share
 from torchedge_onnx.session import open_model
 from torchedge_onnx.step import MODEL_FILE, TorchToOnnx
 

@@ -17,10 +17,10 @@ from benchmarks.peers.quantized import Quantized
 from benchmarks.quantized import ours
 from torchedge.backends import ONNX_RUNTIME
 from torchedge.quantization import calibrate, mse, prepare_qat
+from torchedge.quantization.bit_widths import FLOAT_BITS
 from torchedge.quantization.diagnostics import BitBudget, choose_bits, sensitivity
 from torchedge.quantization.recovery import quantize, refit_last_layer
 from torchedge.quantization.recovery.quantize import Effort
-from torchedge.quantization.widths import FLOAT_BITS
 from torchedge.scheme import QuantScheme
 from torchedge_onnx.census import runtime_census
 

@@ -29,7 +29,7 @@ from torchedge.distillation.lightning import DistillationModule
 from torchedge.models import Classifier, MobileDigits
 from torchedge.pruning import NOfM, bake_masks, mask_weights, weight_masks
 from torchedge.pruning.functional import lamp_scores, magnitude_scores
-from torchedge.pruning.gradual import GradualPruning
+from torchedge.pruning.lightning import GradualPruning
 from torchedge.pruning.patterns import Pattern, Scores
 
 __all__ = ["digits"]

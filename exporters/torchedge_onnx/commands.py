@@ -40,15 +40,15 @@ def import_onnx(  # noqa: PLR0913 - options of a command line
         overwrite: Replace the folder if it holds nothing but what this package wrote.
     """
     from torchedge.writing import require_free
-    from torchedge_onnx import foreign
+    from torchedge_onnx import import_model
     from torchedge_onnx.foreign_samples import normalisation_for, samples_for
     from torchedge_onnx.foreign_sizes import inputs_of, parsed_sizes
 
     require_free(out, overwrite=overwrite, inputs=(model, data))
     sizes = parsed_sizes(input_size)
-    inputs = inputs_of(model, foreign.read_foreign(model), sizes)
+    inputs = inputs_of(model, import_model.read_foreign(model), sizes)
     batches = samples_for(data, model, inputs, batch_size=batch_size, mean=mean, std=std)
-    artifact = foreign.import_onnx(
+    artifact = import_model.import_onnx(
         model,
         batches,
         out,

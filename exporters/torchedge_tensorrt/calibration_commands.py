@@ -135,7 +135,7 @@ def create(  # noqa: PLR0913 - options of a command line
     from torchedge_tensorrt.explicit import explicit_model, require_explicit
     from torchedge_tensorrt.explicit_answers import KeptBatches
     from torchedge_tensorrt.host_calibration import calibrate_onnx
-    from torchedge_tensorrt.ranges import float_model
+    from torchedge_tensorrt.scales import float_model
 
     require_free(out, overwrite=False)
     platform = platform_of(target, jetpack)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import onnx
 
     from torchedge_onnx.graph import Constant
-    from torchedge_onnx.pairs import Pair
+    from torchedge_onnx.qdq import Pair
     from torchedge_tensorrt.places import Places
 
 __all__ = ["ExplicitModel", "explicit_model", "require_explicit"]
@@ -72,12 +72,12 @@ def explicit_model(
     from torchedge_onnx.foreign_sizes import with_shapes
     from torchedge_onnx.graph import opset_of
     from torchedge_onnx.integer_forms import fold_padding
-    from torchedge_onnx.pairs import with_pairs
+    from torchedge_onnx.qdq import with_pairs
     from torchedge_onnx.rewrites import mean_to_global_pool
     from torchedge_tensorrt.places import explicit_places
-    from torchedge_tensorrt.ranges import float_model
     from torchedge_tensorrt.rule_graph import rule_graph
     from torchedge_tensorrt.rules import broken_rules
+    from torchedge_tensorrt.scales import float_model
 
     source = float_model(path)
     if opset_of(source) < _FIRST_WITH_AXIS:
@@ -108,7 +108,7 @@ def require_explicit(path: Path, tensorrt: Version) -> None:
         ArtifactError: The file is damaged, or has Q/DQ.
         ExportError: As :func:`explicit_model`.
     """
-    from torchedge_tensorrt.ranges import float_model, float_tensors
+    from torchedge_tensorrt.scales import float_model, float_tensors
 
     explicit_model(path, dict.fromkeys(float_tensors(float_model(path)), 1.0), tensorrt)
 
@@ -128,7 +128,7 @@ def _shared(scales: Mapping[str, float], groups: dict[str, str]) -> dict[str, fl
 
 
 def _activations(places: "Places", scales: Mapping[str, float]) -> "list[Pair]":
-    from torchedge_onnx.pairs import Pair
+    from torchedge_onnx.qdq import Pair
 
     return [
         Pair(
@@ -146,7 +146,7 @@ def _weights(values: "Mapping[str, Constant]", places: "Places") -> "list[Pair]"
 
     from torchedge.quantization.scales import weight_params
     from torchedge.scheme import QuantSpec
-    from torchedge_onnx.pairs import Pair
+    from torchedge_onnx.qdq import Pair
 
     pairs = []
     for (name, axis), readers in places.weights.items():

@@ -63,7 +63,7 @@ def calibrate_onnx(
         CalibrationError: There is no data, or it is not finite.
     """
     from torchedge.quantization.clipping import notes_on
-    from torchedge_tensorrt.ranges import chosen_ranges, float_model, float_tensors, scales_of
+    from torchedge_tensorrt.scales import chosen_ranges, float_model, float_tensors, scales_of
 
     rule = _rule(method)
     graph = float_model(model)

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from torchedge_onnx.graph import WEIGHTED_OPERATIONS
-from torchedge_onnx.pairs import Reader
+from torchedge_onnx.qdq import Reader
 from torchedge_tensorrt.placement_rules import is_normalised
 from torchedge_tensorrt.rule_graph import MOVES, RuleGraph, output_channel_axis
 

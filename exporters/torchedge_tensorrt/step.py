@@ -89,7 +89,7 @@ class OnnxToTensorRTBundle:
         return {"fp16_file": HALF_FILE}
 
     def _calibrated(self, source: Artifact, samples: Samples, folder: Path) -> dict[str, Any]:
-        from torchedge_tensorrt.ranges import tensor_scales
+        from torchedge_tensorrt.scales import tensor_scales
 
         if not samples.calibration:
             raise CalibrationError(

@@ -20,7 +20,7 @@ from torchedge_tflite.lowering.gelu import with_gelu
 from torchedge_tflite.lowering.lines import with_biases
 from torchedge_tflite.lowering.meaning import network_of
 from torchedge_tflite.places import Places, quantizer_places
-from torchedge_tflite.trained import Grid
+from torchedge_tflite.qdq_reader import Grid
 
 __all__ = ["calibrated"]
 

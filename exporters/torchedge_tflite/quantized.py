@@ -13,7 +13,7 @@ from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
 if TYPE_CHECKING:
     import onnx
 
-    from torchedge_tflite.trained import Grid
+    from torchedge_tflite.qdq_reader import Grid
 
 __all__ = ["SourceNetwork", "float_network", "quantized_network"]
 
@@ -60,8 +60,8 @@ def quantized_network(source: Artifact, samples: Samples) -> SourceNetwork:
 
 
 def _calibrated(model: "onnx.ModelProto", source: Artifact, samples: Samples) -> SourceNetwork:
-    from torchedge_tflite.answers import agreement_text, with_answers_of
     from torchedge_tflite.calibrated import calibrated
+    from torchedge_tflite.reference_outputs import agreement_text, with_answers_of
 
     batch_size, count = source.inputs[0].shape[0], len(samples.calibration[0])
     model = calibrated(model, batches(samples.calibration, batch_size), TFLITE)
@@ -89,7 +89,7 @@ def _output_grids(model: "onnx.ModelProto") -> "dict[str, Grid]":
     """Of the outputs that are on one, also behind what only moves values."""
     from torchedge_onnx.graph import producers
     from torchedge_tflite.lowering.meaning import MOVES
-    from torchedge_tflite.trained import read_trained
+    from torchedge_tflite.qdq_reader import read_trained
 
     activations, made_by = read_trained(model).activations, producers(model)
     grids = {}
@@ -109,7 +109,7 @@ def float_network(source: Artifact, samples: Samples) -> SourceNetwork:
         ArtifactError: The ONNX file is damaged.
     """
     from torchedge_onnx.census import read_model
-    from torchedge_tflite.answers import agreement_text, with_answers_of
+    from torchedge_tflite.reference_outputs import agreement_text, with_answers_of
 
     model = read_model(source.file(ONNX_FLOAT_FILE))
     if source.scheme is None:

@@ -10,7 +10,7 @@ from torchedge.exporting.samples import SAMPLES_FILE, load_samples, save_samples
 from torchedge.exporting.step import write_result
 from torchedge.writing import temporary_folder
 from torchedge_onnx.step import FLOAT_FILE as ONNX_FLOAT_FILE
-from torchedge_tflite.embedded import with_embedded
+from torchedge_tflite.metadata import with_embedded
 from torchedge_tflite.process import Conversion, PortType, Precision, convert, find_converter
 from torchedge_tflite.quantized import float_network, quantized_network
 

@@ -6,7 +6,7 @@ from typing import final
 
 import numpy as np
 
-from torchedge.bench.fit import Fit, Memory, MemoryPart
+from torchedge.bench.memory import Fit, Memory, MemoryPart
 from torchedge_tflite.flatbuffer import FlatModel
 from torchedge_tflite_micro.boards import Board
 from torchedge_tflite_micro.operators import model_operators

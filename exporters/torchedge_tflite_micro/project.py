@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from torchedge.bench.fit import Fit
+from torchedge.bench.memory import Fit
 from torchedge.bench.session import Array
 from torchedge.exporting.normalisation import Normalisation
 from torchedge.exporting.templates import rendered

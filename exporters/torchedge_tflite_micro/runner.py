@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, final
 
 from torchedge.bench.census import Census
-from torchedge.bench.fit import Fit
+from torchedge.bench.memory import Fit
 from torchedge.bench.session import Session
 from torchedge.errors import ArtifactError
 from torchedge.exporting.artifact import Artifact, Format

@@ -9,8 +9,8 @@ from torchedge.errors import BudgetError, ExportError
 from torchedge.exporting.artifact import Artifact, Format
 from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge.exporting.step import write_result
-from torchedge_tflite.embedded import without_embedded
 from torchedge_tflite.flatbuffer import FlatModel, read_model
+from torchedge_tflite.metadata import without_embedded
 from torchedge_tflite.step import MODEL_FILE
 from torchedge_tflite_micro.boards import Board
 from torchedge_tflite_micro.golden import golden_runs

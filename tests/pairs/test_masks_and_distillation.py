@@ -12,7 +12,7 @@ from torchedge.distillation import FitNet, Hinton
 from torchedge.distillation.lightning import DistillationModule
 from torchedge.models import Classifier
 from torchedge.pruning import Unstructured, mask_weights, masks_of, weight_masks
-from torchedge.pruning.gradual import GradualPruning
+from torchedge.pruning.lightning import GradualPruning
 from torchedge.quantization.recovery import quantize
 
 pytestmark = [

@@ -18,7 +18,7 @@ from torchedge.pruning import (
     masks_of_zeros,
     weight_masks,
 )
-from torchedge.pruning.gradual import GradualPruning
+from torchedge.pruning.lightning import GradualPruning
 from torchedge.quantization import calibrate, minmax, prepare_qat
 from torchedge.quantization.lightning import QuantizationAwareTraining
 from torchedge.quantization.recovery import quantize

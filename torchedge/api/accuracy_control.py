@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torchedge.bench.parity import compare_answers, top1_accuracy
 from torchedge.bench.session import Array
 from torchedge.errors import DistillationError, VerificationError
+from torchedge.quantization.bit_widths import FLOAT_BITS
 from torchedge.quantization.diagnostics.mixed_precision import BitBudget, choose_bits
 from torchedge.quantization.diagnostics.sensitivity import LayerSensitivity, sensitivity
 from torchedge.quantization.recovery.quantize import Effort, quantize
-from torchedge.quantization.widths import FLOAT_BITS
 from torchedge.saving.reference import answers_in_batches
 from torchedge.scheme import QuantScheme
 

@@ -9,7 +9,7 @@ from torchedge.batches.examples import Examples
 from torchedge.exporting.target import Target
 from torchedge.pruning.masks import mask_weights
 from torchedge.pruning.patterns import Pattern, weight_masks
-from torchedge.pruning.targets import prune_to
+from torchedge.pruning.prune import prune_to
 from torchedge.quantization.diagnostics.analyse import Analysis
 from torchedge.quantization.diagnostics.analyse import analyse as compare_with_float
 from torchedge.quantization.histogram import RangeRule

@@ -1,9 +1,9 @@
 """What an artefact really does: run, compared, counted and timed."""
 
 from torchedge.bench.census import Census, LayerCount, OperatorCount, operators_text
-from torchedge.bench.fit import Fit, Memory, MemoryPart
 from torchedge.bench.gate import Gate, likeness_text
 from torchedge.bench.latency import Latency, latency_ratio, measure_latency
+from torchedge.bench.memory import Fit, Memory, MemoryPart
 from torchedge.bench.parity import (
     OutputParity,
     Parity,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy.typing as npt
 
 from torchedge.bench.census import Census
-from torchedge.bench.fit import Fit
+from torchedge.bench.memory import Fit
 
 if TYPE_CHECKING:
     from torchedge.exporting.artifact import Artifact, Format

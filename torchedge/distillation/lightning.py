@@ -12,7 +12,7 @@ from typing_extensions import override
 from torchedge.batches.examples import Examples, example_tensors, run_once
 from torchedge.distillation.calls import Call, inputs_in
 from torchedge.distillation.feature_modules import FitNet
-from torchedge.distillation.handing_on import (
+from torchedge.distillation.hook_forwarding import (
     add_to_optimizer,
     handed_on,
     require_plain_task,

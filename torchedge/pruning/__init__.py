@@ -5,8 +5,8 @@ from torchedge.pruning.groups import ChannelGroup
 from torchedge.pruning.lottery import lottery_tickets
 from torchedge.pruning.masks import bake_masks, mask_weights, masks_of, masks_of_zeros
 from torchedge.pruning.patterns import NOfM, Unstructured, weight_masks
+from torchedge.pruning.prune import prune_by, prune_to
 from torchedge.pruning.ranking import Limits
-from torchedge.pruning.targets import prune_by, prune_to
 from torchedge.pruning.tickets import Ticket, randomly_masked, reinitialised
 from torchedge.pruning.transform import remove_channels
 

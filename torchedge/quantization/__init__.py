@@ -5,10 +5,10 @@ Four floors, imports go down only: ``functional`` (numbers) ← ``modules`` (sta
 own file, ``torchedge.quantization.lightning``, because Lightning takes seconds to import.
 """
 
+from torchedge.quantization.batchnorm_folding import merge_batchnorms
 from torchedge.quantization.calibration import Histogram, RangeRule, entropy, minmax
 from torchedge.quantization.freeze import freeze
 from torchedge.quantization.learned import learn_step_sizes
-from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.range_rules import mse, percentile
 from torchedge.quantization.ranges import calibrate

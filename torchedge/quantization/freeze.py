@@ -10,9 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchedge.errors import SchemeError
 from torchedge.graph.copies import copied
 from torchedge.kinds import kinds_checked
+from torchedge.quantization.batchnorm_folding import plain_copy
 from torchedge.quantization.functional import fake_quantize
 from torchedge.quantization.lines import with_rounded_offset
-from torchedge.quantization.merge import plain_copy
 from torchedge.quantization.modules import (
     FakeQuantize,
     QuantizedLayer,

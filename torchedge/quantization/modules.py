@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from torchedge.errors import CalibrationError
 from torchedge.graph.copies import copied
+from torchedge.quantization.distributed import range_over_processes
 from torchedge.quantization.functional import (
     affine_params,
     fake_quantize,
@@ -23,7 +24,6 @@ from torchedge.quantization.layers import (
     apply_layer,
     masked_parameters,
 )
-from torchedge.quantization.processes import range_over_processes
 from torchedge.quantization.scales import extremes, total_magnitude
 from torchedge.quantization.straight_through import StraightThroughValue, covers
 from torchedge.scheme import QuantSpec

@@ -13,9 +13,9 @@ from torchedge.graph.copies import copied
 from torchedge.graph.wrappers import unwrapped
 from torchedge.kinds import kinds_checked
 from torchedge.quantization.batches import calibration_batches
+from torchedge.quantization.batchnorm_folding import merge_batchnorms
 from torchedge.quantization.clipping import chosen_range, notes_on
 from torchedge.quantization.histogram import Histogram, RangeRule, observe
-from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.names import rule_of
 from torchedge.quantization.range_rules import mse

@@ -14,7 +14,7 @@ from torchedge.text import cell, console, for_code, for_markdown, for_terminal, 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from torchedge.bench.fit import Memory, MemoryPart
+    from torchedge.bench.memory import Memory, MemoryPart
     from torchedge.bench.parity import Parity
     from torchedge.report.report import Report, SpeedComparison, Stage
 

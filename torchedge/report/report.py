@@ -7,8 +7,8 @@ from typing import final
 from typing_extensions import override
 
 from torchedge.bench.census import Census
-from torchedge.bench.fit import Fit
 from torchedge.bench.latency import Latency
+from torchedge.bench.memory import Fit
 from torchedge.bench.parity import Parity
 from torchedge.exporting.artifact import Artifact
 from torchedge.exporting.stages import Stage

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from torchedge.arguments import require
 from torchedge.bench.census import Census
-from torchedge.bench.fit import Fit
 from torchedge.bench.gate import GATE, Gate
 from torchedge.bench.latency import latency_ratio
+from torchedge.bench.memory import Fit
 from torchedge.bench.session import CountsIntegers, HasFloatTwin, WeighsMemory
 from torchedge.devices import HOST
 from torchedge.exporting.artifact import Artifact

@@ -18,7 +18,7 @@ def require_carried(model: nn.Module, scheme: QuantScheme) -> None:
     """Refuse a scheme that is not the one in the model's quantisers and layers.
 
     What ``prepare_qat`` was given is compared, and the grid of every quantiser and weight; a layer
-    may have weights of fewer bits (:func:`~torchedge.quantization.widths.with_bits`), or none.
+    may have weights of fewer bits (:func:`~torchedge.quantization.bit_widths.with_bits`), or none.
 
     Args:
         model: From ``prepare_qat``, before it is frozen.

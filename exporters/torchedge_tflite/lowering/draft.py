@@ -7,7 +7,7 @@ from typing import final
 import numpy as np
 
 from torchedge.bench.session import Array
-from torchedge_tflite.trained import Grid
+from torchedge_tflite.qdq_reader import Grid
 
 __all__ = ["Draft", "DraftOperator", "DraftTensor"]
 

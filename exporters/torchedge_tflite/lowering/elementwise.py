@@ -12,7 +12,7 @@ from torchedge_tflite.lowering.moves import stored_constant
 from torchedge_tflite.lowering.orders import Order
 from torchedge_tflite.lowering.padding import is_on_grid
 from torchedge_tflite.lowering.store import Store, Stored
-from torchedge_tflite.trained import Grid
+from torchedge_tflite.qdq_reader import Grid
 
 __all__ = ["binary", "clip", "curve", "gelu", "leaky_relu", "prelu"]
 

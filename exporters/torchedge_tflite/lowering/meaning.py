@@ -10,7 +10,7 @@ import onnx
 from torchedge.bench.session import Array
 from torchedge.errors import ExportError
 from torchedge_onnx.graph import constants, producers, tensor_shapes
-from torchedge_tflite.trained import Grid
+from torchedge_tflite.qdq_reader import Grid
 
 __all__ = ["MOVES", "Constant", "Network", "Operand", "Operation", "Value", "network_of"]
 

@@ -12,7 +12,7 @@ from torchedge_tflite.lowering.draft import Draft
 from torchedge_tflite.lowering.meaning import Constant, Operation, Value
 from torchedge_tflite.lowering.orders import Order, in_order, place_of, plain, reshaped
 from torchedge_tflite.lowering.store import Store, Stored
-from torchedge_tflite.trained import Grid
+from torchedge_tflite.qdq_reader import Grid
 
 __all__ = [
     *("concatenation", "gather", "gather_nd", "identity", "looked_up_along", "numbers_of"),

@@ -13,7 +13,7 @@ from torchedge_tflite.lowering.moves import (
     stored_constant,
 )
 from torchedge_tflite.lowering.store import Store, Stored
-from torchedge_tflite.trained import Grid
+from torchedge_tflite.qdq_reader import Grid
 
 __all__ = ["is_on_grid", "pad"]
 

@@ -16,7 +16,7 @@ from torchedge_tflite.lowering.windows import (
     whole_numbers,
     windows_of,
 )
-from torchedge_tflite.trained import Grid
+from torchedge_tflite.qdq_reader import Grid
 
 __all__ = [
     *("average_pool", "depth_to_space", "global_average", "max_pool", "reduced"),

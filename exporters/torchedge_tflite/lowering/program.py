@@ -19,7 +19,7 @@ from torchedge_tflite.lowering.stretching import expand, tile
 from torchedge_tflite.lowering.transposed import transposed_convolution
 from torchedge_tflite.lowering.weighted import convolution
 from torchedge_tflite.process import PortType
-from torchedge_tflite.trained import Grid
+from torchedge_tflite.qdq_reader import Grid
 
 if TYPE_CHECKING:
     import onnx

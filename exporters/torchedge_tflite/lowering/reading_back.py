@@ -10,7 +10,7 @@ from torchedge.errors import VerificationError
 from torchedge_tflite.flatbuffer import FlatModel, FlatTensor, parse
 from torchedge_tflite.lowering.meaning import Constant, Network, Value
 from torchedge_tflite.lowering.program import Lowered
-from torchedge_tflite.trained import Grid
+from torchedge_tflite.qdq_reader import Grid
 
 __all__ = ["require_trained"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from torchedge_tflite.lowering.draft import Draft
 from torchedge_tflite.lowering.meaning import Value
 from torchedge_tflite.lowering.orders import Order, in_order, move_between, plain, reshaped
-from torchedge_tflite.trained import Grid
+from torchedge_tflite.qdq_reader import Grid
 
 __all__ = ["Store", "Stored"]
 

@@ -10,7 +10,7 @@ from torchedge_tflite.lowering.meaning import Constant, Operation, Value
 from torchedge_tflite.lowering.orders import Order, place_of
 from torchedge_tflite.lowering.store import Store, Stored
 from torchedge_tflite.lowering.windows import Windows, bordered, picture_order, windows_of
-from torchedge_tflite.trained import Grid
+from torchedge_tflite.qdq_reader import Grid
 
 __all__ = ["biases_of", "convolution", "linear"]
 

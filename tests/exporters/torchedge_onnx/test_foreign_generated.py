@@ -11,7 +11,7 @@ from benchmarks import onnx_operators
 from tests.exporters.torchedge_onnx import onnx_files as files
 from tests.exporters.torchedge_onnx.generated_files import SHAPE, generated
 from torchedge.errors import TorchedgeError
-from torchedge_onnx.foreign import import_onnx
+from torchedge_onnx.import_model import import_onnx
 from torchedge_onnx.step import MODEL_FILE
 
 _FAR = 1e-4  # of the largest value: some rounding of five nodes, and no other function

@@ -10,7 +10,7 @@ from torchedge.errors import ExportError, TorchedgeError, UsageError, Verificati
 from torchedge.exporting import load_artifact
 from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge_onnx import foreign_graph, same_answers
-from torchedge_onnx.foreign import import_onnx
+from torchedge_onnx.import_model import import_onnx
 from torchedge_onnx.runner import OnnxRunner
 from torchedge_onnx.session import open_model
 from torchedge_onnx.step import MODEL_FILE

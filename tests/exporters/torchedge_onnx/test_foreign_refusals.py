@@ -14,10 +14,10 @@ from torchedge.errors import (
     TorchedgeError,
     UsageError,
 )
-from torchedge_onnx import foreign
-from torchedge_onnx.foreign import import_onnx
+from torchedge_onnx import import_model
 from torchedge_onnx.foreign_samples import require_usable, samples_for
 from torchedge_onnx.foreign_sizes import Input, parsed_sizes
+from torchedge_onnx.import_model import import_onnx
 from torchedge_tensorrt.host_calibration import calibrate_onnx
 
 X = files.port("x", [2, 3, 8, 8])
@@ -321,7 +321,7 @@ def test_a_network_without_an_input_is_refused(tmp_path):
 def test_samples_that_a_computer_may_not_keep_are_refused_while_they_are_read(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(foreign, "_MOST_KEPT_BYTES", 100)
+    monkeypatch.setattr(import_model, "_MOST_KEPT_BYTES", 100)
     batches = ((np.zeros(16, np.float32),) for _ in range(3))
     with pytest.raises(CalibrationError, match="first 2 batches take 128 bytes"):
         import_onnx(tmp_path / "any.onnx", batches, tmp_path / "out")

@@ -16,8 +16,8 @@ from torchedge_onnx.session import open_model
 from torchedge_tensorrt.calibration_cache import parse_cache
 from torchedge_tensorrt.explicit import ExplicitModel, explicit_model
 from torchedge_tensorrt.host_calibration import calibrate_onnx
-from torchedge_tensorrt.ranges import trained_scales
 from torchedge_tensorrt.rules import broken_rules
+from torchedge_tensorrt.scales import trained_scales
 
 SHAPE = (1, 4, 8, 8)
 TENSORRT = (8, 2, 1)

@@ -12,12 +12,12 @@ from torchedge.bench.parity import compare_answers
 from torchedge.cli import main
 from torchedge.errors import ArtifactError, CalibrationError, ExportError
 from torchedge_onnx import foreign_graph
-from torchedge_onnx.foreign import import_onnx
+from torchedge_onnx.import_model import import_onnx
 from torchedge_onnx.session import open_model
 from torchedge_tensorrt.calibration_cache import parse_cache
 from torchedge_tensorrt.explicit_answers import KeptBatches, parity_lines
 from torchedge_tensorrt.host_calibration import calibrate_onnx
-from torchedge_tensorrt.ranges import float_tensors
+from torchedge_tensorrt.scales import float_tensors
 
 WITH_LAYERS = [kind for kind in files.KINDS if kind != "old resize, linear"]
 

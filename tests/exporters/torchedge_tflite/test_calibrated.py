@@ -16,11 +16,11 @@ from torchedge.quantization.modules import FakeQuantize
 from torchedge.quantization.range_rules import mse
 from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
 from torchedge_onnx.step import TorchToOnnx
-from torchedge_tflite.answers import with_answers_of
 from torchedge_tflite.calibrated import calibrated
+from torchedge_tflite.qdq_reader import Grid, read_trained
+from torchedge_tflite.reference_outputs import with_answers_of
 from torchedge_tflite.runner import TFLiteRunner
 from torchedge_tflite.step import OnnxToTFLite
-from torchedge_tflite.trained import Grid, read_trained
 
 NETWORKS = [kind.__name__ for kind in INPUT_SHAPES]
 

@@ -14,7 +14,7 @@ from torchedge.backends import TFLITE
 from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge.quantization import calibrate, prepare_qat
 from torchedge.quantization.range_rules import mse
-from torchedge_onnx.foreign import import_onnx
+from torchedge_onnx.import_model import import_onnx
 from torchedge_tflite.runner import TFLiteRunner
 from torchedge_tflite.step import OnnxToTFLite
 

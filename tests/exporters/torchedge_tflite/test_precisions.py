@@ -16,10 +16,10 @@ from torchedge.exporting import Normalisation, load_artifact
 from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge.exporting.target import configured
 from torchedge.report.verify import verify
-from torchedge_onnx.foreign import import_onnx
+from torchedge_onnx.import_model import import_onnx
 from torchedge_tflite.census import file_census, forbidden_operators
-from torchedge_tflite.embedded import read_embedded
 from torchedge_tflite.flatbuffer import read_model
+from torchedge_tflite.metadata import read_embedded
 from torchedge_tflite.runner import TFLiteRunner
 from torchedge_tflite.step import FLOAT_FILE, MODEL_FILE, OnnxToTFLite
 

@@ -12,8 +12,8 @@ from tests.exporters.torchedge_tflite.networks import INPUT_SHAPES
 from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge_onnx.step import MODEL_FILE as ONNX_FILE
 from torchedge_tflite.flatbuffer import parse
+from torchedge_tflite.qdq_reader import read_trained
 from torchedge_tflite.step import FLOAT_FILE, MODEL_FILE
-from torchedge_tflite.trained import read_trained
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from tests.exporters.torchedge_tflite_micro.models import convolution, dense
 from torchedge.errors import ArtifactError, BudgetError, ExportError, MissingDependencyError
 from torchedge.exporting import load_artifact
 from torchedge.exporting.samples import SAMPLES_FILE, load_samples
-from torchedge_tflite.embedded import with_embedded
 from torchedge_tflite.flatbuffer import parse, read_model
+from torchedge_tflite.metadata import with_embedded
 from torchedge_tflite.simulator import Simulator
 from torchedge_tflite_micro import runtime
 from torchedge_tflite_micro.boards import BOARDS

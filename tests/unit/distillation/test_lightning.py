@@ -14,7 +14,7 @@ from tests.unit.distillation.networks import Task, convolutional, loader, sample
 from torchedge.backends import ONNX_RUNTIME
 from torchedge.distillation import RKD, AttentionTransfer, Decoupled, FitNet, Hinton
 from torchedge.distillation.functional import hinton_loss
-from torchedge.distillation.handing_on import NOT_HANDED_ON
+from torchedge.distillation.hook_forwarding import NOT_HANDED_ON
 from torchedge.distillation.lightning import DistillationModule
 from torchedge.errors import DistillationError
 from torchedge.models import Classifier

@@ -33,7 +33,7 @@ def prune(rank, folder):
     from torchedge.models import Classifier
     from torchedge.pruning import mask_weights, weight_masks
     from torchedge.pruning.functional import random_scores
-    from torchedge.pruning.gradual import GradualPruning
+    from torchedge.pruning.lightning import GradualPruning
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)

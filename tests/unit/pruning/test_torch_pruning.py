@@ -7,7 +7,7 @@ from benchmarks.peers.torch_pruning import removed_by_torch_pruning
 from benchmarks.pruned.networks import network, pictures
 from tests.unit.pruning.networks import NETWORKS, half_of, made
 from torchedge.pruning import channel_groups, remove_channels
-from torchedge.pruning.targets import choose_share
+from torchedge.pruning.prune import choose_share
 
 pytest.importorskip("torch_pruning")
 

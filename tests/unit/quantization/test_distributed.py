@@ -12,7 +12,7 @@ from torch import multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from torchedge.quantization import FakeQuantize, QuantScheme, QuantSpec, prepare_qat
-from torchedge.quantization.processes import range_over_processes
+from torchedge.quantization.distributed import range_over_processes
 
 pytestmark = [
     pytest.mark.slow,

@@ -6,7 +6,7 @@ from torch import nn
 
 from torchedge.backends import ONNX_RUNTIME, TENSORRT, TFLITE
 from torchedge.quantization import calibrate, describe, minmax, prepare_qat
-from torchedge.quantization.widths import with_bits
+from torchedge.quantization.bit_widths import with_bits
 
 X = torch.rand(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -14,9 +14,9 @@ from torchedge.backends import CORE_ML, ONNX_RUNTIME, TENSORRT, TFLITE
 from torchedge.compressed import CompressedModel
 from torchedge.errors import SchemeError
 from torchedge.quantization import merge_batchnorms
+from torchedge.quantization.bit_widths import with_bits
 from torchedge.quantization.diagnostics import requantize
 from torchedge.quantization.recovery import quantize
-from torchedge.quantization.widths import with_bits
 from torchedge.saving.carried import require_carried
 
 BACKENDS = {"onnx": ONNX_RUNTIME, "tensorrt": TENSORRT, "tflite": TFLITE, "coreml": CORE_ML}

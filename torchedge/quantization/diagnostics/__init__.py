@@ -1,5 +1,6 @@
 """Finding out where quantisation costs accuracy, and what to do about it."""
 
+from torchedge.quantization.bit_widths import with_bits
 from torchedge.quantization.diagnostics.analyse import Analysis, TensorAnalysis, analyse
 from torchedge.quantization.diagnostics.attach import attach
 from torchedge.quantization.diagnostics.lint import Finding, lint_calibration
@@ -13,7 +14,6 @@ from torchedge.quantization.diagnostics.render import markdown
 from torchedge.quantization.diagnostics.requantize import Requantized, dequantized, requantize
 from torchedge.quantization.diagnostics.sensitivity import LayerSensitivity, sensitivity
 from torchedge.quantization.diagnostics.sqnr import Power, sqnr
-from torchedge.quantization.widths import with_bits
 
 __all__ = [
     "Analysis",

@@ -12,14 +12,14 @@ from torchedge.kinds import kinds_checked
 from torchedge.quantization.batches import input_batches
 from torchedge.quantization.calibration import Histogram, observe
 from torchedge.quantization.diagnostics.grids import clipped, grid_range
-from torchedge.quantization.diagnostics.sqnr import Power
-from torchedge.quantization.diagnostics.walk import (
+from torchedge.quantization.diagnostics.interpreter import (
     Quantized,
     Run,
     prepared_copy,
     quantized_module,
     tensors_in,
 )
+from torchedge.quantization.diagnostics.sqnr import Power
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.operations import operands
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from torchedge.errors import CalibrationError
 from torchedge.graph.copies import copied
-from torchedge.quantization.diagnostics.walk import switch
+from torchedge.quantization.diagnostics.interpreter import switch
 from torchedge.quantization.layers import apply_layer, masked_parameters
 from torchedge.quantization.modules import BatchNorm, QuantizedLayer
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from torchedge.errors import BudgetError, UnknownNameError, UsageError
 from torchedge.kinds import fields_checked, kinds_checked
+from torchedge.quantization.bit_widths import FLOAT_BITS
 from torchedge.quantization.diagnostics.sensitivity import LayerSensitivity
-from torchedge.quantization.widths import FLOAT_BITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

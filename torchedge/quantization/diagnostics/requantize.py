@@ -13,8 +13,12 @@ from torchedge.kinds import kinds_checked
 from torchedge.quantization.batches import Inputs, input_batches
 from torchedge.quantization.calibration import RangeRule
 from torchedge.quantization.diagnostics.grids import grid_range
+from torchedge.quantization.diagnostics.interpreter import (
+    quantized_module,
+    quantized_modules,
+    tensors_in,
+)
 from torchedge.quantization.diagnostics.sqnr import Power
-from torchedge.quantization.diagnostics.walk import quantized_module, quantized_modules, tensors_in
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.names import rule_of, scheme_of
 from torchedge.quantization.operations import kind_of, operands

@@ -13,18 +13,18 @@ from torchedge.arguments import is_number, require
 from torchedge.errors import SchemeError
 from torchedge.kinds import kinds_checked
 from torchedge.quantization.batches import calibration_batches
-from torchedge.quantization.diagnostics.sqnr import Power
-from torchedge.quantization.diagnostics.walk import (
+from torchedge.quantization.bit_widths import FLOAT_BITS, set_weight_bits
+from torchedge.quantization.diagnostics.interpreter import (
     Run,
     prepared_copy,
     quantized_module,
     switch,
     tensors_in,
 )
+from torchedge.quantization.diagnostics.sqnr import Power
 from torchedge.quantization.layers import TRANSPOSED
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
 from torchedge.quantization.scale_source import input_scale_source
-from torchedge.quantization.widths import FLOAT_BITS, set_weight_bits
 
 __all__ = ["LayerSensitivity", "Loss", "sensitivity"]
 

@@ -5,9 +5,9 @@ from torch import nn
 
 from torchedge.graph.copies import copied
 from torchedge.kinds import kinds_checked
-from torchedge.quantization.merge import merge_batchnorms
+from torchedge.quantization.batchnorm_folding import merge_batchnorms
 from torchedge.quantization.modules import apply_layer
-from torchedge.quantization.recovery.lockstep import LayerStep, in_float, kept_batches, layer_steps
+from torchedge.quantization.recovery.layerwise import LayerStep, in_float, kept_batches, layer_steps
 from torchedge.quantization.recovery.patches import other_axes
 
 __all__ = ["correct_biases", "correct_step"]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 from typing_extensions import override
 
+from torchedge.quantization.batchnorm_folding import merge_batchnorms
 from torchedge.quantization.functional import scale_channels
-from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import TRANSPOSED, QuantizedLayer, WeightedLayer
 from torchedge.quantization.operations import kind_of, operands
 from torchedge.quantization.recovery.carriers import carries_channels, clips_at_six

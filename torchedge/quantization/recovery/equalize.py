@@ -30,7 +30,7 @@ from torchedge.quantization.recovery.channel_statistics import (
 )
 from torchedge.quantization.recovery.group_noise import Trial, expected_noise, measured_noise
 from torchedge.quantization.recovery.held_out import Parts, held_out
-from torchedge.quantization.recovery.lockstep import kept_batches
+from torchedge.quantization.recovery.layerwise import kept_batches
 from torchedge.quantization.recovery.rescaling import ClippedReLU, Relu6Mode, Rescaling
 from torchedge.quantization.recovery.same_function import same_function
 from torchedge.scheme import QuantScheme

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from torchedge.quantization.functional import scale_channels
 from torchedge.quantization.layers import TRANSPOSED, apply_layer
-from torchedge.quantization.recovery.lockstep import LayerStep
+from torchedge.quantization.recovery.layerwise import LayerStep
 from torchedge.quantization.recovery.patches import other_axes
 from torchedge.quantization.recovery.reconstruction import GAIN_WEIGHT
 

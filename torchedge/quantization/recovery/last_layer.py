@@ -10,7 +10,7 @@ from torchedge.errors import CalibrationError, SchemeError
 from torchedge.graph.copies import copied
 from torchedge.kinds import kinds_checked
 from torchedge.quantization.batches import input_batches
-from torchedge.quantization.merge import merge_batchnorms
+from torchedge.quantization.batchnorm_folding import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.operations import kind_of
 from torchedge.quantization.recovery.reconstruction import Reconstruction

@@ -6,7 +6,7 @@ from typing import final
 import torch
 
 from torchedge.quantization.recovery.gain import correct_gain, output_error
-from torchedge.quantization.recovery.lockstep import LayerStep
+from torchedge.quantization.recovery.layerwise import LayerStep
 from torchedge.quantization.recovery.reconstruction import reconstruction
 from torchedge.quantization.recovery.rounding import round_layer
 from torchedge.quantization.recovery.weight_ranges import choose_scale

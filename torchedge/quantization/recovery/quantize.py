@@ -13,7 +13,8 @@ from torchedge.errors import UnknownNameError
 from torchedge.graph.wrappers import unwrapped
 from torchedge.kinds import fields_checked, kinds_checked
 from torchedge.quantization.batches import Inputs
-from torchedge.quantization.merge import merge_batchnorms
+from torchedge.quantization.batchnorm_folding import merge_batchnorms
+from torchedge.quantization.bit_widths import FLOAT_BITS, with_bits
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.names import scheme_of
 from torchedge.quantization.origin import with_float_network
@@ -23,12 +24,11 @@ from torchedge.quantization.recovery.bias_correction import correct_step
 from torchedge.quantization.recovery.equalize import equalize
 from torchedge.quantization.recovery.held_out import Parts, held_out
 from torchedge.quantization.recovery.layer_choice import WeightRepairs, repair_weight
-from torchedge.quantization.recovery.lockstep import in_float, kept_batches, layer_steps
+from torchedge.quantization.recovery.layerwise import in_float, kept_batches, layer_steps
 from torchedge.quantization.recovery.network_judge import Contest
 from torchedge.quantization.recovery.rescaling import Relu6Mode
 from torchedge.quantization.requirements import require_float, require_usable_weights
 from torchedge.quantization.transform import prepare_qat
-from torchedge.quantization.widths import FLOAT_BITS, with_bits
 from torchedge.scheme import QuantScheme
 
 __all__ = ["Effort", "Recovery", "quantize"]

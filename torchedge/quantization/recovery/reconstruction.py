@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from torchedge.quantization.recovery.lockstep import LayerStep
+from torchedge.quantization.recovery.layerwise import LayerStep
 from torchedge.quantization.recovery.patches import as_matrix, sample_rows
 
 __all__ = ["GAIN_WEIGHT", "Gain", "Reconstruction", "reconstruction"]

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torchedge.errors import SchemeError
 from torchedge.graph.copies import copied
 from torchedge.kinds import kinds_checked
+from torchedge.quantization.batchnorm_folding import merge_batchnorms
 from torchedge.quantization.functional import dequantize
-from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.recovery.bias_correction import correct_step
-from torchedge.quantization.recovery.lockstep import LayerStep, in_float, kept_batches, layer_steps
+from torchedge.quantization.recovery.layerwise import LayerStep, in_float, kept_batches, layer_steps
 from torchedge.quantization.recovery.patches import as_matrix, from_matrix
 from torchedge.quantization.recovery.reconstruction import Reconstruction, reconstruction
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torchedge.errors import SchemeError
 from torchedge.graph.copies import copied
 from torchedge.kinds import kinds_checked
+from torchedge.quantization.batchnorm_folding import merge_batchnorms
 from torchedge.quantization.functional import affine_params, fake_quantize, weight_params
-from torchedge.quantization.merge import merge_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
-from torchedge.quantization.recovery.lockstep import in_float, kept_batches, layer_steps
+from torchedge.quantization.recovery.layerwise import in_float, kept_batches, layer_steps
 from torchedge.quantization.recovery.patches import as_matrix
 from torchedge.quantization.recovery.reconstruction import (
     GAIN_WEIGHT,

@@ -18,7 +18,7 @@ from torchedge.quantization import (
 )
 from torchedge.quantization.recovery import round_adaptively
 from torchedge.quantization.recovery.gain import correct_gain, output_error
-from torchedge.quantization.recovery.lockstep import LayerStep
+from torchedge.quantization.recovery.layerwise import LayerStep
 from torchedge.quantization.recovery.patches import as_matrix, from_matrix, sample_rows
 from torchedge.quantization.recovery.reconstruction import reconstruction
 from torchedge.quantization.recovery.rounding import round_step

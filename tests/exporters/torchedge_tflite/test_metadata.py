@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from tests.exporters.torchedge_tflite_micro.models import dense
 from torchedge.errors import ArtifactError
 from torchedge.exporting import Artifact, Format, Normalisation
-from torchedge_tflite.embedded import (
+from torchedge_tflite.flatbuffer import parse
+from torchedge_tflite.metadata import (
     ABOUT_FILE,
     LABELS_FILE,
     read_embedded,
     with_embedded,
     without_embedded,
 )
-from torchedge_tflite.flatbuffer import parse
 
 
 def source(**changes):

@@ -3,7 +3,7 @@ import weakref
 import torch
 from torch import fx, nn
 
-from torchedge.quantization.diagnostics.walk import Run, tensors_in
+from torchedge.quantization.diagnostics.interpreter import Run, tensors_in
 
 
 def test_results_are_forgotten_after_their_last_reader(images):

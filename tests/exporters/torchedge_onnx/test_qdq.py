@@ -6,7 +6,7 @@ import pytest
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from torchedge_onnx.pairs import Pair, with_pairs
+from torchedge_onnx.qdq import Pair, with_pairs
 from torchedge_onnx.session import open_model
 
 FLOAT = onnx.TensorProto.FLOAT

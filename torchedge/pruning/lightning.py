@@ -65,7 +65,7 @@ class GradualPruning(pl.Callback):
     Example:
         >>> GradualPruning(sparsity=0.9, begin_epoch=1, end_epoch=5)
         ... # doctest: +ELLIPSIS
-        <torchedge.pruning.gradual.GradualPruning object at ...>
+        <torchedge.pruning.lightning.GradualPruning object at ...>
     """
 
     @kinds_checked(error=PruningError)

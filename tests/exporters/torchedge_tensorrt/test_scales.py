@@ -15,7 +15,7 @@ from tests.exporters.torchedge_tensorrt.entropy_by_hand import (
 )
 from tests.exporters.torchedge_tensorrt.graphs import Chain, per_tensor, save
 from torchedge.errors import CalibrationError
-from torchedge_tensorrt.ranges import float_tensors, tensor_scales, trained_scales
+from torchedge_tensorrt.scales import float_tensors, tensor_scales, trained_scales
 
 SHAPE = (1, 1, 64, 64)
 RESHAPED = (1, 1, 32, 128)

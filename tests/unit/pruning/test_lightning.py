@@ -21,7 +21,7 @@ from torchedge.pruning.functional import (
     random_scores,
     stepped_sparsity,
 )
-from torchedge.pruning.gradual import GradualPruning
+from torchedge.pruning.lightning import GradualPruning
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),

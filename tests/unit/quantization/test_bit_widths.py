@@ -5,8 +5,8 @@ from torch import nn
 from torchedge.backends import ONNX_RUNTIME
 from torchedge.errors import SchemeError, UnknownNameError
 from torchedge.quantization import calibrate, minmax, prepare_qat
+from torchedge.quantization.bit_widths import with_bits
 from torchedge.quantization.learned import learn_step_sizes
-from torchedge.quantization.widths import with_bits
 
 
 @pytest.fixture

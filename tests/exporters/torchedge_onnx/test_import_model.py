@@ -12,7 +12,7 @@ from torchedge.cli import main
 from torchedge.errors import ArtifactError, CalibrationError, OutputExistsError, UsageError
 from torchedge.exporting import Normalisation, load_artifact
 from torchedge.exporting.samples import SAMPLES_FILE, load_samples
-from torchedge_onnx.foreign import import_onnx
+from torchedge_onnx.import_model import import_onnx
 from torchedge_onnx.runner import OnnxRunner
 from torchedge_onnx.sample_folder import folder_normalisation
 from torchedge_onnx.step import FLOAT_FILE, MODEL_FILE

@@ -10,7 +10,7 @@ from torchedge.pruning import Limits, channel_groups, prune_by, prune_to
 from torchedge.pruning.channel_scores import l1_norms, random_channels
 from torchedge.pruning.cost import Costs
 from torchedge.pruning.dependency import dependencies
-from torchedge.pruning.targets import choose_channels, choose_share
+from torchedge.pruning.prune import choose_channels, choose_share
 
 IMAGE = torch.zeros(1, 3, 8, 8)
 
