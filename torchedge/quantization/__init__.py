@@ -5,7 +5,7 @@ Four floors, imports go down only: ``functional`` (numbers) ← ``modules`` (sta
 own file, ``torchedge.quantization.lightning``, because Lightning takes seconds to import.
 """
 
-from torchedge.quantization.batchnorm_folding import merge_batchnorms
+from torchedge.quantization.batchnorm_folding import fold_batchnorms
 from torchedge.quantization.calibration import Histogram, RangeRule, entropy, minmax
 from torchedge.quantization.freeze import freeze
 from torchedge.quantization.learned import learn_step_sizes
@@ -26,9 +26,9 @@ __all__ = [
     "calibrate",
     "describe",
     "entropy",
+    "fold_batchnorms",
     "freeze",
     "learn_step_sizes",
-    "merge_batchnorms",
     "minmax",
     "mse",
     "percentile",

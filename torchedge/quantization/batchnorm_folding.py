@@ -11,12 +11,12 @@ from torchedge.kinds import kinds_checked
 from torchedge.quantization.layers import without_spectral_norm
 from torchedge.quantization.modules import QuantizedLayer, WeightedLayer
 
-__all__ = ["merge_batchnorms", "plain_copy"]
+__all__ = ["fold_batchnorms", "plain_copy"]
 
 
 @torch.no_grad()
 @kinds_checked()
-def merge_batchnorms(model: nn.Module) -> nn.Module:
+def fold_batchnorms(model: nn.Module) -> nn.Module:
     """A copy of a prepared model whose folded batch norms have become weights and biases.
 
     Every layer gets a bias, so that its mean can be corrected. Weights that a mask had set to zero
@@ -26,7 +26,7 @@ def merge_batchnorms(model: nn.Module) -> nn.Module:
     Example:
         >>> from torchedge.quantization import QuantScheme, prepare_qat
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
-        >>> merged = merge_batchnorms(prepare_qat(net, QuantScheme(), (torch.zeros(1, 1, 8, 8),)))
+        >>> merged = fold_batchnorms(prepare_qat(net, QuantScheme(), (torch.zeros(1, 1, 8, 8),)))
         >>> any(isinstance(module, nn.BatchNorm2d) for module in merged.modules())
         False
     """

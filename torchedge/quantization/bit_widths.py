@@ -71,8 +71,8 @@ def set_weight_bits(layer: QuantizedLayer, bits: int, name: str) -> QuantizedLay
     """
     if not isinstance(bits, Integral):
         raise SchemeError(f"'{name}' cannot have weights of {bits!r} bits; give a whole number.")
-    layer.kept_in_float = bits == FLOAT_BITS
-    if layer.kept_in_float:
+    layer.excluded = bits == FLOAT_BITS
+    if layer.excluded:
         layer.enabled = False
         return layer
     if not 2 <= bits <= 8:
@@ -100,8 +100,8 @@ def _switch_inputs(model: fx.GraphModule, changed: set[str]) -> None:
             quantizer = model.get_submodule(name)
             assert isinstance(quantizer, FakeQuantize)
             in_float = all(_is_float_layer(reader, model) for reader in readers)
-            quantizer.kept_in_float = in_float and not any(_is_integer(w, model) for w in writers)
-            quantizer.enabled = not quantizer.kept_in_float
+            quantizer.excluded = in_float and not any(_is_integer(w, model) for w in writers)
+            quantizer.enabled = not quantizer.excluded
 
 
 def _module(node: fx.Node, model: fx.GraphModule) -> nn.Module | None:

@@ -54,7 +54,7 @@ def _of_layer(node: fx.Node, model: fx.GraphModule) -> str:
     layer = model.get_submodule(str(node.target))
     if not isinstance(layer, QuantizedLayer):
         return "prepare_qat has not seen it"
-    if layer.kept_in_float:
+    if layer.excluded:
         return "it was left in float, by float_layers or with_bits"
     if not layer.enabled:
         return "its quantisation is switched off"
@@ -89,7 +89,7 @@ def _why(operand: fx.Node, model: fx.GraphModule) -> str:
     if operand.op != "call_module":
         return ""
     module = model.get_submodule(str(operand.target))
-    kept = isinstance(module, FakeQuantize) and module.kept_in_float
+    kept = isinstance(module, FakeQuantize) and module.excluded
     return ": its quantiser was left out, by float_layers or with_bits" if kept else ""
 
 

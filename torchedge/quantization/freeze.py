@@ -144,7 +144,7 @@ def _freeze_quantizers(frozen: fx.GraphModule) -> None:
     for node in list(frozen.graph.nodes):
         name = str(node.target)
         module = frozen.get_submodule(name) if node.op == "call_module" else None
-        if isinstance(module, FakeQuantize) and module.kept_in_float:
+        if isinstance(module, FakeQuantize) and module.excluded:
             node.replace_all_uses_with(node.args[0])
             frozen.graph.erase_node(node)
         elif isinstance(module, FakeQuantize):
@@ -168,7 +168,7 @@ def _frozen_layer(
     quantized: QuantizedLayer, input_scale: Tensor | None, bias_kind: BiasKind
 ) -> nn.Module:
     weight, bias = quantized.folded()
-    if quantized.kept_in_float:
+    if quantized.excluded:
         return _plain_layer(quantized, weight, bias)
     scale, zero_point = quantized.params(weight)
     bias_quantizer = None
@@ -195,7 +195,7 @@ def _plain_layer(quantized: QuantizedLayer, weight: Tensor, bias: Tensor | None)
 
 
 def _require_writable(name: str, quantized: QuantizedLayer) -> None:
-    if not quantized.kept_in_float:
+    if not quantized.excluded:
         _require_switched_on(name, quantized)
     if quantized.spec.group_size is not None:
         raise SchemeError(

@@ -31,7 +31,7 @@ __all__ = [
     "affine_params",
     "dequantize",
     "fake_quantize",
-    "fake_quantize_inside",
+    "fake_quantize_unclipped",
     "fold_batchnorm",
     "learned_step",
     "learned_step_quantize",
@@ -118,7 +118,7 @@ def fake_quantize(
     return quantized
 
 
-def fake_quantize_inside(
+def fake_quantize_unclipped(
     x: Float[Tensor, "*s"],
     scale: Float[Tensor, "*c"],
     zero_point: Int[Tensor, "*c"],
@@ -128,7 +128,7 @@ def fake_quantize_inside(
 
     Example:
         >>> x = torch.tensor([0.8], requires_grad=True)
-        >>> fake_quantize_inside(x, torch.tensor(0.5), torch.tensor(0), QuantSpec())
+        >>> fake_quantize_unclipped(x, torch.tensor(0.5), torch.tensor(0), QuantSpec())
         tensor([1.], grad_fn=<StraightThroughValueBackward>)
     """
     value = fake_quantize(x.detach(), scale, zero_point, spec)

@@ -65,14 +65,14 @@ class QuantizationAwareTraining(pl.Callback):
                 "the LightningModule holds no quantised layer; call prepare_qat before fit."
             )
         for layer in layers:
-            layer.enabled = epoch >= self.quantize_from_epoch and not layer.kept_in_float
+            layer.enabled = epoch >= self.quantize_from_epoch and not layer.excluded
             layer.batchnorm_frozen = epoch >= self.freeze_batchnorm_from_epoch
         for name, module in pl_module.named_modules():
             if isinstance(module, FakeQuantize):
                 self._switch_quantizer(name, module, epoch)
 
     def _switch_quantizer(self, name: str, quantizer: FakeQuantize, epoch: int) -> None:
-        if quantizer.kept_in_float:
+        if quantizer.excluded:
             return
         quantizer.enabled = epoch >= self.quantize_from_epoch
         quantizer.observing = epoch < self.freeze_ranges_from_epoch

@@ -11,7 +11,7 @@ from torchedge.quantization.distributed import range_over_processes
 from torchedge.quantization.functional import (
     affine_params,
     fake_quantize,
-    fake_quantize_inside,
+    fake_quantize_unclipped,
     fold_batchnorm,
     learned_step,
     learned_step_quantize,
@@ -84,7 +84,7 @@ class FakeQuantize(nn.Module):
         self.averaging = averaging
         self.fixed = fixed is not None
         self.enabled = True
-        self.kept_in_float = False  # by choice, which no schedule undoes
+        self.excluded = False  # by choice, which no schedule undoes
         self.observing = True
         low, high = (float("inf"), float("-inf")) if fixed is None else fixed
         self.register_buffer("low", torch.tensor(low))
@@ -124,7 +124,9 @@ class FakeQuantize(nn.Module):
             features = max(x.numel() // max(len(x), 1), 1)
             return learned_step_quantize(x, scale, zero_point, self.spec, features)
         inside = observed is not None and self._covers(*observed, scale, zero_point)
-        return (fake_quantize_inside if inside else fake_quantize)(x, scale, zero_point, self.spec)
+        return (fake_quantize_unclipped if inside else fake_quantize)(
+            x, scale, zero_point, self.spec
+        )
 
     def _covers(self, low: Tensor, high: Tensor, scale: Tensor, zero_point: Tensor) -> bool:
         return covers(low, high, scale, zero_point, self.spec.quant_min, self.spec.quant_max)
@@ -201,7 +203,7 @@ class QuantizedLayer(nn.Module):
         self.spec = spec
         self.batchnorm = batchnorm
         self.enabled = True
-        self.kept_in_float = False  # by choice, which no schedule undoes
+        self.excluded = False  # by choice, which no schedule undoes
         self.batchnorm_frozen = False
         self.register_buffer("weight_scale", None)
         self.register_buffer("start_share", None)
@@ -285,7 +287,7 @@ class QuantizedLayer(nn.Module):
             return learned_step_quantize(
                 weight, scale, zero_point, self.spec, sharing, frees_clipped=True
             )
-        on_grid = fake_quantize if self._may_clip else fake_quantize_inside
+        on_grid = fake_quantize if self._may_clip else fake_quantize_unclipped
         return on_grid(weight, scale, zero_point, self.spec)
 
     @staticmethod

@@ -13,7 +13,7 @@ from torchedge.graph.copies import copied
 from torchedge.graph.wrappers import unwrapped
 from torchedge.kinds import kinds_checked
 from torchedge.quantization.batches import calibration_batches
-from torchedge.quantization.batchnorm_folding import merge_batchnorms
+from torchedge.quantization.batchnorm_folding import fold_batchnorms
 from torchedge.quantization.clipping import chosen_range, notes_on
 from torchedge.quantization.histogram import Histogram, RangeRule, observe
 from torchedge.quantization.modules import FakeQuantize, QuantizedLayer
@@ -83,7 +83,7 @@ def _told_where(name: str) -> Iterator[None]:
 @torch.no_grad()
 def _with_fixed_weights(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode whose weights are on their grids once and for all batches."""
-    fixed = merge_batchnorms(model).eval()
+    fixed = fold_batchnorms(model).eval()
     for module in fixed.modules():
         if isinstance(module, QuantizedLayer):
             module.layer.weight.copy_(module.on_grid(module.layer.weight))

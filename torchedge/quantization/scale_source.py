@@ -20,7 +20,7 @@ def scale_source(tensor: fx.Node, graph_module: fx.GraphModule) -> FakeQuantize 
         if tensor.op == "call_module":
             module = graph_module.get_submodule(str(tensor.target))
             if isinstance(module, FakeQuantize):
-                return None if module.kept_in_float else module
+                return None if module.excluded else module
         sources = operands(tensor)
         if kind_of(tensor, graph_module) != "same_values" or not sources:
             return None

@@ -62,7 +62,7 @@ def describe(model: nn.Module) -> tuple[OperationSummary, ...]:
             continue
         module = model.get_submodule(str(node.target)) if node.op == "call_module" else None
         bits = None
-        if isinstance(module, QuantizedLayer) and not module.kept_in_float:
+        if isinstance(module, QuantizedLayer) and not module.excluded:
             bits = module.spec.bits
         integer = input_scale_source(node, model) is not None
         rows.append(

@@ -55,7 +55,7 @@ def _in_modules(model: nn.Module, scheme: QuantScheme) -> Iterator[str]:
     for name, module in model.named_modules():
         if isinstance(module, FakeQuantize) and module.spec != scheme.activation:
             yield f"'{name}' is {_both(module.spec, scheme.activation)}"
-        if isinstance(module, QuantizedLayer) and not module.kept_in_float:
+        if isinstance(module, QuantizedLayer) and not module.excluded:
             wanted = replace(_weight_spec(module, scheme), bits=module.spec.bits)
             if module.spec != wanted:
                 yield f"the weight of '{name}' is {_both(module.spec, wanted)}"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torchedge.quantization.functional import (
     dequantize,
     fake_quantize,
-    fake_quantize_inside,
+    fake_quantize_unclipped,
     quantize,
 )
 from torchedge.quantization.straight_through import covers, first_clipped
@@ -143,7 +143,7 @@ def test_where_nothing_is_clipped_the_gradient_passes_and_the_input_is_not_kept(
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         x = torch.randn(100).requires_grad_()
         scale, zero_point = torch.tensor(0.05), torch.tensor(0)
-        y = fake_quantize_inside(x, scale, zero_point, QuantSpec())
+        y = fake_quantize_unclipped(x, scale, zero_point, QuantSpec())
     assert not kept
     y.backward(weights := torch.randn(100))
     assert torch.equal(x.grad, weights)

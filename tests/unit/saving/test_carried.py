@@ -13,7 +13,7 @@ from torchedge import exporting
 from torchedge.backends import CORE_ML, ONNX_RUNTIME, TENSORRT, TFLITE
 from torchedge.compressed import CompressedModel
 from torchedge.errors import SchemeError
-from torchedge.quantization import merge_batchnorms
+from torchedge.quantization import fold_batchnorms
 from torchedge.quantization.bit_widths import with_bits
 from torchedge.quantization.diagnostics import requantize
 from torchedge.quantization.recovery import quantize
@@ -68,7 +68,7 @@ def test_a_model_that_does_not_say_is_known_by_its_quantisers_and_weights(net, i
 
 KEPT = {
     "copied": copy.deepcopy,
-    "merged": merge_batchnorms,
+    "merged": fold_batchnorms,
     "fewer bits": lambda module: with_bits(module, {"project": 4, "classifier": 32}),
 }
 

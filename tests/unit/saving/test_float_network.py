@@ -14,7 +14,7 @@ from torchedge import exporting
 from torchedge.compressed import CompressedModel
 from torchedge.errors import UsageError
 from torchedge.exporting.samples import SAMPLES_FILE, load_samples
-from torchedge.quantization import calibrate, merge_batchnorms, minmax, prepare_qat
+from torchedge.quantization import calibrate, fold_batchnorms, minmax, prepare_qat
 from torchedge.quantization.diagnostics import requantize
 from torchedge.quantization.origin import origin_of
 from torchedge.quantization.recovery import quantize
@@ -49,7 +49,7 @@ def is_that_of(answers, net, images):
 
 MADE = {
     "calibrated": lambda net, images: quantized(net, images, SCHEME),
-    "merged": lambda net, images: merge_batchnorms(quantized(net, images, SCHEME)),
+    "merged": lambda net, images: fold_batchnorms(quantized(net, images, SCHEME)),
     "copied": lambda net, images: copy.deepcopy(quantized(net, images, SCHEME)),
     "quantised fast": lambda net, images: quantize(net, SCHEME, images.split(8), effort="fast"),
     "quantised": lambda net, images: quantize(net, SCHEME, images.split(8)),

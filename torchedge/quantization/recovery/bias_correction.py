@@ -5,7 +5,7 @@ from torch import nn
 
 from torchedge.graph.copies import copied
 from torchedge.kinds import kinds_checked
-from torchedge.quantization.batchnorm_folding import merge_batchnorms
+from torchedge.quantization.batchnorm_folding import fold_batchnorms
 from torchedge.quantization.modules import apply_layer
 from torchedge.quantization.recovery.layerwise import LayerStep, in_float, kept_batches, layer_steps
 from torchedge.quantization.recovery.patches import other_axes
@@ -42,7 +42,7 @@ def correct_biases(
         >>> bool(error.mean(0).abs().max() < 0.002)
         True
     """
-    corrected = merge_batchnorms(copied(model).eval())
+    corrected = fold_batchnorms(copied(model).eval())
     baseline = in_float(model if reference is None else reference)
     for step in layer_steps(corrected, baseline, kept_batches(corrected, batches)):
         correct_step(step)

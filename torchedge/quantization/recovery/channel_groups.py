@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from typing_extensions import override
 
-from torchedge.quantization.batchnorm_folding import merge_batchnorms
+from torchedge.quantization.batchnorm_folding import fold_batchnorms
 from torchedge.quantization.functional import scale_channels
 from torchedge.quantization.modules import TRANSPOSED, QuantizedLayer, WeightedLayer
 from torchedge.quantization.operations import kind_of, operands
@@ -55,7 +55,7 @@ class ChannelGroup:
 def float_graph(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> fx.GraphModule:
     """A float model as a graph of plain layers, each with a bias and its batch norm merged in."""
     nowhere = QuantScheme(placement=Placement())
-    merged = merge_batchnorms(prepare_qat(model, nowhere, example_inputs).eval())
+    merged = fold_batchnorms(prepare_qat(model, nowhere, example_inputs).eval())
     assert isinstance(merged, fx.GraphModule)
     for path, module in list(merged.named_modules()):
         if isinstance(module, QuantizedLayer):

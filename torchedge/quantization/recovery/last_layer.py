@@ -10,7 +10,7 @@ from torchedge.errors import CalibrationError, SchemeError
 from torchedge.graph.copies import copied
 from torchedge.kinds import kinds_checked
 from torchedge.quantization.batches import input_batches
-from torchedge.quantization.batchnorm_folding import merge_batchnorms
+from torchedge.quantization.batchnorm_folding import fold_batchnorms
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.operations import kind_of
 from torchedge.quantization.recovery.reconstruction import Reconstruction
@@ -90,7 +90,7 @@ def refit_last_layer(
     """
     if not ridge > 0:
         raise SchemeError(f"the ridge is {ridge}; give a number above 0, for example 0.01.")
-    refitted = merge_batchnorms(copied(model).eval())
+    refitted = fold_batchnorms(copied(model).eval())
     layer = _last_layer(refitted)
     moments = _moments(refitted, layer, copied(reference).eval(), batches)
     _solve(layer, moments, ridge)
@@ -156,7 +156,7 @@ def _solve(layer: QuantizedLayer, moments: _Moments, ridge: float) -> None:
     change = torch.linalg.solve(ridged, (cross - now @ covariance).T).T
     solved = (now + change * (now != 0)).to(linear.weight.dtype)
     linear.weight.copy_(solved)
-    if not layer.kept_in_float:
+    if not layer.excluded:
         _round(layer, ridged.to(solved.dtype))
     mean_x, mean_y = moments.x / moments.count, moments.y / moments.count
     linear.bias.copy_(mean_y - linear.weight.double() @ mean_x)

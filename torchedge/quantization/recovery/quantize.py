@@ -13,7 +13,7 @@ from torchedge.errors import UnknownNameError
 from torchedge.graph.wrappers import unwrapped
 from torchedge.kinds import fields_checked, kinds_checked
 from torchedge.quantization.batches import Inputs
-from torchedge.quantization.batchnorm_folding import merge_batchnorms
+from torchedge.quantization.batchnorm_folding import fold_batchnorms
 from torchedge.quantization.bit_widths import FLOAT_BITS, with_bits
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.names import scheme_of
@@ -217,7 +217,7 @@ def _calibrated(
     model: nn.Module, scheme: QuantScheme, samples: _Samples, float_layers: Collection[str]
 ) -> nn.Module:
     """Prepared, with ranges of the float network's activations: those of the corrected layers."""
-    merged = merge_batchnorms(prepare_qat(model, scheme, samples.example))
+    merged = fold_batchnorms(prepare_qat(model, scheme, samples.example))
     prepared = with_bits(merged, dict.fromkeys(float_layers, FLOAT_BITS))
     _set_layers_enabled(prepared, enabled=False)
     calibrated = calibrate(prepared, samples.all, mse)
@@ -227,7 +227,7 @@ def _calibrated(
 
 def _set_layers_enabled(model: nn.Module, *, enabled: bool) -> None:
     for module in model.modules():
-        if isinstance(module, QuantizedLayer) and not module.kept_in_float:
+        if isinstance(module, QuantizedLayer) and not module.excluded:
             module.enabled = enabled
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchedge.errors import SchemeError
 from torchedge.graph.copies import copied
 from torchedge.kinds import kinds_checked
-from torchedge.quantization.batchnorm_folding import merge_batchnorms
+from torchedge.quantization.batchnorm_folding import fold_batchnorms
 from torchedge.quantization.functional import dequantize
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.recovery.bias_correction import correct_step
@@ -69,7 +69,7 @@ def round_adaptively(
         >>> torch.equal(layer.on_grid(layer.layer.weight), layer.layer.weight)
         True
     """
-    rounded = merge_batchnorms(copied(model).eval())
+    rounded = fold_batchnorms(copied(model).eval())
     baseline = in_float(model if reference is None else reference)
     generator = torch.Generator().manual_seed(seed)
     for step in layer_steps(rounded, baseline, kept_batches(rounded, batches)):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchedge.errors import SchemeError
 from torchedge.graph.copies import copied
 from torchedge.kinds import kinds_checked
-from torchedge.quantization.batchnorm_folding import merge_batchnorms
+from torchedge.quantization.batchnorm_folding import fold_batchnorms
 from torchedge.quantization.functional import affine_params, fake_quantize, weight_params
 from torchedge.quantization.modules import QuantizedLayer
 from torchedge.quantization.recovery.layerwise import in_float, kept_batches, layer_steps
@@ -63,7 +63,7 @@ def choose_weight_scales(
         >>> bool(chosen.get_submodule("0").weight_scale < net[0].weight.abs().max())
         True
     """
-    chosen = merge_batchnorms(copied(model).eval())
+    chosen = fold_batchnorms(copied(model).eval())
     if batches is None:
         for layer in chosen.modules():
             if isinstance(layer, QuantizedLayer):

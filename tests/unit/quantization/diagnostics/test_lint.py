@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from torchedge.errors import CalibrationError
-from torchedge.quantization import merge_batchnorms
+from torchedge.quantization import fold_batchnorms
 from torchedge.quantization.diagnostics import lint_calibration
 from torchedge.quantization.diagnostics.samples import SampleSet, near_copies
 
@@ -162,7 +162,7 @@ def test_bytes_are_right_where_the_batch_norm_says_so(images):
 
 def test_models_without_statistics_say_nothing(model, images):
     for network in (
-        merge_batchnorms(model),
+        fold_batchnorms(model),
         nn.Conv2d(1, 2, 3),
         nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)),
         nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False)),

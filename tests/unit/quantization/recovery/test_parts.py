@@ -6,7 +6,7 @@ from torchedge.errors import CalibrationError, SchemeError, UnknownNameError
 from torchedge.quantization import (
     QuantizedLayer,
     calibrate,
-    merge_batchnorms,
+    fold_batchnorms,
     minmax,
     prepare_qat,
 )
@@ -61,10 +61,10 @@ def test_after_correction_every_layer_has_the_mean_output_of_the_float_network(n
 
 def test_correction_is_the_layer_by_layer_one_that_runs_the_network_again_and_again(model, images):
     """The second implementation: a forward pass of the network for each layer."""
-    from torchedge.quantization import merge_batchnorms
+    from torchedge.quantization import fold_batchnorms
 
-    slow = merge_batchnorms(model.eval())
-    exact = outputs_of_layers(float_twin(merge_batchnorms(model)), images)
+    slow = fold_batchnorms(model.eval())
+    exact = outputs_of_layers(float_twin(fold_batchnorms(model)), images)
     for name, module in slow.named_modules():
         if isinstance(module, QuantizedLayer):
             error = exact[name] - outputs_of_layers(slow, images)[name]
@@ -189,7 +189,7 @@ def test_a_layer_left_in_float_keeps_its_weights_and_reads_what_was_not_rounded(
     names = ["stem.0", "depthwise"]
     recovery = Recovery(equalize=False)
     model = quantize(net, LOW_BITS, [images], effort=recovery, float_layers=names)
-    exact = merge_batchnorms(prepare_qat(net, LOW_BITS, (images[:1],)))
+    exact = fold_batchnorms(prepare_qat(net, LOW_BITS, (images[:1],)))
     for name in names:
         assert torch.equal(
             model.get_submodule(name).layer.weight, exact.get_submodule(name).layer.weight

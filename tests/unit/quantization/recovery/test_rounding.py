@@ -11,8 +11,8 @@ from torchedge.errors import CalibrationError, SchemeError
 from torchedge.quantization import (
     QuantizedLayer,
     calibrate,
+    fold_batchnorms,
     freeze,
-    merge_batchnorms,
     minmax,
     prepare_qat,
 )
@@ -254,7 +254,7 @@ def test_the_model_that_was_given_is_not_changed(model, images):
 def test_a_reference_of_another_graph_is_refused(model, images):
     other = prepare_qat(nn.Sequential(nn.Conv2d(1, 8, 3)), low_bits(), (images[:1],))
     with pytest.raises(SchemeError, match="different graphs"):
-        round_adaptively(model, [images], reference=merge_batchnorms(other))
+        round_adaptively(model, [images], reference=fold_batchnorms(other))
 
 
 def test_no_batch_is_refused(model):
