@@ -28,7 +28,7 @@ def silent(text: str) -> None:
     """Tell nobody how far the work is."""
 
 
-@kinds_checked("source", "target", "folder", "overwrite", "gate")
+@kinds_checked("source", "target", "progress")
 def deliver(  # noqa: PLR0913 - what the command line has as options
     source: Artifact | Path | str,
     target: Target | str,

@@ -10,10 +10,10 @@ from torchedge.batches.inputs import inputs_of
 from torchedge.bench.gate import GATE, Gate
 from torchedge.compressed import CompressedModel
 from torchedge.delivery import REPORT_FILE, deliver
-from torchedge.errors import ArtifactError, UsageError
+from torchedge.errors import ArtifactError, SchemeError, UsageError
 from torchedge.exporting.artifact import Artifact, load_artifact
 from torchedge.exporting.plugins import target as target_named
-from torchedge.exporting.plugins import target_names
+from torchedge.exporting.plugins import target_names, target_of
 from torchedge.exporting.target import Target, configured
 from torchedge.kinds import kinds_checked
 from torchedge.quantization.origin import origin_of
@@ -27,7 +27,7 @@ __all__ = ["export", "load", "save", "target", "targets", "verify"]
 _MOST_REPORT_BYTES = 2**24
 
 
-@kinds_checked("target", "out", "overwrite", "gate")
+@kinds_checked("target")
 def export(  # noqa: PLR0913 - what the command line has as options
     artifact_or_model: Artifact | nn.Module | Path | str,
     target: Target | str,
@@ -74,6 +74,7 @@ def export(  # noqa: PLR0913 - what the command line has as options
         return deliver(
             artifact_or_model, target, out, verified=verify, overwrite=overwrite, gate=gate
         )
+    _require_numbers_of(artifact_or_model, target_of(target))
     if samples is None:
         raise UsageError(
             "a network is exported with real data to compare on: give samples=…, some 50 to 500."
@@ -83,7 +84,16 @@ def export(  # noqa: PLR0913 - what the command line has as options
         return deliver(saved, target, out, verified=verify, overwrite=overwrite, gate=gate)
 
 
-@kinds_checked("model", "out", "overwrite")
+def _require_numbers_of(model: nn.Module, place: Target) -> None:
+    """Refuse a float network where the device runs integers that nothing chooses on the way."""
+    if origin_of(model) is None and not (place.runs_float or place.calibrates):
+        raise SchemeError(
+            f"the network is in float and {place.name} runs integers; call torchedge.compress, or "
+            f"torchedge.quantize(model, '{place.name}', data) first."
+        )
+
+
+@kinds_checked()
 def save(
     model: nn.Module,
     out: Path | str,
@@ -169,7 +179,7 @@ def load(path: Path | str) -> Artifact:
     return load_artifact(path)
 
 
-@kinds_checked("out", "gate")
+@kinds_checked()
 def verify(out: Path | str, *, gate: Gate = GATE) -> Report:
     """Run every form in a folder that was exported before, and report anew.
 

@@ -48,7 +48,7 @@ class _Data:
     notes: tuple[str, ...]
 
 
-@kinds_checked("model", "target", "out", "effort", "max_drop", "overwrite", "gate")
+@kinds_checked("model", "target", "effort", "example_inputs")
 def compress(  # noqa: PLR0913 - one call for the whole way
     model: nn.Module,
     target: Target | str,
@@ -184,13 +184,15 @@ def _generated(network: nn.Module, example_inputs: Examples | None) -> _Data:
         example_inputs,
         "without data give one input, so that its shape is known",
     )
-    (example,) = example_tensors(network, example_inputs)
-    made = generated_from_batchnorms(network, example)
+    examples = example_tensors(network, example_inputs)
+    way_out = "give data: it is made for networks with one input only"
+    require(len(examples) == 1, "the number of inputs", len(examples), way_out)
+    made = generated_from_batchnorms(network, examples[0])
     note = (
         f"Calibrated and compared on {len(made)} generated inputs, made from the statistics of the "
         "batch norms: they say nothing about accuracy"
     )
-    return _in_two((example[:1],), (made,), None, (note,))
+    return _in_two((examples[0][:1],), (made,), None, (note,))
 
 
 def _in_two(
@@ -202,9 +204,8 @@ def _in_two(
     """Every fourth sample apart; of a few, all in both parts."""
     count = len(inputs[0])
     if labels is not None:
-        require(
-            len(labels) == count, "labels", len(labels), f"give one for each of {count} samples"
-        )
+        way_out = f"give one for each of {count} samples"
+        require(len(labels) == count, "the number of labels", len(labels), way_out)
     held = torch.arange(count) % _CHECKED == _CHECKED - 1
     parts = [~held, held]
     if count < _FEWEST:

@@ -13,6 +13,7 @@ from torchedge.errors import (
     ArtifactError,
     CalibrationError,
     OutputExistsError,
+    SchemeError,
     UsageError,
     VerificationError,
 )
@@ -277,3 +278,42 @@ def test_a_folder_without_a_report_of_ours_is_refused(report, tmp_path):
         (tmp_path / "report.json").write_text(report)
     with pytest.raises(ArtifactError):
         torchedge.verify(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda out: torchedge.compress(network(), "onnx-cpu", images(16), None), "out is None"),
+        (
+            lambda out: torchedge.compress(network(), "onnx-cpu", images(16), out, max_drop="1%"),
+            "max_drop is '1%'",
+        ),
+        (
+            lambda out: torchedge.compress(network(), "onnx-cpu", images(16), out, max_drop=2),
+            "max_drop is 2",
+        ),
+        (
+            lambda out: torchedge.compress(network(), "onnx-cpu", images(16), out, labels=[1, 0]),
+            "the number of labels is 2; give one for each of 16",
+        ),
+        (
+            lambda out: torchedge.compress(
+                nn.Bilinear(2, 2, 1), "onnx-cpu", None, out, example_inputs=(torch.ones(1, 2),) * 2
+            ),
+            "the number of inputs is 2",
+        ),
+        (lambda out: torchedge.verify(None), "out is None"),
+        (lambda out: torchedge.export(3, "onnx-cpu", out), "artifact_or_model is 3"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(call, said, tmp_path):
+    with pytest.raises(UsageError, match=said) as caught:
+        call(tmp_path / "x")
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_float_network_is_not_exported_where_integers_run(tmp_path):
+    with pytest.raises(SchemeError, match=r"call torchedge\.compress, or torchedge\.quantize"):
+        torchedge.export(network(), "onnx-cpu", tmp_path / "x", samples=images(16))
+    assert not (tmp_path / "x").exists()
