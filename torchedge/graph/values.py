@@ -16,6 +16,7 @@ __all__ = [
     "Attribute",
     "Result",
     "ValueProxy",
+    "is_number",
     "is_unchanged",
     "note_unchanged",
     "result_of",
@@ -24,6 +25,7 @@ __all__ = [
 
 _RESULT = "torchedge_result"
 _UNCHANGED = "torchedge_unchanged"
+_NUMBER = "torchedge_number"
 
 
 @final
@@ -44,6 +46,11 @@ def result_of(node: fx.Node) -> Result | None:
     """What the node returned while the graph was traced, if it was a tensor."""
     found = node.meta.get(_RESULT)
     return found if isinstance(found, Result) else None
+
+
+def is_number(node: fx.Node) -> bool:
+    """Whether the node returned a number of Python, such as a size or what is computed of sizes."""
+    return bool(node.meta.get(_NUMBER))
 
 
 def is_unchanged(node: fx.Node) -> bool:
@@ -71,6 +78,7 @@ class ValueProxy(fx.Proxy):
         self.value = value
         if isinstance(value, Tensor):
             node.meta[_RESULT] = Result(shape=tuple(value.shape), dtype=value.dtype)
+        node.meta[_NUMBER] = isinstance(value, int | float)
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:

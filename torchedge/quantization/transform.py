@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, fx, nn
@@ -26,7 +27,7 @@ from torchedge.graph.rewrites import (
     pads_for_padding_modes,
 )
 from torchedge.graph.trace import axes_of_results, evaluating, trace
-from torchedge.graph.values import result_of
+from torchedge.graph.values import is_number, result_of
 from torchedge.graph.wrappers import unwrapped
 from torchedge.kinds import kinds_checked
 from torchedge.quantization.freeze import FrozenFakeQuantize
@@ -124,7 +125,7 @@ def _require_preparable(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 def _normalized_graph(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> FaithfulGraph:
     opened = copied_with_parametrizations(model)
     open_attention(opened)
-    traced = faithful_graph(model, opened, example_inputs)
+    traced = _traced(model, opened, example_inputs)
     graph_module = traced.graph_module
     layers_for_functions(graph_module)
     fold_channel_constants(graph_module)
@@ -135,6 +136,25 @@ def _normalized_graph(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> F
     rebuilt = fx.GraphModule(graph_module, graph_module.graph, class_name=type(model).__name__)
     keep_weights_that_are_read(rebuilt)
     return replace(traced, graph_module=rebuilt)
+
+
+def _traced(
+    model: nn.Module, opened: nn.Module, example_inputs: tuple[Tensor, ...]
+) -> FaithfulGraph:
+    """With functions that were passed to ``torch.fx.wrap`` followed, too, where that is possible.
+
+    Such a function may hold layers (the attention of torchvision's Swin transformers), which as one
+    node would stay in float.
+    """
+    traced = partial(faithful_graph, model, opened, example_inputs)
+    try:
+        inside = traced(into_functions=True)
+    except TraceError:
+        return traced()
+    if not inside.evaluation_only:
+        return inside
+    whole = traced()
+    return inside if whole.evaluation_only else whole
 
 
 def _quantize_layers(
@@ -212,10 +232,10 @@ def _batchnorm_after(
     return users[0] if once and getattr(norm, "running_mean", None) is not None else None
 
 
-def _holds_integers(tensor: fx.Node) -> bool:
-    """Whether a tensor holds whole numbers already, such as indices and positions."""
-    result = result_of(tensor)
-    return result is not None and not result.dtype.is_floating_point
+def _has_no_grid(node: fx.Node) -> bool:
+    """Whether a result is a number of Python, or whole numbers such as indices and positions."""
+    result = result_of(node)
+    return is_number(node) or (result is not None and not result.dtype.is_floating_point)
 
 
 def _insert_quantizers(graph_module: fx.GraphModule, scheme: QuantScheme) -> None:
@@ -223,7 +243,7 @@ def _insert_quantizers(graph_module: fx.GraphModule, scheme: QuantScheme) -> Non
     graph_module.add_module(quantizers, nn.Module())
     reads = quantized_reads(graph_module, scheme.placement)
     for tensor, first in scale_groups(graph_module, reads, scheme.placement).items():
-        if _holds_integers(tensor):
+        if _has_no_grid(tensor):
             continue
         name = f"{quantizers}.{_attribute_name(first.name)}"
         if tensor is first:
