@@ -9,9 +9,9 @@ Example:
     True
 """
 
-from typing import TYPE_CHECKING
-
 from torchedge.version import __version__
+
+TYPE_CHECKING = False  # for type checkers; the import of typing would cost more than all else here
 
 if TYPE_CHECKING:
     from torchedge.api.artifacts import export, load, save, target, targets, verify

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
+import torchedge
 from benchmarks.calls.scene import Scene
 from torchedge import exporting
 from torchedge.batches import Data
@@ -228,9 +229,36 @@ BASES: Mapping[str, _Base] = {
     ),
     "Ensemble": (Ensemble, lambda s: {"networks": [s.net]}),
     "load_artifact": (exporting.load_artifact, lambda s: {"folder": s.saved.path}),
-    "export": (
-        exporting.export,
-        lambda s: {"source": s.saved, "target": "onnx-cpu", "folder": s.saved.path},
+    "torchedge.export": (
+        torchedge.export,
+        lambda s: {"artifact_or_model": s.saved, "target": "onnx-cpu", "out": s.saved.path},
+    ),
+    "torchedge.compress": (
+        torchedge.compress,
+        lambda s: {"model": s.net, "target": "onnx-cpu", "data": s.x, "out": s.saved.path},
+    ),
+    "torchedge.save": (
+        torchedge.save,
+        lambda s: {"model": s.net, "out": s.saved.path, "samples": s.x},
+    ),
+    "torchedge.verify": (torchedge.verify, lambda s: {"out": s.saved.path}),
+    "torchedge.load": (torchedge.load, lambda s: {"path": s.saved.path}),
+    "torchedge.target": (torchedge.target, lambda s: {"name": "jetson"}),
+    "torchedge.quantize": (
+        torchedge.quantize,
+        lambda s: {"model": s.net, "target": "onnx-cpu", "data": s.x, "effort": "fast"},
+    ),
+    "torchedge.prepare_qat": (
+        torchedge.prepare_qat,
+        lambda s: {"model": s.net, "target": "onnx-cpu", "example_inputs": s.x[:1]},
+    ),
+    "torchedge.prune_channels": (
+        torchedge.prune_channels,
+        lambda s: {"model": s.net, "example_inputs": s.x[:1], "macs": 0.5},
+    ),
+    "torchedge.prune_weights": (
+        torchedge.prune_weights,
+        lambda s: {"model": s.net, "sparsity": 0.5},
     ),
     "export_chain": (exporting.export_chain, lambda s: {"folder": s.new, **_way(s)}),
     "remaining_steps": (exporting.remaining_steps, _way),

@@ -11,8 +11,8 @@ from benchmarks.calls.scene import Scene
 from torchedge.errors import UsageError
 
 SLOW = {  # seconds each
-    "export.export(s.saved, 'onnx-cpu', s.new)",
-    "export.export(s.saved.path, 'onnx-cpu', s.new)",
+    "torchedge.export(s.saved, 'onnx-cpu', s.new)",
+    "torchedge.export(s.saved.path, 'onnx-cpu', s.new)",
     "export(artefact, target, folder)",
     "quantize(torch.compile(net))",
     "save(torch.compile)",

@@ -92,7 +92,7 @@ def test_the_manifest_says_for_what_the_bundle_is_and_that_no_engine_was_built(
 
 
 def test_the_manifest_identifies_the_calibration_data(bundle: Artifact, exported: Path) -> None:
-    samples = (exported / "onnx" / "samples.safetensors").read_bytes()
+    samples = (exported / "torch" / "samples.safetensors").read_bytes()
     assert bundle.details["calibration_sha256"] == hashlib.sha256(samples).hexdigest()
 
 

@@ -98,7 +98,8 @@ def test_a_source_for_another_device_is_refused_before_any_work(trained, tmp_pat
 
 def test_an_existing_folder_is_refused_before_any_work(trained, tmp_path, capsys, monkeypatch):
     (tmp_path / "out").mkdir()
-    monkeypatch.setattr(export_command, "_export", lambda *_: pytest.fail("work was done"))
+    work = "torchedge.delivery.deliver_into"
+    monkeypatch.setattr(work, lambda *_, **__: pytest.fail("work was done"))
     arguments = ["export", str(trained), "--target", "onnx-cpu", "--out", str(tmp_path / "out")]
     assert main(arguments) == 2
     assert "--overwrite" in errors_of(capsys)[0]
