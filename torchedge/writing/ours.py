@@ -37,13 +37,14 @@ def require_free(
     Args:
         folder: Where the files are wanted.
         overwrite: Whether a folder of ours may be replaced.
-        inputs: Files and folders that are read; the folder must not hold them.
+        inputs: Files and folders that are read; the folder must not hold them or lie in them.
 
     Raises:
-        OutputExistsError: It exists and ``overwrite`` is off; or it is not ours, holds something
+        OutputExistsError: It lies in a folder that is read; it exists and ``overwrite`` is off; or it is not ours, holds something
             that is not, or is in use.
     """
     folder = named(folder)
+    _require_outside(folder, inputs)
     if not os.path.lexists(folder):
         _require_folder_above(folder)
         return
@@ -56,6 +57,16 @@ def require_free(
         raise OutputExistsError(
             f"'{folder}' is not replaced, because it {reason}; choose another --out."
         )
+
+
+def _require_outside(folder: Path, inputs: Sequence[Path | str]) -> None:
+    """A folder in an artefact would be a file of somebody else's there, and keep it for good."""
+    place = folder.resolve()
+    for path in map(Path, inputs):
+        if path.is_dir() and place != path.resolve() and place.is_relative_to(path.resolve()):
+            raise OutputExistsError(
+                f"'{folder}' lies in '{path}', which is read; choose another --out beside it."
+            )
 
 
 def _require_folder_above(folder: Path) -> None:

@@ -173,3 +173,11 @@ def test_a_file_that_comes_while_the_new_folder_is_made_is_not_lost(artifact):
     assert (artifact / "late.txt").read_text() == "mine"
     assert (artifact / "weights").exists()
     assert [path.name for path in artifact.parent.iterdir()] == ["made"]
+
+
+@pytest.mark.parametrize("inside", ["in", "in/deeper", "../made/in"])
+def test_a_folder_inside_of_what_is_read_is_refused_before_it_exists(artifact, inside):
+    with pytest.raises(OutputExistsError, match="lies in .* which is read"):
+        require_free(artifact / inside, overwrite=False, inputs=(artifact,))
+    require_free(artifact.parent / "beside", overwrite=False, inputs=(artifact,))
+    require_free(artifact.parent / f"{artifact.name}-2", overwrite=False, inputs=(artifact,))
