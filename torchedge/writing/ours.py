@@ -40,8 +40,8 @@ def require_free(
         inputs: Files and folders that are read; the folder must not hold them or lie in them.
 
     Raises:
-        OutputExistsError: It lies in a folder that is read; it exists and ``overwrite`` is off; or it is not ours, holds something
-            that is not, or is in use.
+        OutputExistsError: It lies in a folder that is read; it exists and ``overwrite`` is off; or
+            it is not ours, holds something that is not, or is in use.
     """
     folder = named(folder)
     _require_outside(folder, inputs)

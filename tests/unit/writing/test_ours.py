@@ -177,7 +177,7 @@ def test_a_file_that_comes_while_the_new_folder_is_made_is_not_lost(artifact):
 
 @pytest.mark.parametrize("inside", ["in", "in/deeper", "../made/in"])
 def test_a_folder_inside_of_what_is_read_is_refused_before_it_exists(artifact, inside):
-    with pytest.raises(OutputExistsError, match="lies in .* which is read"):
+    with pytest.raises(OutputExistsError, match=r"lies in .* which is read"):
         require_free(artifact / inside, overwrite=False, inputs=(artifact,))
     require_free(artifact.parent / "beside", overwrite=False, inputs=(artifact,))
     require_free(artifact.parent / f"{artifact.name}-2", overwrite=False, inputs=(artifact,))
