@@ -158,9 +158,13 @@ def _convolution(node: fx.Node, graph_module: fx.GraphModule) -> nn.Module | Non
 
 
 def _free_path(node: fx.Node, graph_module: fx.GraphModule) -> str:
+    """In the module whose parameter is read, or beside it where that is a layer of its own."""
     weight = arguments_of(node, ("input", "weight")).get("weight")
     owner = _owner(weight) if isinstance(weight, fx.Node) else ""
-    return free_path(f"{owner}.functional" if owner else f"functional_{node.name}", graph_module)
+    called = {str(n.target) for n in graph_module.graph.nodes if n.op == "call_module"}
+    if not owner:
+        return free_path(f"functional_{node.name}", graph_module)
+    return free_path(f"{owner}{'_' if owner in called else '.'}functional", graph_module)
 
 
 def _owner(weight: fx.Node) -> str:

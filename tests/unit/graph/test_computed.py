@@ -12,6 +12,7 @@ from torchedge.compressed import CompressedModel, TorchRunner
 from torchedge.graph.computed import computed_weight
 from torchedge.graph.trace import trace
 from torchedge.quantization import calibrate, describe, minmax, prepare_qat
+from torchedge.quantization.recovery import quantize
 
 
 class Standardised(nn.Conv2d):
@@ -141,3 +142,40 @@ def test_the_parameter_with_the_most_numbers_is_the_original_and_the_function_gi
     gain = graph_module.get_parameter("0.gain")[:, None] * 0.2
     by_hand = (rows - rows.mean(1, keepdim=True)) / deviation * gain
     torch.testing.assert_close(computed.value.reshape(8, -1), by_hand.detach())
+
+
+class Tied(nn.Module):
+    """A decoder with the encoder's weight, turned round or as it is."""
+
+    def __init__(self, turned):
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder, self.turned = nn.Linear(6, 6 if not turned else 4), turned
+
+    def forward(self, x):
+        weight = self.encoder.weight
+        return F.linear(self.encoder(x).relu(), weight.t() if self.turned else weight)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_weight_that_a_layer_and_a_function_share_is_trained_as_one(turned):
+    model, x = Tied(turned).eval(), torch.randn(32, 6, generator=torch.Generator().manual_seed(1))
+    prepared = calibrate(prepare_qat(model, TFLITE, x[:1]), [x], minmax)
+    weighted = [o for o in describe(prepared) if o.kind == "linear"]
+    assert [o.weight_bits for o in weighted] == [8, 8]
+    noise = (prepared(x) - model(x)).square().mean() / model(x).square().mean()
+    assert noise.item() < 0.01
+    layers = [m for m in prepared.modules() if isinstance(m, nn.Linear)]
+    prepared.train()
+    prepared(x).square().sum().backward()
+    torch.optim.SGD(prepared.parameters(), 0.1).step()
+    first, second = (layer.weight.detach() for layer in layers)
+    torch.testing.assert_close(first, second.t() if turned else second)
+
+
+@pytest.mark.filterwarnings("ignore:the range clips")  # of some sixty rows
+def test_equalising_leaves_a_shared_weight_s_network_what_it_is():
+    model, x = Tied(turned=True).eval(), torch.randn(64, 6)
+    quantized = quantize(model, TFLITE, [x[:32], x[32:]], effort="balanced")
+    noise = (quantized(x) - model(x)).square().mean() / model(x).square().mean()
+    assert noise.item() < 0.01
