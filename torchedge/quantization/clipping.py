@@ -115,7 +115,7 @@ def notes_on(chosen: Mapping[str, ChosenRange]) -> tuple[str, ...]:
 
     Example:
         >>> notes_on({"x": ChosenRange(low=0, high=1, spec=QuantSpec(), clipped_share=0.4)})
-        ("the range clips more than an integer's share of the values that are not zero at 'x': 40.0 %; give wider data, or a rule that clips less, such as mse.",)
+        ("the range clips more than an integer's share of the values that are not zero at 'x': 40.0 %; give more data, or data nearer to the network's use; of the rules, minmax and mse clip least.",)
     """  # noqa: E501 - a line that is printed
     refused = {n: c.refused_share for n, c in chosen.items() if c.refused_share}
     clipped = {
@@ -130,7 +130,8 @@ def notes_on(chosen: Mapping[str, ChosenRange]) -> tuple[str, ...]:
     if clipped:
         notes.append(
             "the range clips more than an integer's share of the values that are not zero at "
-            f"{_listed(clipped)}; give wider data, or a rule that clips less, such as mse."
+            f"{_listed(clipped)}; give more data, or data nearer to the network's use; of the rules, "
+            "minmax and mse clip least."
         )
     return tuple(notes)
 
