@@ -130,8 +130,8 @@ def notes_on(chosen: Mapping[str, ChosenRange]) -> tuple[str, ...]:
     if clipped:
         notes.append(
             "the range clips more than an integer's share of the values that are not zero at "
-            f"{_listed(clipped)}; give more data, or data nearer to the network's use; of the rules, "
-            "minmax and mse clip least."
+            f"{_listed(clipped)}; give more data, or data nearer to the network's use; of the "
+            "rules, minmax and mse clip least."
         )
     return tuple(notes)
 
