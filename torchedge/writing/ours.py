@@ -37,11 +37,12 @@ def require_free(
     Args:
         folder: Where the files are wanted.
         overwrite: Whether a folder of ours may be replaced.
-        inputs: Files and folders that are read; the folder must not hold them or lie in them.
+        inputs: Files and folders that are read; the folder must not hold them, nor lie in an
+            artefact among them.
 
     Raises:
-        OutputExistsError: It lies in a folder that is read; it exists and ``overwrite`` is off; or
-            it is not ours, holds something that is not, or is in use.
+        OutputExistsError: It lies in an artefact that is read; it exists and ``overwrite`` is off;
+            or it is not ours, holds something that is not, or is in use.
     """
     folder = named(folder)
     _require_outside(folder, inputs)
@@ -63,7 +64,8 @@ def _require_outside(folder: Path, inputs: Sequence[Path | str]) -> None:
     """A folder in an artefact would be a file of somebody else's there, and keep it for good."""
     place = folder.resolve()
     for path in map(Path, inputs):
-        if path.is_dir() and place != path.resolve() and place.is_relative_to(path.resolve()):
+        inside = place != path.resolve() and place.is_relative_to(path.resolve())
+        if inside and (path / _MANIFEST).is_file():
             raise OutputExistsError(
                 f"'{folder}' lies in '{path}', which is read; choose another --out beside it."
             )

@@ -180,4 +180,5 @@ def test_a_folder_inside_of_what_is_read_is_refused_before_it_exists(artifact, i
     with pytest.raises(OutputExistsError, match=r"lies in .* which is read"):
         require_free(artifact / inside, overwrite=False, inputs=(artifact,))
     require_free(artifact.parent / "beside", overwrite=False, inputs=(artifact,))
+    require_free(artifact.parent / "beside", overwrite=False, inputs=(artifact.parent,))  # pictures
     require_free(artifact.parent / f"{artifact.name}-2", overwrite=False, inputs=(artifact,))
