@@ -10,9 +10,10 @@ from torchedge.quantization.recovery.same_function import outputs_of
 
 __all__ = ["Contest"]
 
-_SINGLE_SAMPLE_GAIN = 0.2  # of the noise, where one sample has no deviation: 1 dB
+_SINGLE_SAMPLE_RATIO = 0.23  # where one sample has no deviation: log of 1 dB
+_LEAST_NOISE = 1e-20
 _LEAST_SIGNAL = 1e-20
-_CERTAINTY = 0.995
+_CERTAINTY = 0.99
 
 
 @final
@@ -44,21 +45,22 @@ class Contest:
     def is_won_by(self, candidate: nn.Module, *, least_gain: float = 0.0) -> bool:
         """Whether a candidate has less noise by more than chance; it then is the best.
 
-        Beyond chance is a mean difference above the 99.5 % quantile of Student's t times its
-        standard error, so that a few held-out samples have to agree well: two or three candidates
-        are tried on every network. Of equal ones the earlier stays, which is the one that less was
-        done to.
+        The noise of a few samples outweighs that of all others, so that chance is judged by the
+        logarithm of each sample's ratio: its mean must be above the 99 % quantile of Student's t
+        times its standard error. The mean noise must have become less, too. Of equal ones the
+        earlier stays, which is the one that less was done to.
 
         Args:
             candidate: The network.
-            least_gain: The share of the noise that has to go.
+            least_gain: The share of the mean noise that has to go.
         """
         noise = self._noise_of(candidate)
-        gain = self._least - noise
-        chance = self._least.mean() * _SINGLE_SAMPLE_GAIN
-        if len(gain) > 1:
-            chance = gain.std() * (_student_quantile(len(gain)) / len(gain) ** 0.5)
-        if not bool(gain.mean() > torch.maximum(chance, least_gain * self._least.mean())):
+        gain = 1 - noise.mean() / self._least.mean().clamp(min=_LEAST_NOISE)
+        ratios = torch.log(self._least.clamp(min=_LEAST_NOISE) / noise.clamp(min=_LEAST_NOISE))
+        chance = torch.tensor(_SINGLE_SAMPLE_RATIO)
+        if len(ratios) > 1:
+            chance = ratios.std() * (_student_quantile(len(ratios)) / len(ratios) ** 0.5)
+        if not bool((gain > least_gain) & (ratios.mean() > chance)):
             return False
         self.best, self._least = candidate, noise
         return True
@@ -84,7 +86,7 @@ class Contest:
 
 
 def _student_quantile(samples: int) -> float:
-    """The 99.5 % quantile of Student's t for the mean of so many samples (Student 1908)."""
+    """The 99 % quantile of Student's t for the mean of so many samples (Student 1908)."""
     from scipy.stats import t
 
     return float(t.ppf(_CERTAINTY, samples - 1))
