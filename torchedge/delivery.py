@@ -16,9 +16,9 @@ from torchedge.exporting.target import Target
 from torchedge.kinds import kinds_checked
 from torchedge.report.report import Report
 from torchedge.report.verify import verify
-from torchedge.writing import require_free, staged_folder
+from torchedge.writing import staged_folder
 
-__all__ = ["REPORT_FILE", "deliver", "deliver_into", "require_deliverable", "silent"]
+__all__ = ["REPORT_FILE", "deliver", "deliver_into", "silent"]
 
 REPORT_FILE = "report.json"
 _PAGE_FILE = "report.md"
@@ -69,9 +69,8 @@ def deliver(  # noqa: PLR0913 - what the command line has as options
     """
     artifact = load_artifact(source) if isinstance(source, Path | str) else source
     place, folder = target_of(target), Path(folder)
-    require_deliverable(artifact, place)
-    require_free(folder, overwrite=overwrite, inputs=(artifact.path,))
-    require_like_float(artifact, gate)
+    remaining_steps(artifact, place)
+    require_scheme(artifact, place)
     with staged_folder(folder, overwrite=overwrite, inputs=(artifact.path,)) as staging:
         report = deliver_into(
             artifact,
@@ -84,16 +83,6 @@ def deliver(  # noqa: PLR0913 - what the command line has as options
         )
     last = report.artifact
     return replace(report, artifact=replace(last, path=folder.absolute() / last.path.name))
-
-
-def require_deliverable(source: Artifact, target: Target) -> None:
-    """Refuse, before any work, what does not lie on the target's way.
-
-    Raises:
-        SchemeError: No step reads it, or it was trained with other numbers.
-    """
-    remaining_steps(source, target)
-    require_scheme(source, target)
 
 
 def deliver_into(

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
+import torch
 from torch import Tensor, nn
 
+from torchedge.api.samples import Samples
 from torchedge.bench.parity import compare_answers, top1_accuracy
 from torchedge.bench.session import Array
 from torchedge.errors import DistillationError, VerificationError
@@ -15,45 +16,15 @@ from torchedge.quantization.bit_widths import FLOAT_BITS
 from torchedge.quantization.diagnostics.mixed_precision import BitBudget, choose_bits
 from torchedge.quantization.diagnostics.sensitivity import LayerSensitivity, sensitivity
 from torchedge.quantization.recovery.quantize import Effort, quantize
-from torchedge.saving.reference import answers_in_batches
 from torchedge.scheme import QuantScheme
 
-__all__ = ["Attempt", "Samples", "accuracy_drop", "labels_as_array", "quantized_within"]
+__all__ = ["Attempt", "accuracy_drop", "quantized_within"]
 
 _EFFORTS: tuple[Effort, ...] = ("fast", "balanced", "best")
 _FLOAT_SHARES = (0.02, 0.05, 0.1, 0.2)  # of the multiply-accumulates
 _INTEGER_BITS = 8
-_BATCH_SIZE = 32
+_DISTILLED_BATCH_SIZE = 32
 _DISTILLED_EPOCHS, _LONGEST_MINUTES = 20, 3
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Samples:
-    """Inputs, a tensor for each with the samples along the first axis, and their labels.
-
-    Args:
-        inputs: At least one.
-        labels: Class indices, where they are known.
-    """
-
-    inputs: tuple[Tensor, ...]
-    labels: Array | None = None
-
-    @property
-    def batches(self) -> list[tuple[Tensor, ...]]:
-        """The inputs in batches."""
-        return list(zip(*(x.split(_BATCH_SIZE) for x in self.inputs), strict=True))
-
-    def answers(self, model: nn.Module) -> tuple[Array, ...]:
-        """What a network answers in evaluation mode, output by output; its modes are put back."""
-        training = {module: module.training for module in model.modules()}
-        model.eval()
-        try:
-            return tuple(answers_in_batches(model, self.inputs, _BATCH_SIZE).values())
-        finally:
-            for module, mode in training.items():
-                module.training = mode
 
 
 @final
@@ -73,7 +44,7 @@ class Attempt:
 
 
 def accuracy_drop(
-    found: Sequence[Array], wanted: Sequence[Array], labels: Array | None = None
+    found: Sequence[Array], wanted: Sequence[Array], labels: Tensor | None = None
 ) -> float:
     """What quantisation cost, from 0 for nothing.
 
@@ -87,14 +58,16 @@ def accuracy_drop(
         labels: Class indices.
 
     Example:
+        >>> import numpy as np
         >>> scores = np.eye(4)
         >>> accuracy_drop([scores[[0, 1, 2, 0]]], [scores])
         0.25
-        >>> accuracy_drop([scores[[0, 1, 2, 0]]], [scores], np.array([0, 1, 2, 0]))
+        >>> accuracy_drop([scores[[0, 1, 2, 0]]], [scores], torch.tensor([0, 1, 2, 0]))
         -0.25
     """
     if labels is not None:
-        return top1_accuracy(wanted[0], labels) - top1_accuracy(found[0], labels)
+        accuracies = [top1_accuracy(scores[0], labels.numpy()) for scores in (wanted, found)]
+        return accuracies[0] - accuracies[1]
     parity = compare_answers(found, wanted)
     if parity.top1_agreement is not None:
         return 1 - parity.top1_agreement
@@ -149,10 +122,8 @@ def _attempts(
         yield f"effort '{effort}'", quantized
     for share, layers in _float_layers(quantized, calibration):
         quantized = quantize(model, scheme, calibration.batches, effort="best", float_layers=layers)
-        yield (
-            f"effort 'best' with {_listed(layers)} in float (within {share:.0%} of the MACs)",
-            (quantized),
-        )
+        where = f"{_listed(layers)} in float (within {share:.0%} of the MACs)"
+        yield f"effort 'best' with {where}", quantized
     trained = _distilled(quantized, model, calibration)
     if trained is not None:
         yield "self-distillation after that", trained
@@ -201,7 +172,12 @@ def _distilled(quantized: nn.Module, teacher: nn.Module, calibration: Samples) -
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    loader = DataLoader(TensorDataset(*calibration.inputs), batch_size=_BATCH_SIZE, shuffle=True)
+    loader = DataLoader(
+        TensorDataset(*calibration.inputs),
+        batch_size=_DISTILLED_BATCH_SIZE,
+        shuffle=True,
+        generator=torch.Generator().manual_seed(0),
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PossibleUserWarning)  # no validation, few workers
@@ -210,8 +186,3 @@ def _distilled(quantized: nn.Module, teacher: nn.Module, calibration: Samples) -
     except DistillationError:
         return None  # its outputs are no scores
     return student
-
-
-def labels_as_array(labels: Tensor | None) -> Array | None:
-    """Labels for :class:`Samples`."""
-    return None if labels is None else np.asarray(labels.cpu().numpy())

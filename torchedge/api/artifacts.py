@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
-from torchedge.batches.adapter import batches_of
-from torchedge.batches.inputs import inputs_of
+from torchedge.api.samples import first_sample, read_again
 from torchedge.bench.gate import GATE, Gate
 from torchedge.compressed import CompressedModel
 from torchedge.delivery import REPORT_FILE, deliver
@@ -130,7 +129,7 @@ def save(
         ...     torchedge.save(net, f"{folder}/mine", samples=torch.rand(4, 3)).format
         'torch'
     """
-    origin = origin_of(model)
+    origin, samples = origin_of(model), read_again(samples)
     given = CompressedModel(
         module=model,
         example_inputs=first_sample(model, samples),
@@ -141,22 +140,6 @@ def save(
         name=name,
     )
     return given.save(Path(out), overwrite=overwrite)
-
-
-def first_sample(model: nn.Module, data: object) -> tuple[Tensor, ...]:
-    """One sample of each input, as a batch of one.
-
-    Args:
-        model: That takes them.
-        data: As for :func:`torchedge.save`; a generator is read from.
-
-    Example:
-        >>> import torch
-        >>> [x.shape for x in first_sample(nn.Linear(3, 2), torch.rand(4, 3))]
-        [torch.Size([1, 3])]
-    """
-    batch = next(batches_of(data, inputs_of(model), what="samples", finite=False))
-    return tuple(tensor[:1].cpu() for tensor in batch.inputs)
 
 
 def load(path: Path | str) -> Artifact:

@@ -1,23 +1,14 @@
 """From a trained network to a verified artefact in one call."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import final
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from torchedge.api.accuracy_control import (
-    Attempt,
-    Samples,
-    accuracy_drop,
-    labels_as_array,
-    quantized_within,
-)
-from torchedge.api.artifacts import first_sample
+from torchedge.api.accuracy_control import Attempt, accuracy_drop, quantized_within
+from torchedge.api.samples import SplitData, generated, split
 from torchedge.arguments import require
-from torchedge.batches.examples import Examples, example_tensors
+from torchedge.batches.examples import Examples
 from torchedge.bench.gate import GATE, Gate
 from torchedge.compressed import CompressedModel
 from torchedge.delivery import deliver, silent
@@ -25,27 +16,11 @@ from torchedge.exporting.plugins import target_of
 from torchedge.exporting.target import Target
 from torchedge.graph.wrappers import unwrapped
 from torchedge.kinds import kinds_checked
-from torchedge.quantization.generated_data import generated_from_batchnorms
 from torchedge.quantization.recovery.quantize import Effort, quantize
 from torchedge.report.report import Report
-from torchedge.saving.given import labels_of, samples_of
 from torchedge.writing import require_free, temporary_folder
 
 __all__ = ["compress"]
-
-_CHECKED = 4  # one of so many samples is compared on, and not calibrated with
-_FEWEST = 8
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class _Data:
-    """Samples in two parts, and what must be said of them."""
-
-    example: tuple[Tensor, ...]
-    calibration: Samples
-    check: Samples
-    notes: tuple[str, ...]
 
 
 @kinds_checked("model", "target", "effort", "example_inputs")
@@ -111,18 +86,22 @@ def compress(  # noqa: PLR0913 - one call for the whole way
     place, network = target_of(target), unwrapped(model)
     require(max_drop is None or 0 <= max_drop < 1, "max_drop", max_drop, "give a share, 0.01")
     require_free(Path(out), overwrite=overwrite)
-    found = _data(network, data, labels, example_inputs)
+    found = (
+        generated(network, example_inputs)
+        if data is None
+        else split(network, data, labels, example_inputs)
+    )
     if place.runs_float:
         made, notes = network, found.notes
     else:
         attempt = _quantized(network, place, found, effort, max_drop, progress)
-        made, notes = attempt.model, (*found.notes, _told(attempt, found.check))
+        made, notes = attempt.model, (*found.notes, _told(attempt, found))
     with temporary_folder("compress") as folder:
         saved = CompressedModel(
             module=made,
             example_inputs=found.example,
             samples=found.check.inputs,
-            labels=None if found.check.labels is None else torch.from_numpy(found.check.labels),
+            labels=found.check.labels,
             calibration=found.calibration.inputs,
             scheme=None if place.runs_float else place.scheme,
             name=name,
@@ -132,18 +111,15 @@ def compress(  # noqa: PLR0913 - one call for the whole way
         )
 
 
-def _told(attempt: Attempt, check: Samples) -> str:
-    kind = "accuracy" if check.labels is not None else "agreement with the float network"
-    return (
-        f"Quantised by {attempt.taken}; {kind} fell by {attempt.drop:.2%} on "
-        f"{len(check.inputs[0]):,} samples that were held out"
-    )
+def _told(attempt: Attempt, data: SplitData) -> str:
+    kind = "accuracy" if data.check.labels is not None else "agreement with the float network"
+    return f"Quantised by {attempt.taken}; {kind} fell by {attempt.drop:.2%} on {data.checked}"
 
 
 def _quantized(
     network: nn.Module,
     place: Target,
-    found: _Data,
+    found: SplitData,
     effort: Effort,
     max_drop: float | None,
     progress: Callable[[str], None],
@@ -158,64 +134,3 @@ def _quantized(
         found.check.answers(made), found.check.answers(network), found.check.labels
     )
     return Attempt(model=made, taken=f"effort '{effort}'", drop=drop)
-
-
-def _data(
-    network: nn.Module, data: object, labels: object, example_inputs: Examples | None
-) -> _Data:
-    if data is None:
-        return _generated(network, example_inputs)
-    kept = list(data) if isinstance(data, Iterator) else data  # it is read twice
-    example = (
-        first_sample(network, kept)
-        if example_inputs is None
-        else example_tensors(network, example_inputs)
-    )
-    inputs, found = samples_of("data", network, kept, example)
-    known = found if labels is None else labels_of(labels)
-    require(known is None or isinstance(known, Tensor), "labels", labels, "give class indices")
-    return _in_two(example, inputs, known if isinstance(known, Tensor) else None, ())
-
-
-def _generated(network: nn.Module, example_inputs: Examples | None) -> _Data:
-    require(
-        example_inputs is not None,
-        "example_inputs",
-        example_inputs,
-        "without data give one input, so that its shape is known",
-    )
-    examples = example_tensors(network, example_inputs)
-    way_out = "give data: it is made for networks with one input only"
-    require(len(examples) == 1, "the number of inputs", len(examples), way_out)
-    made = generated_from_batchnorms(network, examples[0])
-    note = (
-        f"Calibrated and compared on {len(made)} generated inputs, made from the statistics of the "
-        "batch norms: they say nothing about accuracy"
-    )
-    return _in_two((examples[0][:1],), (made,), None, (note,))
-
-
-def _in_two(
-    example: tuple[Tensor, ...],
-    inputs: tuple[Tensor, ...],
-    labels: Tensor | None,
-    notes: tuple[str, ...],
-) -> _Data:
-    """Every fourth sample apart; of a few, all in both parts."""
-    count = len(inputs[0])
-    if labels is not None:
-        way_out = f"give one for each of {count} samples"
-        require(len(labels) == count, "the number of labels", len(labels), way_out)
-    held = torch.arange(count) % _CHECKED == _CHECKED - 1
-    parts = [~held, held]
-    if count < _FEWEST:
-        parts = [torch.ones(count, dtype=torch.bool)] * 2
-        notes = (*notes, f"The same {count} samples calibrated and were compared on")
-    first, second = (
-        Samples(
-            inputs=tuple(x[part] for x in inputs),
-            labels=labels_as_array(None if labels is None else labels[part]),
-        )
-        for part in parts
-    )
-    return _Data(example=example, calibration=first, check=second, notes=notes)

@@ -23,8 +23,9 @@ def generated_from_batchnorms(
 ) -> Tensor:
     """Inputs whose activations have the means and deviations that batch norms remember.
 
-    Noise is moved by Adam until ``Σ |mean - running mean|² + |deviation - running deviation|²`` of
-    every batch norm's input is small (Cai et al. 2020, ZeroQ, section 3.1). What comes out is no
+    Noise is moved by Adam to lessen ``Σ |mean - running mean|² + |deviation - running deviation|²``
+    of every batch norm's input, both by that deviation so that no layer outweighs the others (after
+    Cai et al. 2020, ZeroQ, section 3.1, who do not divide). What comes out is no
     picture of anything: it has the right ranges, and says nothing about accuracy.
 
     Args:
@@ -73,11 +74,10 @@ def _distances(norms: list[_BatchNorm]) -> Iterator[list[Tensor]]:
         x = inputs[0].transpose(0, 1).flatten(1)
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        wanted = norm.running_var.sqrt() + norm.eps
+        wanted = (norm.running_var + norm.eps).sqrt()
         mean = ((x.mean(1) - norm.running_mean) / wanted).square().mean()
-        found.append(
-            mean + ((x.var(1, unbiased=False) + norm.eps).sqrt() / wanted - 1).square().mean()
-        )
+        deviation = (x.var(1, unbiased=False) + norm.eps).sqrt()
+        found.append(mean + (deviation / wanted - 1).square().mean())
 
     handles: list[RemovableHandle] = [norm.register_forward_pre_hook(look) for norm in norms]
     try:

@@ -8,7 +8,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import torchedge
 from torchedge.api import accuracy_control
-from torchedge.api.accuracy_control import Samples, accuracy_drop, quantized_within
+from torchedge.api.accuracy_control import accuracy_drop, quantized_within
+from torchedge.api.samples import Samples
 from torchedge.errors import (
     ArtifactError,
     CalibrationError,
@@ -18,6 +19,7 @@ from torchedge.errors import (
     VerificationError,
 )
 from torchedge.exporting import Gate, load_artifact
+from torchedge.exporting.samples import SAMPLES_FILE, load_samples
 from torchedge.quantization.generated_data import generated_from_batchnorms
 
 pytestmark = pytest.mark.filterwarnings("ignore:the range clips")  # of some ten pictures
@@ -52,7 +54,7 @@ def test_a_loader_with_labels_becomes_an_artefact_with_accuracies(tmp_path):
     assert sorted(p.name for p in (tmp_path / "x").iterdir()) == [
         *("onnx", "report.json", "report.md", "torch"),
     ]
-    assert "accuracy fell by 0.00% on 10 samples that were held out." in str(report)
+    assert "accuracy fell by 0.00% on 10 samples that did not calibrate." in str(report)
 
 
 @pytest.mark.slow
@@ -99,7 +101,7 @@ def test_data_may_come_in_any_form(data, tmp_path):
 
 def test_few_samples_are_used_twice_and_the_report_says_so(tmp_path):
     report = torchedge.compress(network(), "onnx-cpu", images(5), tmp_path / "x", effort="fast")
-    assert "The same 5 samples calibrated and were compared on." in str(report)
+    assert report.notes[-1].endswith("on the 5 samples that calibrated, too")
 
 
 def test_without_data_inputs_are_generated_from_the_batch_norms_and_called_so(tmp_path):
@@ -144,8 +146,8 @@ def test_the_drop_is_of_accuracy_of_answers_or_of_signal():
     scores = np.eye(4, dtype=np.float32)
     turned = scores[[0, 1, 2, 0]]
     assert accuracy_drop([turned], [scores]) == 0.25
-    assert accuracy_drop([turned], [scores], np.array([0, 1, 2, 3])) == 0.25
-    assert accuracy_drop([turned], [scores], np.array([0, 1, 2, 0])) == -0.25
+    assert accuracy_drop([turned], [scores], torch.tensor([0, 1, 2, 3])) == 0.25
+    assert accuracy_drop([turned], [scores], torch.tensor([0, 1, 2, 0])) == -0.25
     pictures = np.ones((2, 3, 4, 4), np.float32)
     assert accuracy_drop([pictures * 0.9], [pictures]) == pytest.approx(0.1, rel=1e-5)
 
@@ -293,10 +295,6 @@ def test_a_folder_without_a_report_of_ours_is_refused(report, tmp_path):
             "max_drop is 2",
         ),
         (
-            lambda out: torchedge.compress(network(), "onnx-cpu", images(16), out, labels=[1, 0]),
-            "the number of labels is 2; give one for each of 16",
-        ),
-        (
             lambda out: torchedge.compress(
                 nn.Bilinear(2, 2, 1), "onnx-cpu", None, out, example_inputs=(torch.ones(1, 2),) * 2
             ),
@@ -317,3 +315,38 @@ def test_a_float_network_is_not_exported_where_integers_run(tmp_path):
     with pytest.raises(SchemeError, match=r"call torchedge\.compress, or torchedge\.quantize"):
         torchedge.export(network(), "onnx-cpu", tmp_path / "x", samples=images(16))
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    "labels", [[1, 0], torch.rand(16), torch.full((16,), 5)], ids=["few", "floats", "beyond"]
+)
+def test_labels_that_are_no_indices_are_refused_before_any_work(labels, tmp_path, monkeypatch):
+    module = "torchedge.api.compression.quantize"
+    monkeypatch.setattr(module, lambda *_, **__: pytest.fail("work was done"))
+    with pytest.raises(CalibrationError, match="label"):
+        torchedge.compress(network(), "onnx-cpu", images(16), tmp_path / "x", labels=labels)
+
+
+def test_labels_of_a_loader_are_left_out_where_the_network_has_no_scores(tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    report = torchedge.compress(
+        net, "onnx-cpu", DataLoader(labelled(32), 8), tmp_path / "x", effort="fast"
+    )
+    assert [stage.accuracy for stage in report.stages] == [None] * 3
+    assert "agreement with the float network" in report.notes[-1]
+
+
+def test_where_outputs_are_no_scores_the_ladder_ends_without_distillation(tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    with pytest.raises(VerificationError, match=r"no attempt kept the drop within 0\.00%"):
+        torchedge.compress(net, "onnx-cpu", images(32), tmp_path / "x", max_drop=0.0)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_generator_of_samples_is_saved_whole(tmp_path):
+    saved = torchedge.save(
+        network(), tmp_path / "x", samples=(batch for batch in images(12).split(4))
+    )
+    assert len(load_samples(saved.file(SAMPLES_FILE)).inputs[0]) == 12
