@@ -86,11 +86,11 @@ def compress(  # noqa: PLR0913 - one call for the whole way
     place, network = target_of(target), unwrapped(model)
     require(max_drop is None or 0 <= max_drop < 1, "max_drop", max_drop, "give a share, 0.01")
     require_free(Path(out), overwrite=overwrite)
-    found = (
-        generated(network, example_inputs)
-        if data is None
-        else split(network, data, labels, example_inputs)
-    )
+    if data is None:
+        progress("making inputs from the statistics of the batch norms")
+        found = generated(network, example_inputs)
+    else:
+        found = split(network, data, labels, example_inputs)
     if place.runs_float:
         made, notes = network, found.notes
     else:

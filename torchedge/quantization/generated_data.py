@@ -14,19 +14,21 @@ from torchedge.graph.copies import copied
 
 __all__ = ["generated_from_batchnorms"]
 
-_STEPS = 200
+_COUNT, _STEPS = 16, 100
 _LEARNING_RATE = 0.1
 
 
 def generated_from_batchnorms(
-    model: nn.Module, example: Tensor, *, count: int = 64, steps: int = _STEPS, seed: int = 0
+    model: nn.Module, example: Tensor, *, count: int = _COUNT, steps: int = _STEPS, seed: int = 0
 ) -> Tensor:
     """Inputs whose activations have the means and deviations that batch norms remember.
 
     Noise is moved by Adam to lessen ``Σ |mean - running mean|² + |deviation - running deviation|²``
     of every batch norm's input, both by that deviation so that no layer outweighs the others (after
     Cai et al. 2020, ZeroQ, section 3.1, who do not divide). What comes out is no
-    picture of anything: it has the right ranges, and says nothing about accuracy.
+    picture of anything: it has the right ranges, and says nothing about accuracy. Each step
+    is a forward and a backward pass: a ResNet-18 with 16 pictures of 224 × 224 takes minutes on two
+    cores.
 
     Args:
         model: Has batch norms with statistics; it is not changed.

@@ -108,7 +108,7 @@ def test_without_data_inputs_are_generated_from_the_batch_norms_and_called_so(tm
     report = torchedge.compress(
         *(network(), "onnx-cpu", None, tmp_path / "x"), effort="fast", example_inputs=images(1)
     )
-    assert "64 generated inputs" in (tmp_path / "x" / "report.md").read_text()
+    assert "16 generated inputs" in (tmp_path / "x" / "report.md").read_text()
     assert report.census.integer_share == 1
 
 
